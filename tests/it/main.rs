@@ -1,0 +1,1 @@
+//! Tests of the binary as its users drive it, against the real programs.
