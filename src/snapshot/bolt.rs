@@ -1,0 +1,404 @@
+//! A bbolt database, read with positioned reads of one page at a time.
+//!
+//! Nothing is mapped: a mapped page counts as the process's own memory, and a file that shrinks under a
+//! mapping kills the process. What is held is one page for each level of the tree and one bit for each page.
+
+use std::fs::File;
+use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::page::{Body, BucketRoot, Element, Header, META_END, Meta, NO_FREELIST, Node, PAGE_SIZES};
+use super::prove::open_regular;
+use super::{Damage, Error};
+
+/// Levels of pages in one tree. A branch has at least two children, so 32 levels are past every file.
+const MAX_DEPTH: usize = 32;
+/// Buckets inside one another. etcd has none.
+const MAX_NESTING: usize = 8;
+/// Buffers above this many bytes (they come from values of megabytes) are not kept for the next page.
+const SPARE_LIMIT: usize = 1 << 20;
+
+/// What a walk meets, in the order of the keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen<'a> {
+    /// A bucket begins.
+    Bucket {
+        /// How many buckets it lies in: 0 for those of etcd.
+        depth: usize,
+        /// Its name.
+        name: &'a [u8],
+    },
+    /// A key and its value.
+    Pair {
+        /// How many buckets enclose it: at least 1.
+        depth: usize,
+        /// The name of the innermost of them.
+        bucket: &'a [u8],
+        /// The key, never empty.
+        key: &'a [u8],
+        /// The value, perhaps empty.
+        value: &'a [u8],
+        /// The page it was read from, for messages.
+        page: u64,
+    },
+}
+
+/// An open database whose meta page is sound and whose size is what that page says.
+#[derive(Debug)]
+pub struct Db {
+    file: File,
+    path: PathBuf,
+    meta: Meta,
+}
+
+impl Db {
+    /// Opens the database in the first `len` bytes of `file`; `path` is its name in errors.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when no meta page is sound or `len` is not pages × page size.
+    pub fn open(file: File, path: &Path, len: u64) -> Result<Self, Error> {
+        let meta = newest_meta(&file, path, len)?;
+        let expected = meta.pages.checked_mul(u64::from(meta.page_size));
+        if expected != Some(len) {
+            let what = format!(
+                "{len} bytes of pages where the meta page says {} pages of {} bytes",
+                meta.pages, meta.page_size
+            );
+            return Err(Error::damaged(path)(Damage::file(what)));
+        }
+        let path = path.to_owned();
+        Ok(Self { file, path, meta })
+    }
+
+    /// Opens a file of the disk: a snapshot with its trailer, or a bare database.
+    ///
+    /// The trailer is not looked at: [`super::prove_file`] does that.
+    ///
+    /// # Errors
+    /// As [`Db::open`], or [`Error::Io`] when the file cannot be opened.
+    pub fn open_path(path: &Path) -> Result<Self, Error> {
+        let file = open_regular(path)?;
+        let len = file.metadata().map_err(Error::io("open", path))?.len();
+        let trailer = if len % 512 == 32 { 32 } else { 0 };
+        Self::open(file, path, len - trailer)
+    }
+
+    /// The file's name, as errors give it.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes of all pages, those that are free included: what etcd calls the database's size.
+    pub fn bytes(&self) -> u64 {
+        self.meta.pages * u64::from(self.meta.page_size)
+    }
+
+    /// Walks every bucket and pair in key order, checking every page that can be reached.
+    ///
+    /// Pages that nothing leads to are normal: etcd does not write its list of free pages.
+    ///
+    /// # Errors
+    /// The first damage found, a failed read, or what `visit` returns.
+    pub fn walk<E: From<Error>>(&self, mut visit: impl FnMut(Seen<'_>) -> Result<(), E>) -> Result<(), E> {
+        let mut tree = Tree::new(self);
+        tree.freelist()?;
+        let root = self.meta.root;
+        tree.pages(root, Span::default(), 0, &mut |tree, page, element| match element.body {
+            Body::Bucket(value) => tree.inside(page, element.key, value, 0, &mut visit),
+            Body::Value(_) | Body::Child(_) => {
+                Err(self.damaged(Damage::page(page, "a pair outside every bucket")).into())
+            }
+        })
+        .map(|_| ())
+    }
+
+    /// Visits the pairs of the top bucket `bucket` from key `from` on, until `visit` breaks off.
+    ///
+    /// A bucket that does not exist has no pairs. Buckets inside it are passed over.
+    ///
+    /// # Errors
+    /// As [`Db::walk`], for the pages on the way.
+    pub fn scan<E: From<Error>>(
+        &self,
+        bucket: &[u8],
+        from: &[u8],
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, E>,
+    ) -> Result<(), E> {
+        let mut each = |_: &mut Tree<'_>, _: u64, element: Element<'_>| match element.body {
+            Body::Value(value) => visit(element.key, value),
+            Body::Child(_) | Body::Bucket(_) => Ok(ControlFlow::Continue(())),
+        };
+        let mut tree = Tree::new(self);
+        let span = Span::from_key(bucket);
+        let root = self.meta.root;
+        tree.pages(root, span, 0, &mut |tree, page, element| {
+            if let (Body::Bucket(value), true) = (element.body, element.key == bucket) {
+                let _ = tree.bucket(page, value, Span::from_key(from), &mut each)?;
+            }
+            Ok::<_, E>(ControlFlow::Break(()))
+        })
+        .map(|_| ())
+    }
+
+    /// The value of `key` in the top bucket `bucket`.
+    ///
+    /// # Errors
+    /// As [`Db::scan`].
+    pub fn get(&self, bucket: &[u8], key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let mut found = None;
+        self.scan(bucket, key, |at, value| {
+            found = (at == key).then(|| value.to_vec());
+            Ok::<_, Error>(ControlFlow::Break(()))
+        })?;
+        Ok(found)
+    }
+
+    /// Turns a finding about this file into an error.
+    pub(super) fn damaged(&self, damage: Damage) -> Error {
+        Error::damaged(&self.path)(damage)
+    }
+
+    /// Reads `page` with its overflow into `buffer`, after checking that it lies in the file.
+    fn read(&self, page: u64, buffer: &mut Vec<u8>) -> Result<Header, Error> {
+        let out_of_range = || {
+            let what = format!("lies outside the {} pages of the file", self.meta.pages);
+            self.damaged(Damage::page(page, what))
+        };
+        if page < 2 || page >= self.meta.pages {
+            return Err(out_of_range());
+        }
+        let size = usize::try_from(self.meta.page_size).map_err(|_| out_of_range())?;
+        // No overflow from here on: the page is in the file, and the file's size is a u64.
+        let at = page * u64::from(self.meta.page_size);
+        fill(buffer, size).map_err(Error::io("hold a page of", &self.path))?;
+        self.read_at(buffer, at)?;
+        let header = Header::parse(buffer).ok_or_else(out_of_range)?;
+        if header.id != page {
+            let what = format!("its header says that it is page {}", header.id);
+            return Err(self.damaged(Damage::page(page, what)));
+        }
+        if u64::from(header.overflow) >= self.meta.pages - page {
+            return Err(out_of_range());
+        }
+        if header.overflow > 0 {
+            let more = usize::try_from(header.overflow).map_err(|_| out_of_range())?;
+            let all = more.checked_add(1).and_then(|pages| pages.checked_mul(size)).ok_or_else(out_of_range)?;
+            fill(buffer, all).map_err(Error::io("hold a page of", &self.path))?;
+            let (_, rest) = buffer.split_at_mut(size);
+            self.read_at(rest, at + u64::from(self.meta.page_size))?;
+        }
+        Ok(header)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> Result<(), Error> {
+        self.file.read_exact_at(buffer, at).map_err(Error::io("read", &self.path))
+    }
+}
+
+/// Makes `buffer` `len` bytes long without ending the process when there is no memory for it.
+fn fill(buffer: &mut Vec<u8>, len: usize) -> std::io::Result<()> {
+    let more = len.saturating_sub(buffer.len());
+    buffer.try_reserve_exact(more)?;
+    buffer.resize(len, 0);
+    Ok(())
+}
+
+/// The sound meta page with the larger transaction number.
+fn newest_meta(file: &File, path: &Path, len: u64) -> Result<Meta, Error> {
+    let first = read_meta(file, path, len, 0, 0)?;
+    let second = match &first {
+        Ok(meta) => read_meta(file, path, len, 1, u64::from(meta.page_size))?.ok(),
+        Err(_) => second_meta(file, path, len)?,
+    };
+    match (first, second) {
+        (Ok(first), Some(second)) if second.txid > first.txid => Ok(second),
+        (Ok(first), _) => Ok(first),
+        (Err(_), Some(second)) => Ok(second),
+        (Err(damage), None) => Err(Error::damaged(path)(damage)),
+    }
+}
+
+/// Looks for meta page 1 where each page size would put it, when page 0 cannot say.
+fn second_meta(file: &File, path: &Path, len: u64) -> Result<Option<Meta>, Error> {
+    let mut size = *PAGE_SIZES.start();
+    while size <= *PAGE_SIZES.end() {
+        let meta = read_meta(file, path, len, 1, u64::from(size))?;
+        if let Some(meta) = meta.ok().filter(|meta| meta.page_size == size) {
+            return Ok(Some(meta));
+        }
+        size *= 2;
+    }
+    Ok(None)
+}
+
+fn read_meta(file: &File, path: &Path, len: u64, page: u64, at: u64) -> Result<Result<Meta, Damage>, Error> {
+    let mut bytes = [0; META_END];
+    let fits = u64::try_from(META_END).is_ok_and(|need| at.saturating_add(need) <= len);
+    if !fits {
+        return Ok(Err(Damage::page(page, "the file ends before its meta page")));
+    }
+    file.read_exact_at(&mut bytes, at).map_err(Error::io("read", path))?;
+    Ok(Meta::parse(page, &bytes))
+}
+
+/// The keys that a page may hold: from `lower` on and below `upper`; those below `from` are not wanted.
+#[derive(Debug, Clone, Copy, Default)]
+struct Span<'a> {
+    from: &'a [u8],
+    lower: &'a [u8],
+    upper: Option<&'a [u8]>,
+}
+
+impl<'a> Span<'a> {
+    fn from_key(from: &'a [u8]) -> Self {
+        Self { from, ..Self::default() }
+    }
+
+    fn holds(&self, key: &[u8]) -> bool {
+        key >= self.lower && self.upper.is_none_or(|upper| key < upper)
+    }
+}
+
+type Flow<E> = Result<ControlFlow<()>, E>;
+/// What is done with an element of a leaf, given the page that it lies on.
+type Each<'a, E> = dyn FnMut(&mut Tree<'_>, u64, Element<'_>) -> Flow<E> + 'a;
+
+/// One pass over the pages of a database.
+struct Tree<'d> {
+    db: &'d Db,
+    /// One bit a page, set when the page, or one that it overflows into, was met.
+    met: Vec<u64>,
+    spare: Vec<Vec<u8>>,
+}
+
+impl<'d> Tree<'d> {
+    fn new(db: &'d Db) -> Self {
+        // The number of pages is bounded by the file's size, which `Db::open` compared; a bitmap that
+        // could not be addressed is refused by `mark`.
+        let words = usize::try_from(db.meta.pages / 64 + 1).unwrap_or(0);
+        Self { db, met: vec![0; words], spare: Vec::new() }
+    }
+
+    /// Notes that `page` and its overflow were met; a page has one place in the tree.
+    fn mark(&mut self, page: u64, overflow: u32) -> Result<(), Error> {
+        for met in page..=page + u64::from(overflow) {
+            let word = usize::try_from(met / 64).ok().and_then(|word| self.met.get_mut(word));
+            let bit = 1 << (met % 64);
+            match word {
+                Some(word) if *word & bit == 0 => *word |= bit,
+                _ => {
+                    let what = "the page is referenced twice";
+                    return Err(self.db.damaged(Damage::page(met, what)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, page: u64) -> Result<(Header, Vec<u8>), Error> {
+        let mut buffer = self.spare.pop().unwrap_or_default();
+        let header = self.db.read(page, &mut buffer)?;
+        self.mark(page, header.overflow)?;
+        Ok((header, buffer))
+    }
+
+    /// Checks the page of the free list, where there is one. etcd never writes it.
+    fn freelist(&mut self) -> Result<(), Error> {
+        let page = self.db.meta.freelist;
+        if page == NO_FREELIST {
+            return Ok(());
+        }
+        let (header, buffer) = self.read(page)?;
+        if !header.is_freelist_of(&buffer) {
+            let what = "the list of free pages is not one";
+            return Err(self.db.damaged(Damage::page(page, what)));
+        }
+        Ok(())
+    }
+
+    /// Visits the elements of all leaves under `page`, `depth` levels down.
+    fn pages<E: From<Error>>(&mut self, page: u64, span: Span<'_>, depth: usize, each: &mut Each<'_, E>) -> Flow<E> {
+        if depth > MAX_DEPTH {
+            let damage = Damage::page(page, "the tree is too deep");
+            return Err(self.db.damaged(damage).into());
+        }
+        let (_, buffer) = self.read(page)?;
+        let flow = self.node(page, &buffer, span, depth, each)?;
+        if buffer.len() <= SPARE_LIMIT {
+            self.spare.push(buffer);
+        }
+        Ok(flow)
+    }
+
+    /// Visits the elements of one node, or of the leaves below it.
+    fn node<E: From<Error>>(
+        &mut self,
+        page: u64,
+        bytes: &[u8],
+        span: Span<'_>,
+        depth: usize,
+        each: &mut Each<'_, E>,
+    ) -> Flow<E> {
+        let db = self.db;
+        let node = Node::parse(page, bytes).map_err(|damage| db.damaged(damage))?;
+        let mut elements = node.elements().peekable();
+        while let Some(element) = elements.next() {
+            let element = element.map_err(|damage| db.damaged(damage))?;
+            if !span.holds(element.key) {
+                let damage = Damage::page(page, "a key lies outside the range of its branch");
+                return Err(db.damaged(damage).into());
+            }
+            let flow = match element.body {
+                Body::Child(child) => {
+                    let next = elements.peek().and_then(|next| next.as_ref().ok());
+                    let upper = next.map(|next| next.key).or(span.upper);
+                    if upper.is_some_and(|upper| upper <= span.from) {
+                        continue;
+                    }
+                    let lower = element.key;
+                    let span = Span { lower, upper, ..span };
+                    self.pages(child, span, depth + 1, each)?
+                }
+                Body::Value(_) | Body::Bucket(_) if element.key < span.from => continue,
+                Body::Value(_) | Body::Bucket(_) => each(self, page, element)?,
+            };
+            if flow.is_break() {
+                return Ok(flow);
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Visits the elements of the bucket whose value lies on `page`.
+    fn bucket<E: From<Error>>(&mut self, page: u64, value: &[u8], span: Span<'_>, each: &mut Each<'_, E>) -> Flow<E> {
+        let db = self.db;
+        match BucketRoot::parse(page, value).map_err(|damage| db.damaged(damage))? {
+            BucketRoot::Page(root) => self.pages(root, span, 0, each),
+            BucketRoot::Inline(leaf) => self.node(page, leaf, span, MAX_DEPTH, each),
+        }
+    }
+
+    /// Visits a bucket and everything in it, further buckets included.
+    fn inside<E: From<Error>>(
+        &mut self,
+        page: u64,
+        name: &[u8],
+        value: &[u8],
+        depth: usize,
+        visit: &mut dyn FnMut(Seen<'_>) -> Result<(), E>,
+    ) -> Flow<E> {
+        if depth > MAX_NESTING {
+            return Err(self.db.damaged(Damage::page(page, "buckets are nested too deep")).into());
+        }
+        visit(Seen::Bucket { depth, name })?;
+        self.bucket(page, value, Span::default(), &mut |tree, page, element| match element.body {
+            Body::Bucket(value) => tree.inside(page, element.key, value, depth + 1, visit),
+            Body::Value(value) => {
+                visit(Seen::Pair { depth: depth + 1, bucket: name, key: element.key, value, page })?;
+                Ok(ControlFlow::Continue(()))
+            }
+            Body::Child(_) => Ok(ControlFlow::Continue(())),
+        })
+    }
+}
