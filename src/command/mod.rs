@@ -1,0 +1,48 @@
+//! One file for each command; each wires the parts in order and decides nothing.
+
+mod prune;
+mod run;
+mod steps;
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::cli::Command;
+use crate::config::Job;
+use crate::exit::{Exit, Failure};
+use crate::report::Report;
+
+impl Command {
+    /// The name, for the report.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Run(_) => "run",
+            Self::Prune(_) => "prune",
+        }
+    }
+}
+
+/// Runs the command under its deadline.
+///
+/// # Errors
+/// Whatever kept it from its end.
+pub async fn execute(command: &Command, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
+    match command {
+        Command::Run(args) => {
+            let job = Job::new(&args.job)?;
+            within(job.timeout, run::run(args, &job, now, report)).await
+        }
+        Command::Prune(args) => {
+            let job = Job::new(&args.job)?;
+            within(job.timeout, prune::prune(args, &job, now, report)).await
+        }
+    }
+}
+
+async fn within(limit: Duration, work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+        let limit = humantime::format_duration(limit);
+        Err(Failure::new(Exit::Deadline, anyhow::anyhow!("the deadline of {limit} passed; give more with --timeout")))
+    })
+}
