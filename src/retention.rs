@@ -92,8 +92,7 @@ fn plain_number(text: &str) -> Option<f64> {
 }
 
 fn looks_like_a_date(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    text.len() >= 8 && bytes.iter().filter(|b| **b == b'-').count() == 2 && bytes.iter().take(4).all(u8::is_ascii_digit)
+    text.split('-').count() == 3 && text.bytes().take(4).all(|b| b.is_ascii_digit())
 }
 
 fn one_unit(text: &str) -> Option<f64> {

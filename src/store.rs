@@ -16,7 +16,7 @@ use crate::record::{Record, Remembered};
 use crate::retention::{Age, Verdict};
 
 /// A remote that has not answered a question within this is out of order.
-const ANSWER: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_mins(1);
 /// Small questions are not repeated for minutes: a wrong remote is to fail within seconds.
 const BRISK: [&str; 4] = ["--retries=1", "--low-level-retries=2", "--contimeout=10s", "--timeout=30s"];
 /// rclone would make a missing bucket; a misspelt one is then a bucket of its own, and looks like success.
@@ -68,13 +68,13 @@ struct Features {
     root: String,
     #[serde(default)]
     hashes: Option<Vec<String>>,
-    #[serde(default)]
-    features: BTreeMap<String, bool>,
+    #[serde(default, rename = "Features")]
+    flags: BTreeMap<String, bool>,
 }
 
 impl Features {
     fn has(&self, feature: &str) -> bool {
-        self.features.get(feature).copied().unwrap_or_default()
+        self.flags.get(feature).copied().unwrap_or_default()
     }
 }
 
