@@ -19,6 +19,15 @@ use crate::retention::{Plan, Reason, Verdict};
 const TERMINATION_LOG: &str = "/dev/termination-log";
 const LAST_WORDS: usize = 4_000;
 
+/// What a command that reads prints, in both forms.
+#[derive(Debug)]
+pub struct Body {
+    /// For people; ends with a newline unless empty.
+    pub text: String,
+    /// For machines, printed as one line; `None` for a command that has written its stdout itself.
+    pub json: Option<serde_json::Value>,
+}
+
 /// Everything that a command has to say; filled while it runs, so that a run cut short can still be reported.
 #[derive(Debug, Serialize)]
 pub struct Report {
@@ -53,6 +62,9 @@ pub struct Report {
     pub failed: Vec<String>,
     /// Other files in the folder, which are never touched.
     pub foreign: usize,
+    /// Printed in place of all this by a command that reads and came to its end.
+    #[serde(skip)]
+    pub body: Option<Body>,
 }
 
 /// A member that was not used.
@@ -107,6 +119,7 @@ impl Report {
             removed: vec![],
             failed: vec![],
             foreign: 0,
+            body: None,
         }
     }
 
@@ -132,9 +145,11 @@ impl Report {
         self.exit = exit.code();
         self.error = error;
         self.seconds.total = rounded(total);
-        let text = match format {
-            Format::Text => self.text(exit),
-            Format::Json => serde_json::to_string(&self)? + "\n",
+        let text = match (format, self.body.take()) {
+            (Format::Text, Some(body)) => body.text,
+            (Format::Json, Some(body)) => body.json.map(|json| format!("{json}\n")).unwrap_or_default(),
+            (Format::Text, None) => self.text(exit),
+            (Format::Json, None) => serde_json::to_string(&self)? + "\n",
         };
         leave_last_words(&self.brief(exit));
         let mut out = io::stdout().lock();

@@ -1,10 +1,5 @@
 //! Tests of the binary as its users drive it, against the real programs.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "in a test a panic is the report"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "in a test a panic is the report")]
 #![allow(clippy::doc_markdown, reason = "SeaweedFS and ConfigMap are names")]
 
 #[macro_use]
@@ -12,3 +7,4 @@
 mod support;
 
 mod bench;
+mod job;

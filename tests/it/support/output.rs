@@ -69,27 +69,18 @@ impl Output {
 
 impl Display for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "argv: {:?}\n{} after {:?}",
-            self.argv, self.status, self.took
-        )?;
-        writeln!(
-            f,
-            "--- stdout\n{}\n--- stderr\n{}",
-            self.stdout, self.stderr
-        )
+        writeln!(f, "argv: {:?}\n{} after {:?}", self.argv, self.status, self.took)?;
+        writeln!(f, "--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr)
     }
 }
 
 /// The binary's report in JSON.
+#[derive(Debug)]
 pub struct Report(Value);
 
 impl Report {
     pub fn value(&self, field: &str) -> &Value {
-        self.0
-            .get(field)
-            .unwrap_or_else(|| panic!("no {field:?} in {}", self.0))
+        self.0.get(field).unwrap_or_else(|| panic!("no {field:?} in {}", self.0))
     }
 
     pub fn text(&self, field: &str) -> &str {
