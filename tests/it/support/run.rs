@@ -38,7 +38,7 @@ impl Run {
         for name in ["work", "tmp", "config"] {
             fs::create_dir(home.path().join(name)).unwrap();
         }
-        Self { args: Vec::new(), env: BTreeMap::new(), secrets: Vec::new(), limit: Duration::from_secs(120), home }
+        Self { args: Vec::new(), env: BTreeMap::new(), secrets: Vec::new(), limit: Duration::from_mins(2), home }
             .env("PATH", tools::path())
     }
 
