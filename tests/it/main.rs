@@ -9,3 +9,4 @@ mod support;
 
 mod bench;
 mod job;
+mod steps;
