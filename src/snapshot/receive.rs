@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-use super::mvcc::read_facts;
+use super::facts::read_facts;
 use super::prove::{Proof, TrailerHasher, pages_of};
 use super::workspace::{Workspace, create_new};
 use super::{Damage, Error, Snapshot};
