@@ -72,10 +72,7 @@ fn alarms_are_raised() {
     cluster.fill();
     cluster.raise_corrupt(0);
     let alarms = cluster.etcdctl(&["alarm", "list"]);
-    assert!(
-        alarms.contains("NOSPACE") && alarms.contains("CORRUPT"),
-        "{alarms}"
-    );
+    assert!(alarms.contains("NOSPACE") && alarms.contains("CORRUPT"), "{alarms}");
 }
 
 #[test]
@@ -84,19 +81,12 @@ fn wrong_certificates_are_refused() {
     let cluster = Cluster::start(1);
     let pki = cluster.pki();
     let answers = |pair| cluster.etcdctl_as(&pair, &[0], &GET).status.success();
-    assert!(answers(
-        pki.issue("backup", Leaf::client("backup").expires_in_days(3))
-    ));
+    assert!(answers(pki.issue("backup", Leaf::client("backup").expires_in_days(3))));
     assert!(!answers(pki.issue("old", Leaf::client("backup").expired())));
-    assert!(!answers(
-        pki.issue("early", Leaf::client("backup").not_yet_valid())
-    ));
+    assert!(!answers(pki.issue("early", Leaf::client("backup").not_yet_valid())));
     assert!(!answers(Pki::new().client.clone()));
     let (one, other) = (pki.client.clone(), pki.server.clone());
-    assert!(!answers(Pair {
-        key: other.key,
-        ..one
-    }));
+    assert!(!answers(Pair { key: other.key, ..one }));
 
     let elsewhere = |pki: &Pki| pki.issue("elsewhere", Leaf::server(&["etcd.example"]));
     let cluster = Cluster::with(1).server(elsewhere).start();
@@ -119,11 +109,7 @@ fn kubeadm_files_say_where_etcd_is() {
     let cluster = Cluster::with(1).plain().start();
     let text = fs::read_to_string(cluster.kubeadm_config()).unwrap();
     let url = cluster.endpoint(0);
-    for text in [
-        text,
-        kubeadm::stacked_map(&url),
-        kubeadm::stacked_list(&url),
-    ] {
+    for text in [text, kubeadm::stacked_map(&url), kubeadm::stacked_list(&url)] {
         let file: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
         assert_eq!(file["kind"].as_str(), Some("ClusterConfiguration"));
         assert!(text.contains(&url));
@@ -138,7 +124,7 @@ fn every_remote_keeps_what_is_put() {
         let remote = make();
         assert_eq!(remote.names(), [""; 0]);
         remote.put("one", b"first");
-        remote.put_aged("sub/two", b"second", Duration::from_secs(86_400));
+        remote.put_aged("sub/two", b"second", Duration::from_hours(24));
         assert_eq!(remote.names(), ["one", "sub/two"]);
         assert_eq!(remote.read("sub/two"), b"second");
         let listing = remote.lsjson();
@@ -155,12 +141,7 @@ fn a_wrong_secret_is_refused_by_each_server() {
     for remote in [Remote::rclone_s3(), Remote::seaweedfs()] {
         let secret = remote.secret().unwrap();
         let wrong = remote.config_with(secret, "wrong");
-        assert!(
-            !remote
-                .rclone_with(&wrong, &["lsf", remote.target()])
-                .status
-                .success()
-        );
+        assert!(!remote.rclone_with(&wrong, &["lsf", remote.target()]).status.success());
     }
 }
 
@@ -189,9 +170,7 @@ fn echo() -> u16 {
 
 fn dial(proxy: &Proxy) -> TcpStream {
     let stream = TcpStream::connect(("127.0.0.1", proxy.port())).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_millis(300)))
-        .unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     stream
 }
 
@@ -202,10 +181,7 @@ fn a_proxy_forwards_and_counts() {
     stream.write_all(&[7; 1000]).unwrap();
     let mut back = [0; 1000];
     stream.read_exact(&mut back).unwrap();
-    assert_eq!(
-        (back, proxy.passed(), proxy.accepted()),
-        ([7; 1000], 2000, 1)
-    );
+    assert_eq!((back, proxy.passed(), proxy.accepted()), ([7; 1000], 2000, 1));
 }
 
 #[test]

@@ -36,23 +36,13 @@ impl Server {
     /// Runs `command` with nothing in its environment but what was set on it.
     pub fn start(command: &Command, log: &Path) -> Self {
         let mut bound = bound_to_us(command);
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(log)
-            .expect("a log file");
-        bound
-            .stdin(std::process::Stdio::null())
-            .stdout(file.try_clone().expect("a second handle"))
-            .stderr(file);
+        let file = File::options().create(true).append(true).open(log).expect("a log file");
+        bound.stdin(std::process::Stdio::null()).stdout(file.try_clone().expect("a second handle")).stderr(file);
         let (answer, reply) = mpsc::channel();
         NURSERY.send((bound, answer)).expect("the nursery lives");
         let child = reply.recv().expect("an answer");
         let child = child.unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        Self {
-            child,
-            log: log.to_owned(),
-        }
+        Self { child, log: log.to_owned() }
     }
 
     pub fn pid(&self) -> u32 {
@@ -78,10 +68,7 @@ impl Server {
         let log = fs::read(&self.log).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         // The bench's own questions after etcd's health would drown the rest.
-        let lines: Vec<_> = log
-            .lines()
-            .filter(|line| !line.contains("health"))
-            .collect();
+        let lines: Vec<_> = log.lines().filter(|line| !line.contains("health")).collect();
         let lines = &lines[lines.len().saturating_sub(40)..];
         format!("--- {}\n{}", self.log.display(), lines.join("\n"))
     }

@@ -88,13 +88,7 @@ impl Cluster {
     }
 
     pub fn with(members: usize) -> Wanted {
-        Wanted {
-            members,
-            plain: false,
-            proxied: false,
-            server: None,
-            flags: Vec::new(),
-        }
+        Wanted { members, plain: false, proxied: false, server: None, flags: Vec::new() }
     }
 
     fn launch(wanted: Wanted) -> Self {
@@ -103,17 +97,9 @@ impl Cluster {
             Some(make) => make(&pki),
             None => pki.server.clone(),
         };
-        let members = (0..wanted.members)
-            .map(|i| Member::new(i, wanted.proxied))
-            .collect();
+        let members = (0..wanted.members).map(|i| Member::new(i, wanted.proxied)).collect();
         let folder = tempfile::tempdir().unwrap();
-        let mut cluster = Self {
-            members,
-            wanted,
-            pki,
-            server,
-            folder,
-        };
+        let mut cluster = Self { members, wanted, pki, server, folder };
         for i in 0..cluster.members.len() {
             cluster.run(i, "new");
         }
@@ -135,22 +121,12 @@ impl Cluster {
             .arg(format!("--listen-client-urls={}", url(member.client)))
             .arg(format!("--advertise-client-urls={}", self.endpoint(i)))
             .arg(format!("--listen-peer-urls={}", url(member.peer)))
-            .arg(format!(
-                "--initial-advertise-peer-urls={}",
-                url(member.peer)
-            ))
-            .arg(format!(
-                "--listen-metrics-urls=http://127.0.0.1:{}",
-                member.health
-            ))
+            .arg(format!("--initial-advertise-peer-urls={}", url(member.peer)))
+            .arg(format!("--listen-metrics-urls=http://127.0.0.1:{}", member.health))
             .arg(format!("--initial-cluster={}", roster.join(",")))
             .arg(format!("--initial-cluster-state={state}"))
             // Quick instead of durable: a test's data may die with the machine.
-            .args([
-                "--unsafe-no-fsync",
-                "--heartbeat-interval=50",
-                "--election-timeout=500",
-            ])
+            .args(["--unsafe-no-fsync", "--heartbeat-interval=50", "--election-timeout=500"])
             .args(["--max-txn-ops=1024", "--logger=zap", "--log-level=warn"])
             .args(&self.wanted.flags);
         if !self.wanted.plain {
@@ -206,10 +182,7 @@ impl Cluster {
     }
 
     pub fn proxy(&self, i: usize) -> &Proxy {
-        self.members[i]
-            .proxy
-            .as_ref()
-            .expect("a cluster that is proxied()")
+        self.members[i].proxy.as_ref().expect("a cluster that is proxied()")
     }
 
     /// kubeadm's file for this cluster, written into its folder.
@@ -247,14 +220,7 @@ impl Cluster {
         let i = self.members.len();
         let learner = Member::new(i, self.wanted.proxied);
         let url = format!("{}://127.0.0.1:{}", self.scheme(), learner.peer);
-        self.etcdctl(&[
-            "member",
-            "add",
-            &learner.name,
-            "--learner",
-            "--peer-urls",
-            &url,
-        ]);
+        self.etcdctl(&["member", "add", &learner.name, "--learner", "--peer-urls", &url]);
         self.members.push(learner);
         self.run(i, "existing");
         eventually(READY, "a learner that answers", || {
@@ -270,9 +236,7 @@ impl Cluster {
 
     /// The members whose process runs.
     pub fn living(&self) -> Vec<usize> {
-        (0..self.members.len())
-            .filter(|i| self.members[*i].server.is_some())
-            .collect()
+        (0..self.members.len()).filter(|i| self.members[*i].server.is_some()).collect()
     }
 
     /// The member's own client URL, past its proxy.

@@ -55,7 +55,7 @@ impl Output {
         }
     }
 
-    /// For a verdict on the exit code in assert_cmd's words.
+    /// For a verdict on the exit code in `assert_cmd`'s words.
     pub fn assert(&self) -> Assert {
         let output = process::Output {
             status: self.status,
@@ -69,16 +69,8 @@ impl Output {
 
 impl Display for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "argv: {:?}\n{} after {:?}",
-            self.argv, self.status, self.took
-        )?;
-        writeln!(
-            f,
-            "--- stdout\n{}\n--- stderr\n{}",
-            self.stdout, self.stderr
-        )
+        writeln!(f, "argv: {:?}\n{} after {:?}", self.argv, self.status, self.took)?;
+        writeln!(f, "--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr)
     }
 }
 
@@ -87,9 +79,7 @@ pub struct Report(Value);
 
 impl Report {
     pub fn value(&self, field: &str) -> &Value {
-        self.0
-            .get(field)
-            .unwrap_or_else(|| panic!("no {field:?} in {}", self.0))
+        self.0.get(field).unwrap_or_else(|| panic!("no {field:?} in {}", self.0))
     }
 
     pub fn text(&self, field: &str) -> &str {

@@ -22,12 +22,7 @@ struct Pool {
     end: u16,
 }
 
-static POOL: Mutex<Pool> = Mutex::new(Pool {
-    guards: Vec::new(),
-    tried: 0,
-    next: 0,
-    end: 0,
-});
+static POOL: Mutex<Pool> = Mutex::new(Pool { guards: Vec::new(), tried: 0, next: 0, end: 0 });
 
 /// A port that nobody listens on, nor on its twin, and that no other test is given.
 pub fn free() -> u16 {

@@ -16,11 +16,8 @@ pub fn is_alive(pid: u32) -> bool {
 
 fn children_of(parent: u32) -> Vec<u32> {
     let pids = fs::read_dir("/proc").expect("a Linux machine");
-    let pids = pids
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| stat(*pid).is_some_and(|(_, ppid)| ppid == parent))
-        .collect()
+    let pids = pids.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| stat(*pid).is_some_and(|(_, ppid)| ppid == parent)).collect()
 }
 
 /// State and parent; the name before them may contain anything but ends with the last parenthesis.

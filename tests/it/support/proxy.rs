@@ -127,8 +127,7 @@ fn hold(state: &State) {
 }
 
 fn pump(mut from: &TcpStream, mut to: &TcpStream, state: &State, used: &AtomicU64) {
-    from.set_read_timeout(Some(TICK))
-        .expect("a timeout above zero");
+    from.set_read_timeout(Some(TICK)).expect("a timeout above zero");
     let mut buffer = [0; 16 << 10];
     while !state.ended.load(Ordering::SeqCst) {
         let count = match from.read(&mut buffer) {

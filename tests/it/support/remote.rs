@@ -59,12 +59,7 @@ impl Remote {
     fn new(folder: TempDir, target: String, config: &str, server: Option<Arc<S3>>) -> Self {
         let path = folder.path().join("rclone.conf");
         write_private(&path, config);
-        Self {
-            target,
-            config: path,
-            folder,
-            server,
-        }
+        Self { target, config: path, folder, server }
     }
 
     /// What `--target` is to be.
@@ -169,12 +164,6 @@ impl Remote {
 }
 
 fn write_private(path: &Path, text: &str) {
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .unwrap();
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).unwrap();
     file.write_all(text.as_bytes()).unwrap();
 }

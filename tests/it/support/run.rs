@@ -38,14 +38,8 @@ impl Run {
         for name in ["work", "tmp", "config"] {
             fs::create_dir(home.path().join(name)).unwrap();
         }
-        Self {
-            args: Vec::new(),
-            env: BTreeMap::new(),
-            secrets: Vec::new(),
-            limit: Duration::from_secs(120),
-            home,
-        }
-        .env("PATH", tools::path())
+        Self { args: Vec::new(), env: BTreeMap::new(), secrets: Vec::new(), limit: Duration::from_mins(2), home }
+            .env("PATH", tools::path())
     }
 
     /// `run` from this cluster to this remote, reporting in JSON.
@@ -60,16 +54,13 @@ impl Run {
             return run;
         }
         let pki = cluster.pki();
-        run.env("ETCDCTL_CACERT", pki.ca())
-            .env("ETCDCTL_CERT", &pki.client.cert)
-            .env("ETCDCTL_KEY", &pki.client.key)
+        run.env("ETCDCTL_CACERT", pki.ca()).env("ETCDCTL_CERT", &pki.client.cert).env("ETCDCTL_KEY", &pki.client.key)
     }
 
     /// The settings that say where the backups are; its secret must never be printed.
     pub fn store(mut self, remote: &Remote) -> Self {
         self.secrets.extend(remote.secret().map(str::to_owned));
-        self.env("TARGET", remote.target())
-            .env("RCLONE_CONFIG", remote.config())
+        self.env("TARGET", remote.target()).env("RCLONE_CONFIG", remote.config())
     }
 
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
@@ -78,14 +69,12 @@ impl Run {
     }
 
     pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
-        self.args
-            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
 
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.env
-            .insert(name.as_ref().to_owned(), value.as_ref().to_owned());
+        self.env.insert(name.as_ref().to_owned(), value.as_ref().to_owned());
         self
     }
 
@@ -153,11 +142,7 @@ impl Run {
             .stderr(file("stderr"));
         let started = Instant::now();
         let child = command.spawn().expect("the binary starts");
-        Job {
-            child,
-            started,
-            run: self,
-        }
+        Job { child, started, run: self }
     }
 }
 

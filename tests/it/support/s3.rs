@@ -73,32 +73,19 @@ impl S3 {
             .arg(format!("-s3.localSocket={dir}/s3.sock"))
             // Left to itself it reports home, and makes any bucket that is written to.
             .args(["-master.telemetry=false", "-s3.autoCreateBucket=false"])
-            .args([
-                "-webdav=false",
-                "-admin.ui=false",
-                "-s3.port.iceberg=0",
-                "-s3.port.lance=0",
-            ])
+            .args(["-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0"])
             .arg("-volume.max=300");
         let mut sockets = Vec::new();
         for part in ["s3", "master", "volume", "filer", "admin"] {
             let http = if part == "s3" { port } else { ports::free() };
             let grpc = http + ports::TWIN;
-            command
-                .arg(format!("-{part}.port={http}"))
-                .arg(format!("-{part}.port.grpc={grpc}"));
+            command.arg(format!("-{part}.port={http}")).arg(format!("-{part}.port.grpc={grpc}"));
             sockets.push(format!("/tmp/seaweedfs-{part}-grpc-{grpc}.sock").into());
         }
         Self::up(&command, folder, port, secret, sockets)
     }
 
-    fn up(
-        command: &Command,
-        folder: TempDir,
-        port: u16,
-        secret: String,
-        sockets: Vec<PathBuf>,
-    ) -> Self {
+    fn up(command: &Command, folder: TempDir, port: u16, secret: String, sockets: Vec<PathBuf>) -> Self {
         let mut server = Server::start(command, &folder.path().join("log"));
         eventually(READY, "an S3 server that listens", || {
             if let Some(words) = server.has_died() {
@@ -106,14 +93,7 @@ impl S3 {
             }
             TcpStream::connect(("127.0.0.1", port)).ok()
         });
-        Self {
-            server,
-            port,
-            secret,
-            buckets: AtomicU32::new(0),
-            sockets,
-            _folder: folder,
-        }
+        Self { server, port, secret, buckets: AtomicU32::new(0), sockets, _folder: folder }
     }
 
     pub fn port(&self) -> u16 {

@@ -8,8 +8,8 @@ use std::{
 
 use chrono::{Datelike, Days, Utc};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    date_time_ymd,
 };
 use tempfile::TempDir;
 
@@ -35,9 +35,7 @@ impl Pki {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("etcd")).unwrap();
         let mut params = CertificateParams::default();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "etcd-ca");
+        params.distinguished_name.push(DnType::CommonName, "etcd-ca");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().unwrap();
@@ -49,17 +47,8 @@ impl Pki {
         let sign = |name, leaf: Leaf| leaf.sign(&issuer, root.path(), name);
         let server = sign("etcd/server", Leaf::server(&local));
         let peer = sign("etcd/peer", Leaf::server(&local));
-        let client = sign(
-            "apiserver-etcd-client",
-            Leaf::client("apiserver-etcd-client"),
-        );
-        Self {
-            root,
-            issuer,
-            server,
-            peer,
-            client,
-        }
+        let client = sign("apiserver-etcd-client", Leaf::client("apiserver-etcd-client"));
+        Self { root, issuer, server, peer, client }
     }
 
     pub fn root(&self) -> &Path {
@@ -87,19 +76,14 @@ impl Leaf {
 
     /// For both directions: etcd's gateway is a client of its own server.
     pub fn server(names: &[&str]) -> Self {
-        let usages = [
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
+        let usages = [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         Self::new("etcd", names, &usages)
     }
 
     fn new(common_name: &str, names: &[&str], usages: &[ExtendedKeyUsagePurpose]) -> Self {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names).unwrap();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, common_name);
+        params.distinguished_name.push(DnType::CommonName, common_name);
         params.extended_key_usages = usages.to_vec();
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = date_time_ymd(2120, 1, 1);
@@ -126,10 +110,7 @@ impl Leaf {
     fn sign(self, issuer: &Issuer<'_, KeyPair>, root: &Path, name: &str) -> Pair {
         let key = KeyPair::generate().unwrap();
         let cert = self.0.signed_by(&key, issuer).unwrap();
-        let pair = Pair {
-            cert: root.join(format!("{name}.crt")),
-            key: root.join(format!("{name}.key")),
-        };
+        let pair = Pair { cert: root.join(format!("{name}.crt")), key: root.join(format!("{name}.key")) };
         fs::write(&pair.cert, cert.pem()).unwrap();
         fs::write(&pair.key, key.serialize_pem()).unwrap();
         fs::set_permissions(&pair.key, PermissionsExt::from_mode(0o600)).unwrap();

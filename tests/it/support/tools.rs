@@ -42,10 +42,7 @@ pub fn present(programs: &[&str]) -> bool {
 
 /// A reason not to run a test is an answer on a laptop and a failure where `CI` is set.
 pub fn skip(reason: &str) -> bool {
-    assert!(
-        env::var_os("CI").is_none(),
-        "no test may skip itself in CI: {reason}"
-    );
+    assert!(env::var_os("CI").is_none(), "no test may skip itself in CI: {reason}");
     eprintln!("skipped: {reason}");
     false
 }
@@ -66,9 +63,6 @@ pub fn command(program: impl AsRef<Path>) -> Command {
 pub fn path() -> OsString {
     let chosen = find("rclone").and_then(|rclone| Some(rclone.parent()?.to_owned()));
     let machine = env::var_os("PATH").unwrap_or_default();
-    let folders = chosen
-        .into_iter()
-        .chain([folder()])
-        .chain(env::split_paths(&machine));
+    let folders = chosen.into_iter().chain([folder()]).chain(env::split_paths(&machine));
     env::join_paths(folders).expect("a PATH without colons in its folders")
 }

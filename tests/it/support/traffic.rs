@@ -3,8 +3,7 @@
 use std::{path::PathBuf, process::Output, time::Duration};
 
 use etcd_client::{
-    AlarmAction, AlarmOptions, AlarmType, Certificate, Client, ConnectOptions, Identity,
-    TlsOptions, Txn, TxnOp,
+    AlarmAction, AlarmOptions, AlarmType, Certificate, Client, ConnectOptions, Identity, TlsOptions, Txn, TxnOp,
 };
 
 use super::{etcd::Cluster, tls::Pair, tools};
@@ -12,21 +11,15 @@ use super::{etcd::Cluster, tls::Pair, tools};
 impl Cluster {
     /// The id by which the cluster knows the member.
     pub fn id(&self, i: usize) -> u64 {
-        self.client(i, async |client| {
-            client.status().await.unwrap().header().unwrap().member_id()
-        })
+        self.client(i, async |client| client.status().await.unwrap().header().unwrap().member_id())
     }
 
     /// Which member leads now.
     pub fn leader(&self) -> usize {
         let living = self.living();
-        let leader = self.client(living[0], async |client| {
-            client.status().await.unwrap().leader()
-        });
+        let leader = self.client(living[0], async |client| client.status().await.unwrap().leader());
         let mut living = living.into_iter();
-        living
-            .find(|i| self.id(*i) == leader)
-            .expect("a living leader")
+        living.find(|i| self.id(*i) == leader).expect("a living leader")
     }
 
     /// etcd raises CORRUPT by itself only for real corruption; its API raises it on demand.
@@ -44,11 +37,7 @@ impl Cluster {
         let value = vec![b'x'; 256 << 10];
         self.client(0, async |client| {
             for i in 0..10_000 {
-                if client
-                    .put(format!("/filler/{i}"), value.clone(), None)
-                    .await
-                    .is_err()
-                {
+                if client.put(format!("/filler/{i}"), value.clone(), None).await.is_err() {
                     return;
                 }
             }
@@ -64,9 +53,7 @@ impl Cluster {
         let keys: Vec<_> = (0..count).map(|i| format!("{prefix}{i:08}")).collect();
         self.client(0, async |client| {
             for keys in keys.chunks(batch) {
-                let puts = keys
-                    .iter()
-                    .map(|key| TxnOp::put(key.as_str(), noise.bytes(value_size), None));
+                let puts = keys.iter().map(|key| TxnOp::put(key.as_str(), noise.bytes(value_size), None));
                 let txn = Txn::new().and_then(puts.collect::<Vec<_>>());
                 client.txn(txn).await.unwrap();
             }
@@ -85,14 +72,9 @@ impl Cluster {
                     .identity(Identity::from_pem(read(&client.cert), read(&client.key))),
             );
         }
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let mut client = Client::connect([self.direct(i)], Some(options))
-                .await
-                .unwrap();
+            let mut client = Client::connect([self.direct(i)], Some(options)).await.unwrap();
             work(&mut client).await
         })
     }
