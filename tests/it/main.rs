@@ -9,3 +9,5 @@ mod support;
 
 mod bench;
 mod job;
+
+mod kustomize;
