@@ -9,5 +9,5 @@ mod support;
 
 mod bench;
 mod job;
-
 mod kustomize;
+mod remotes;
