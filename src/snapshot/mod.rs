@@ -16,6 +16,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::exit::{Exit, Failure};
+
 pub use bolt::{Db, Seen};
 pub use facts::{Facts, read_facts};
 pub use mvcc::{Alarm, KeyValue, Member, Revision, alarms, members};
@@ -69,12 +71,26 @@ pub enum Error {
 }
 
 impl Error {
+    /// The exit that this leads to.
+    pub const fn exit(&self) -> Exit {
+        match self {
+            Self::NoSpace { .. } | Self::Io { .. } => Exit::Disk,
+            Self::Damaged { .. } => Exit::Proof,
+        }
+    }
+
     fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { doing, path: path.to_owned(), source }
     }
 
     fn damaged(path: &Path) -> impl FnOnce(Damage) -> Self {
         move |damage| Self::Damaged { path: path.to_owned(), damage }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::new(error.exit(), error)
     }
 }
 

@@ -2,16 +2,16 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 use super::facts::read_facts;
 use super::prove::{Proof, TrailerHasher, pages_of};
-use super::workspace::{Workspace, create_new};
+use super::workspace::create_new;
 use super::{Damage, Error, Snapshot};
 
-/// A file that is being received, of mode 0600. Dropped before it is finished, it is removed.
-pub struct Part<'w> {
+/// A file that is being received, of mode 0600. Dropped before it is finished, it is removed, as it is with its
+/// workspace.
+pub struct Part {
     dir: PathBuf,
     path: PathBuf,
     name: String,
@@ -20,11 +20,9 @@ pub struct Part<'w> {
     written: u64,
     /// Bytes of the whole file, trailer included, once they are announced.
     expected: Option<u64>,
-    /// The workspace removes the folder when it ends: it must not end before the file is finished.
-    workspace: PhantomData<&'w Workspace>,
 }
 
-impl Part<'_> {
+impl Part {
     pub(super) fn create(dir: &Path, name: &str) -> Result<Self, Error> {
         let path = dir.join(format!("{name}.part"));
         let file = create_new(&path).map_err(Error::io("create", &path))?;
@@ -36,7 +34,6 @@ impl Part<'_> {
             hasher: TrailerHasher::default(),
             written: 0,
             expected: None,
-            workspace: PhantomData,
         })
     }
 
@@ -128,7 +125,7 @@ impl Part<'_> {
     }
 }
 
-impl Drop for Part<'_> {
+impl Drop for Part {
     fn drop(&mut self) {
         // After `finish` the name is gone already. A file that stays goes with the workspace.
         let _ = fs::remove_file(&self.path);

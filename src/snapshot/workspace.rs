@@ -63,7 +63,7 @@ impl Workspace {
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be created.
-    pub fn part(&self, name: &str) -> Result<Part<'_>, Error> {
+    pub fn part(&self, name: &str) -> Result<Part, Error> {
         Part::create(&self.path, name)
     }
 }

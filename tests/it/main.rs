@@ -1,1 +1,12 @@
 //! Tests of the binary as its users drive it, against the real programs.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "in a test a panic is the report")]
+#![allow(clippy::doc_markdown, reason = "SeaweedFS and ConfigMap are names")]
+#![allow(clippy::disallowed_methods, reason = "tests start programs, read the clock and the environment")]
+
+#[macro_use]
+#[allow(dead_code, reason = "until the tests of the binary use all of it")]
+mod support;
+
+mod bench;
+mod job;
+mod steps;

@@ -1,0 +1,127 @@
+//! Groups of settings that commands share.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::config::rclone_flags::RcloneFlags;
+use crate::config::target::Target;
+use crate::name::Prefix;
+use crate::retention::Age;
+
+/// Logs and report.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// Form of the report on stdout; `json` is one line
+    #[arg(long, env = "OUTPUT", value_enum, default_value_t = Format::Text, global = true)]
+    pub output: Format,
+    /// What is logged on stderr: error, warn, info, debug or trace
+    #[arg(long, env = "LOG_LEVEL", default_value = "info", global = true, value_name = "LEVEL")]
+    pub log_level: tracing::Level,
+    /// Form of the log on stderr
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = Format::Text, global = true)]
+    pub log_format: Format,
+}
+
+/// For people or for machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// The job as a whole.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Job")]
+pub struct JobArgs {
+    /// Folder with a file for each setting, as a ConfigMap is mounted
+    #[arg(long, env = "CONFIG_DIR", value_name = "DIR", default_value = "/config/etcd-backup")]
+    pub config_dir: PathBuf,
+    /// Give up after this long, and leave nothing half-made [default: 1h]
+    #[arg(long, env = "TIMEOUT", value_name = "DURATION")]
+    pub timeout: Option<humantime::Duration>,
+}
+
+/// Which etcd, and how to reach it.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "etcd")]
+pub struct EtcdArgs {
+    /// Members' client URLs, separated by commas; wins over the kubeadm file
+    #[arg(long, env = "ETCDCTL_ENDPOINTS", value_name = "URLS")]
+    pub endpoints: Option<String>,
+    /// kubeadm's ClusterConfiguration [default: /k8s/config.yaml if it is there]
+    #[arg(long, env = "KUBEADM_CONFIG", value_name = "FILE")]
+    pub kubeadm_config: Option<String>,
+    /// Authorities that sign the members' certificates, PEM
+    #[arg(long, env = "ETCDCTL_CACERT", value_name = "FILE")]
+    pub cacert: Option<String>,
+    /// Client certificate, PEM
+    #[arg(long, env = "ETCDCTL_CERT", value_name = "FILE")]
+    pub cert: Option<String>,
+    /// Client key, PEM
+    #[arg(long, env = "ETCDCTL_KEY", value_name = "FILE")]
+    pub key: Option<String>,
+    /// Name to expect in the members' certificates, when it is not the one dialled
+    #[arg(long, env = "TLS_SERVER_NAME", value_name = "NAME")]
+    pub tls_server_name: Option<String>,
+    /// Give up on a member that has sent no bytes for this long
+    #[arg(long, env = "IDLE_TIMEOUT", value_name = "DURATION", default_value = "60s")]
+    pub idle_timeout: humantime::Duration,
+    /// Refuse (exit 4) rather than take a degraded backup
+    #[arg(long, env = "STRICT")]
+    pub strict: bool,
+}
+
+/// Where files are staged.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Staging")]
+pub struct WorkArgs {
+    /// Staging folder [default: /backup if it is a folder, else the system's temporary one]
+    #[arg(long, env = "WORK_DIR", value_name = "DIR")]
+    pub work_dir: Option<PathBuf>,
+}
+
+/// Where backups are, and what they are called.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Store")]
+pub struct PlaceArgs {
+    /// `remote:bucket/path` of an rclone remote, or an absolute path
+    #[arg(long, env = "TARGET")]
+    pub target: Option<Target>,
+    /// What backups' names start with; a `/` in it is a folder [default: empty]
+    #[arg(long, env = "BACKUP_PREFIX", value_name = "PREFIX")]
+    pub backup_prefix: Option<Prefix>,
+}
+
+/// Where backups are stored, and how to get there.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Store")]
+pub struct StoreArgs {
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// rclone's configuration [default: /config/rclone/rclone.conf if it is there, else rclone's own]
+    #[arg(long, env = "RCLONE_CONFIG", value_name = "FILE")]
+    pub rclone_config: Option<PathBuf>,
+    /// Extra flags for rclone, split as a shell would
+    #[arg(long, env = "RCLONE_FLAGS", value_name = "FLAGS", allow_hyphen_values = true)]
+    pub rclone_flags: Option<RcloneFlags>,
+}
+
+/// How long backups are kept.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Retention")]
+pub struct RetentionArgs {
+    /// Delete backups older than this: 36h, 10d, 2w, 3M (months), 1y [default: none are deleted by age]
+    #[arg(long, env = "RETENTION", value_name = "AGE", allow_hyphen_values = true)]
+    pub retention: Option<Age>,
+    /// Delete backups beyond the newest of this number [default: none are deleted by number]
+    #[arg(long, env = "RETENTION_COUNT", value_name = "N")]
+    pub retention_count: Option<NonZeroUsize>,
+    /// Never delete the newest of this number [default: 3]
+    #[arg(long, env = "KEEP_LAST", value_name = "N")]
+    pub keep_last: Option<NonZeroUsize>,
+}

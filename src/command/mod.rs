@@ -1,0 +1,65 @@
+//! One file for each command; each wires the parts in order and decides nothing.
+
+mod prune;
+mod run;
+mod snapshot;
+mod steps;
+mod store;
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::cli::{self, Command};
+use crate::config::Job;
+use crate::exit::{Exit, Failure};
+use crate::report::{Body, Report};
+
+impl Command {
+    /// The name, for the report.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Run(_) => "run",
+            Self::Snapshot(_) => "snapshot",
+            Self::Store(_) => "store",
+            Self::Completions { .. } => "completions",
+            Self::Prune(_) => "prune",
+        }
+    }
+}
+
+/// Runs the command under its deadline.
+///
+/// # Errors
+/// Whatever kept it from its end.
+pub async fn execute(command: &Command, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
+    match command {
+        Command::Run(args) => {
+            let job = Job::new(&args.job)?;
+            within(job.timeout, run::run(args, &job, now, report)).await
+        }
+        Command::Snapshot(args) => {
+            let job = Job::new(&args.job)?;
+            within(job.timeout, snapshot::snapshot(args, &job, now, report)).await
+        }
+        Command::Store(args) => {
+            let job = Job::new(&args.job)?;
+            within(job.timeout, store::store(args, &job, report)).await
+        }
+        Command::Completions { shell } => {
+            report.body = Some(Body { text: cli::completions(*shell), json: None });
+            Ok(Exit::Ok)
+        }
+        Command::Prune(args) => {
+            let job = Job::new(&args.job)?;
+            within(job.timeout, prune::prune(args, &job, now, report)).await
+        }
+    }
+}
+
+async fn within(limit: Duration, work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+        let limit = humantime::format_duration(limit);
+        Err(Failure::new(Exit::Deadline, anyhow::anyhow!("the deadline of {limit} passed; give more with --timeout")))
+    })
+}

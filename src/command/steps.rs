@@ -1,0 +1,232 @@
+//! The steps of the job, which hand over one value: a proved [`Backup`].
+
+use std::path::PathBuf;
+
+use bytesize::ByteSize;
+use chrono::{DateTime, Utc};
+
+use crate::config;
+use crate::etcd::{self, Survey};
+use crate::exit::{Exit, Failure};
+use crate::member::{self, Choice, Member, NoMember, Refusal};
+use crate::name::BackupName;
+use crate::progress::Meter;
+use crate::record::{Record, Remembered};
+use crate::report::Report;
+use crate::retention::{Policy, plan};
+use crate::snapshot::{Snapshot, Workspace};
+use crate::store::{self, Listing, Store};
+
+/// A proved snapshot and where it is.
+pub struct Backup {
+    /// What it is.
+    pub record: Record,
+    /// Its file.
+    pub file: PathBuf,
+}
+
+/// Asks the members and ranks them.
+pub async fn choose(etcd: &config::Etcd, report: &mut Report) -> Result<Choice, Failure> {
+    let seeds = match &etcd.seeds {
+        Ok(seeds) => seeds,
+        Err(why) => return Err(Failure::new(Exit::NoMember, anyhow::anyhow!("found no etcd member: {why}"))),
+    };
+    tracing::info!(source = %seeds.source, "looking for members at {}", list(&seeds.endpoints));
+    let survey = etcd::survey(&seeds.endpoints, etcd).await;
+    if survey.members.iter().any(|m| m.no_space) {
+        tracing::warn!("NOSPACE alarm: the cluster accepts no writes; compact, defragment and disarm it");
+    }
+    report.refuse(&survey.refused);
+    let seen: Vec<Member> = survey.members.clone();
+    match member::rank(survey.members.clone(), etcd.strict) {
+        Ok(choice) => {
+            report.refuse(&choice.refused);
+            log_verdicts(&seen, &survey.refused, &choice);
+            Ok(choice)
+        }
+        Err(error) => {
+            if let NoMember::None(refused) = &error {
+                report.refuse(refused);
+            }
+            Err(no_member(error, &survey, &seeds.source))
+        }
+    }
+}
+
+fn no_member(error: NoMember, survey: &Survey, source: &str) -> Failure {
+    match error {
+        NoMember::Mixed(_) => Failure::new(Exit::Settings, error),
+        NoMember::Strict(_) => Failure::new(Exit::NoMember, error),
+        NoMember::None(learners) => {
+            let reasons: Vec<_> =
+                survey.refused.iter().chain(&learners).map(|r| format!("{}: {}", r.endpoint, r.reason)).collect();
+            let exit = survey.exit.filter(|_| learners.is_empty()).unwrap_or(Exit::NoMember);
+            Failure::new(exit, anyhow::anyhow!("no member of {source} can be used: {}", reasons.join("; ")))
+        }
+    }
+}
+
+fn log_verdicts(seen: &[Member], silent: &[Refusal], choice: &Choice) {
+    for m in seen {
+        let place = choice.members.iter().position(|c| c.id == m.id);
+        let verdict = match place {
+            Some(0) => "chosen".to_owned(),
+            Some(n) => format!("spare {n}"),
+            None => "refused".to_owned(),
+        };
+        let reason = choice.refused.iter().find(|r| r.endpoint == m.endpoint).map_or("", |r| r.reason.as_str());
+        tracing::info!(
+            version = m.version, role = %m.role, size = %ByteSize(m.db_size), applied = m.applied_index,
+            round_trip = ?m.round_trip, verdict, reason, "member {}", m.endpoint
+        );
+    }
+    for refusal in silent {
+        tracing::warn!(verdict = "refused", reason = refusal.reason, "member {}", refusal.endpoint);
+    }
+    if let Some(why) = &choice.degraded {
+        tracing::warn!("degraded: {why}; taking the best backup that can be had");
+    }
+}
+
+/// Takes a snapshot from the best member that gives one which proves good.
+pub async fn snapshot(
+    choice: Choice,
+    etcd: &config::Etcd,
+    workspace: &Workspace,
+    now: DateTime<Utc>,
+    report: &mut Report,
+) -> Result<Backup, Failure> {
+    let mut exits = Vec::new();
+    for (n, member) in choice.members.iter().enumerate() {
+        let part = workspace.part(&format!("snapshot-{n}"))?;
+        let mut meter = Meter::new("snapshot");
+        let degraded = choice.degraded.is_some();
+        let taken = etcd::snapshot(member, etcd, degraded, part, |done, total| meter.show(done, total)).await;
+        match taken {
+            Ok(snapshot) => return Ok(backup(snapshot, member, choice.degraded.clone(), now)),
+            Err(error) => {
+                let exit = error.exit();
+                let reason = format!("{:#}", anyhow::Error::new(error));
+                tracing::warn!(member = %member.endpoint, "snapshot failed: {reason}");
+                if exit == Exit::Disk {
+                    return Err(Failure::new(exit, anyhow::anyhow!("snapshot of {}: {reason}", member.endpoint)));
+                }
+                report.refuse(&[Refusal { endpoint: member.endpoint.clone(), reason: format!("snapshot: {reason}") }]);
+                exits.push((exit, format!("{}: {reason}", member.endpoint)));
+            }
+        }
+    }
+    let denied = exits.iter().all(|(exit, _)| *exit == Exit::Denied);
+    let reasons: Vec<_> = exits.into_iter().map(|(_, reason)| reason).collect();
+    let exit = if denied { Exit::Denied } else { Exit::Proof };
+    Err(Failure::new(exit, anyhow::anyhow!("no member gave a good snapshot: {}", reasons.join("; "))))
+}
+
+fn backup(snapshot: Snapshot, member: &Member, degraded: Option<String>, taken_at: DateTime<Utc>) -> Backup {
+    let facts = snapshot.proof.facts;
+    let record = Record {
+        taken_at,
+        bytes: snapshot.proof.digest.bytes,
+        sha256: snapshot.proof.digest.sha256,
+        revision: facts.revision,
+        keys: facts.live_keys,
+        etcd_version: member.version.clone(),
+        member: member.endpoint.to_string(),
+        member_id: format!("{:x}", member.id),
+        cluster_id: format!("{:x}", member.cluster_id),
+        degraded,
+    };
+    tracing::info!(
+        bytes = record.bytes,
+        sha256 = record.sha256,
+        revision = record.revision,
+        keys = record.keys,
+        etcdutl_hash = format!("{:x}", facts.hash),
+        storage_version = facts.storage_version,
+        "proved the snapshot of {}",
+        member.endpoint
+    );
+    Backup { record, file: snapshot.path }
+}
+
+/// Uploads under the first free name, and confirms.
+pub async fn put(store: &Store, backup: &Backup, listing: &Listing) -> Result<BackupName, Failure> {
+    let config = store.config();
+    let taken = |name: &BackupName| listing.ours.contains(name);
+    let name = BackupName::free(&config.naming.prefix, backup.record.taken_at, config.naming.zone, taken);
+    tracing::info!(%name, target = %config.target, "storing");
+    store.put(&backup.file, &name, &backup.record).await?;
+    Ok(name)
+}
+
+/// Applies retention after a backup that is stored and confirmed as `name`, unless the backup is suspicious. `before`
+/// is what is known of the one before it besides what the store remembers.
+pub async fn prune(
+    store: &Store,
+    (name, record): (&BackupName, &Record),
+    before: Remembered,
+    policy: &Policy,
+    now: DateTime<Utc>,
+    report: &mut Report,
+) -> Result<Exit, Failure> {
+    let listing = store.list().await.map_err(incomplete)?;
+    if !listing.ours.contains(name) {
+        let error = anyhow::anyhow!("{name} is not at {}; nothing was pruned", store.config().target);
+        return Err(Failure::new(Exit::Store, error));
+    }
+    let remembered = remembered(store, &listing, name).await.map(|stored| stored.or(before));
+    if let Some(why) = remembered.map_or_else(Some, |before| record.suspicion(&before)) {
+        tracing::warn!("retention is held back: {why}");
+        report.held_back = Some(why);
+        return Ok(if record.degraded.is_some() { Exit::Degraded } else { Exit::Retention });
+    }
+    retain(store, listing, policy, now, report).await
+}
+
+/// What the newest backup before this one was of. Not knowing is no reason to go without a backup, but one to prune
+/// nothing.
+async fn remembered(store: &Store, listing: &Listing, this: &BackupName) -> Result<Remembered, String> {
+    let zone = store.config().naming.zone;
+    match listing.ours.iter().filter(|name| *name != this).max_by_key(|name| name.taken_at(zone)) {
+        Some(name) => store.remembered(name).await.map_err(|e| format!("cannot read the metadata of {name}: {e}")),
+        None => Ok(Remembered::default()),
+    }
+}
+
+/// A failure after the backup is stored does not touch the backup.
+fn incomplete(error: store::Error) -> Failure {
+    Failure::new(Exit::Retention, anyhow::Error::new(error).context("the backup is safe, retention is not done"))
+}
+
+/// Plans and deletes.
+pub async fn retain(
+    store: &Store,
+    listing: Listing,
+    policy: &Policy,
+    now: DateTime<Utc>,
+    report: &mut Report,
+) -> Result<Exit, Failure> {
+    let plan = plan(listing.ours, policy, now, store.config().naming.zone);
+    for kept in plan.keep.iter().filter(|v| v.is_from_the_future()) {
+        tracing::warn!(name = %kept.name, "dated in the future, kept; somebody's clock is wrong");
+    }
+    report.foreign = listing.foreign;
+    report.plan(&plan);
+    if plan.remove.is_empty() || report.dry_run {
+        return Ok(Exit::Ok);
+    }
+    report.removed.clear();
+    let removal = store.remove(&plan.remove, policy.max_age.as_ref()).await.map_err(incomplete)?;
+    report.removal(&plan, &removal);
+    if removal.failed.is_empty() {
+        return Ok(Exit::Ok);
+    }
+    let younger = "rclone found them younger than the age limit by its own clock";
+    let why = removal.complaint.as_deref().unwrap_or(younger);
+    let error = anyhow::anyhow!("could not delete {}: {why}; the backup is safe", report.failed.join(", "));
+    Err(Failure::new(Exit::Retention, error))
+}
+
+fn list(endpoints: &[member::Endpoint]) -> String {
+    endpoints.iter().map(member::Endpoint::as_str).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,124 @@
+//! The ConfigMap, as Kubernetes mounts it: a folder with one file a key.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// Every key that means something here.
+pub const KEYS: [&str; 8] =
+    ["target", "retention", "retention-count", "keep-last", "backup-prefix", "endpoints", "rclone-flags", "timeout"];
+
+/// The folder's keys and values.
+#[derive(Debug, Default)]
+pub struct SettingsDir {
+    path: PathBuf,
+    values: BTreeMap<String, String>,
+}
+
+impl SettingsDir {
+    /// Reads the folder; one that is not there is an empty one. Kubernetes' own `..data` and other dot names are
+    /// passed over, and one newline at a value's end is dropped.
+    ///
+    /// # Errors
+    /// The file that cannot be read, and why.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let fail = |path: &Path, e: &dyn Display| format!("config-dir: cannot read {}: {e}", path.display());
+        let mut values = BTreeMap::new();
+        let entries = match std::fs::read_dir(path) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(e) => return Err(fail(path, &e)),
+        };
+        for entry in entries {
+            let file = entry.map_err(|e| fail(path, &e))?.path();
+            let Some(key) = file.file_name().and_then(|n| n.to_str()) else { continue };
+            // Follows links: a mounted key is a link into `..data`.
+            if key.starts_with('.') || !file.is_file() {
+                continue;
+            }
+            let value = std::fs::read_to_string(&file).map_err(|e| fail(&file, &e))?;
+            values.insert(key.to_owned(), value.strip_suffix('\n').map_or(value.as_str(), |v| v).to_owned());
+        }
+        Ok(Self { path: path.to_owned(), values })
+    }
+
+    /// What was written on the command line or in the environment, else the key's value here.
+    ///
+    /// # Errors
+    /// The key, its value and what is allowed.
+    pub fn or<T>(&self, written: Option<T>, key: &str) -> Result<Option<T>, String>
+    where
+        T: FromStr<Err: Display>,
+    {
+        match (written, self.values.get(key)) {
+            (Some(written), _) => Ok(Some(written)),
+            (None, None) => Ok(None),
+            (None, Some(value)) => value.parse().map(Some).map_err(|why| {
+                format!("{key}: `{}` {why} (from {})", shown(key, value), self.path.join(key).display())
+            }),
+        }
+    }
+
+    /// A sentence for each key that nothing reads.
+    pub fn warnings(&self) -> Vec<String> {
+        let unknown = self.values.keys().filter(|key| !KEYS.contains(&key.as_str()));
+        unknown
+            .map(|key| {
+                let nearest =
+                    KEYS.iter().max_by(|a, b| strsim::jaro_winkler(a, key).total_cmp(&strsim::jaro_winkler(b, key)));
+                format!(
+                    "config-dir: unknown key `{key}` in {} is ignored; the nearest known one is `{}`",
+                    self.path.display(),
+                    nearest.unwrap_or(&"target")
+                )
+            })
+            .collect()
+    }
+}
+
+/// A refused target or flag may hold a secret; it is described and not repeated.
+fn shown<'a>(key: &str, value: &'a str) -> &'a str {
+    if matches!(key, "target" | "rclone-flags") && value.contains(['=', '@']) { "…" } else { value }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mounted_config_map() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("..2026");
+        std::fs::create_dir(&data).unwrap();
+        std::fs::write(data.join("target"), "minio:b\n").unwrap();
+        std::fs::write(data.join("backup-prefix"), "").unwrap();
+        std::os::unix::fs::symlink("..2026", dir.path().join("..data")).unwrap();
+        for key in ["target", "backup-prefix"] {
+            std::os::unix::fs::symlink(format!("..data/{key}"), dir.path().join(key)).unwrap();
+        }
+        std::fs::write(dir.path().join("retnetion"), "10d").unwrap();
+        let settings = SettingsDir::read(dir.path()).unwrap();
+        assert_eq!(settings.or(None::<String>, "target").unwrap().unwrap(), "minio:b");
+        assert_eq!(settings.or(Some("x".to_owned()), "target").unwrap().unwrap(), "x");
+        assert_eq!(settings.or(None::<String>, "backup-prefix").unwrap().unwrap(), "");
+        let warnings = settings.warnings();
+        assert_eq!(warnings.len(), 1);
+        assert!(warnings[0].contains("`retnetion`") && warnings[0].contains("`retention`"), "{warnings:?}");
+    }
+
+    #[test]
+    fn no_folder_is_an_empty_one() {
+        let settings = SettingsDir::read(Path::new("/nonexistent")).unwrap();
+        assert_eq!(settings.or(None::<u32>, "keep-last").unwrap(), None);
+    }
+
+    #[test]
+    fn a_refusal_names_key_value_and_file() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("keep-last"), "zero").unwrap();
+        let error = SettingsDir::read(dir.path()).unwrap().or(None::<u32>, "keep-last").unwrap_err();
+        assert!(error.starts_with("keep-last: `zero` ") && error.contains(dir.path().to_str().unwrap()), "{error}");
+    }
+}

@@ -1,0 +1,113 @@
+//! Words and classes for what goes wrong with a member.
+
+use std::time::Duration;
+
+use tonic::Code;
+
+use crate::exit::Exit;
+
+/// How a member failed us.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It did not answer in time.
+    #[error("{what}: no answer within {} s", limit.as_secs())]
+    Silent {
+        /// What was asked.
+        what: &'static str,
+        /// How long it was given.
+        limit: Duration,
+    },
+    /// One of both sides does not trust the other's certificate.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// etcd's own authentication says no.
+    #[error("{what}: {words}")]
+    Denied {
+        /// What was asked.
+        what: &'static str,
+        /// Its answer.
+        words: String,
+    },
+    /// Anything else.
+    #[error("{what}: {words}")]
+    Failed {
+        /// What was asked.
+        what: &'static str,
+        /// Its answer.
+        words: String,
+    },
+}
+
+impl Error {
+    /// The exit that this leads to when no member did better.
+    pub const fn exit(&self) -> Exit {
+        match self {
+            Self::Silent { .. } | Self::Failed { .. } => Exit::NoMember,
+            Self::Tls(_) => Exit::Settings,
+            Self::Denied { .. } => Exit::Denied,
+        }
+    }
+
+    /// From etcd-client, whose own texts leave out the cause.
+    pub fn new(what: &'static str, error: &etcd_client::Error) -> Self {
+        match error {
+            etcd_client::Error::GRpcStatus(status) => Self::from_status(what, status),
+            etcd_client::Error::TransportError(e) => Self::from_chain(what, e),
+            other => Self::Failed { what, words: other.to_string() },
+        }
+    }
+
+    fn from_status(what: &'static str, status: &tonic::Status) -> Self {
+        let message = status.message();
+        if message.contains("permission denied") {
+            return Self::Denied { what, words: format!("{message}; the backup's user needs etcd's role `root`") };
+        }
+        if matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied)
+            || ["authentication failed", "user name is empty", "invalid auth token"].iter().any(|w| message.contains(w))
+        {
+            return Self::Denied { what, words: message.to_owned() };
+        }
+        match std::error::Error::source(status) {
+            Some(source) => Self::from_chain(what, source),
+            None => Self::Failed { what, words: format!("{message} ({:?})", status.code()) },
+        }
+    }
+
+    /// From an error of the transport, whose causes say what its own text does not.
+    pub fn from_chain(what: &'static str, error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut words: Vec<String> = Vec::new();
+        let mut next = Some(error);
+        while let Some(error) = next {
+            let text = error.to_string();
+            // A wrapper often repeats its cause.
+            if !words.iter().any(|w| w.contains(&text)) {
+                words.push(text);
+            }
+            next = error.source();
+        }
+        words.retain(|w| w != "transport error");
+        let words = words.join(": ");
+        let lower = words.to_lowercase();
+        if ["certificate", "fatal alert", "corrupt message", "invalidcontenttype"].iter().any(|w| lower.contains(w)) {
+            return Self::Tls(explain_tls(&words));
+        }
+        Self::Failed { what, words }
+    }
+}
+
+fn explain_tls(words: &str) -> String {
+    let advice = if words.contains("UnknownIssuer") || words.contains("BadSignature") {
+        "the member's certificate is not signed by the authority in cacert"
+    } else if words.contains("not valid for name") || words.contains("NotValidForName") {
+        "the member's certificate does not name the address dialled; dial another one or set TLS_SERVER_NAME"
+    } else if words.contains("fatal alert") {
+        "the member does not accept this client's certificate; is it signed by the member's client authority?"
+    } else if words.contains("xpired") {
+        "the member's certificate has expired; renew it"
+    } else if words.contains("orrupt message") || words.contains("InvalidContentType") {
+        "the member does not speak TLS at this port; is it http://?"
+    } else {
+        return words.to_owned();
+    };
+    format!("{words} ({advice})")
+}

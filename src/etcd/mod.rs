@@ -1,0 +1,65 @@
+//! The only user of etcd-client. etcd is only ever read.
+
+mod error;
+mod snapshot;
+mod survey;
+
+use std::future::Future;
+use std::time::Duration;
+
+use etcd_client::{Channel, Client, ConnectOptions};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint as Dial, Identity};
+
+pub use error::Error;
+pub use snapshot::snapshot;
+pub use survey::{Survey, survey};
+
+use crate::config;
+use crate::member::Endpoint;
+
+/// What a connection, and each single request, may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// etcd answers more frequent pings with GOAWAY.
+const PING_EVERY: Duration = Duration::from_secs(10);
+const PING_WITHIN: Duration = Duration::from_secs(6);
+
+/// One client for one endpoint: a client of several neither fails over nor says which one failed.
+async fn connect(endpoint: &Endpoint, config: &config::Etcd) -> Result<Client, Error> {
+    let dial = dial(endpoint, config).map_err(|e| Error::from_chain("connecting", &e))?;
+    let channel = match tokio::time::timeout(PATIENCE, dial.connect()).await {
+        Err(_) => return Err(Error::Silent { what: "connecting", limit: PATIENCE }),
+        Ok(connected) => connected.map_err(|e| Error::from_chain("connecting", &e))?,
+    };
+    let mut options = ConnectOptions::new();
+    if let Some(user) = &config.user {
+        options = options.with_user(&user.name, &user.password);
+    }
+    timely("authenticating", Client::from_channel(Channel::Tonic(channel), Some(options))).await
+}
+
+fn dial(endpoint: &Endpoint, config: &config::Etcd) -> Result<Dial, tonic::transport::Error> {
+    let dial = Dial::from_shared(endpoint.as_str().to_owned())?
+        .connect_timeout(PATIENCE)
+        .http2_keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_WITHIN);
+    let Some(files) = config.tls.as_ref().filter(|_| endpoint.is_tls()) else { return Ok(dial) };
+    let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&files.ca)).timeout(PATIENCE);
+    if let Some((cert, key)) = &files.identity {
+        tls = tls.identity(Identity::from_pem(cert, key));
+    }
+    if let Some(name) = &files.server_name {
+        tls = tls.domain_name(name);
+    }
+    dial.tls_config(tls)
+}
+
+/// One request under its own limit.
+async fn timely<T>(
+    what: &'static str,
+    request: impl Future<Output = Result<T, etcd_client::Error>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(PATIENCE, request).await {
+        Err(_) => Err(Error::Silent { what, limit: PATIENCE }),
+        Ok(answer) => answer.map_err(|e| Error::new(what, &e)),
+    }
+}

@@ -1,0 +1,115 @@
+//! Streams one member's snapshot into a part file.
+
+use std::time::Duration;
+
+use etcd_client::{Client, SnapshotResponse, SnapshotStreaming};
+
+use super::{Error, connect, timely};
+use crate::config;
+use crate::exit::Exit;
+use crate::member::Member;
+use crate::snapshot::{self, Part, Snapshot};
+
+/// How a member's snapshot failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The member failed.
+    #[error(transparent)]
+    Member(#[from] Error),
+    /// It sent something that is no snapshot, or the local disk failed.
+    #[error(transparent)]
+    File(#[from] snapshot::Error),
+    /// It sent messages without bytes, as etcd does for ever when it cannot read its own database.
+    #[error("the member sends empty messages with {remaining} bytes still to come; it cannot read its own database")]
+    Empty {
+        /// What it says is to come.
+        remaining: u64,
+    },
+    /// It stopped sending.
+    #[error("no bytes from the member for {} s, after {received} bytes", idle.as_secs())]
+    Idle {
+        /// How long it was given.
+        idle: Duration,
+        /// What it had sent.
+        received: u64,
+    },
+    /// The proof was broken off.
+    #[error("proving the snapshot was broken off: {0}")]
+    Broken(tokio::task::JoinError),
+}
+
+impl SnapshotError {
+    /// The exit that this leads to when no member does better.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::File(error) => error.exit(),
+            Self::Member(Error::Denied { .. }) => Exit::Denied,
+            Self::Member(_) | Self::Empty { .. } | Self::Idle { .. } | Self::Broken(_) => Exit::Proof,
+        }
+    }
+}
+
+/// Told of every message: bytes received, and in all.
+pub trait Progress: FnMut(u64, u64) {}
+impl<F: FnMut(u64, u64)> Progress for F {}
+
+/// Streams a snapshot of `member` into `part`, and proves it: its revision must be at least what the cluster had
+/// reached just before, or of a degraded cluster what this member had.
+///
+/// # Errors
+/// Whatever kept it from being a proved file.
+pub async fn snapshot(
+    member: &Member,
+    config: &config::Etcd,
+    degraded: bool,
+    mut part: Part,
+    progress: impl Progress,
+) -> Result<Snapshot, SnapshotError> {
+    let mut client = connect(&member.endpoint, config).await?;
+    let floor = if degraded { member.revision } else { current_revision(&mut client).await? };
+    let stream = timely("snapshot", client.snapshot()).await?;
+    receive(stream, config.idle_timeout, &mut part, progress).await?;
+    let proved = tokio::task::spawn_blocking(move || part.finish(floor)).await;
+    Ok(proved.map_err(SnapshotError::Broken)??)
+}
+
+/// The header's revision of a linearizable read: the cluster had got at least this far.
+async fn current_revision(client: &mut Client) -> Result<u64, Error> {
+    let answer = timely("linearizable read", client.get("health", None)).await?;
+    Ok(answer.header().map_or(0, |h| u64::try_from(h.revision()).unwrap_or_default()))
+}
+
+/// Reads to the end of the stream: the digest comes after the last byte that the messages count.
+async fn receive(
+    mut stream: SnapshotStreaming,
+    idle: Duration,
+    part: &mut Part,
+    mut progress: impl Progress,
+) -> Result<(), SnapshotError> {
+    let mut total = None;
+    loop {
+        let received = part.written();
+        let message = match tokio::time::timeout(idle, stream.message()).await {
+            Err(_) => return Err(SnapshotError::Idle { idle, received }),
+            Ok(message) => message.map_err(|e| Error::new("snapshot", &e))?,
+        };
+        let Some(message) = message else { return Ok(()) };
+        let total = match total {
+            Some(total) => total,
+            None => *total.insert(announced(&message, part)?),
+        };
+        if message.blob().is_empty() && message.remaining_bytes() > 0 {
+            return Err(SnapshotError::Empty { remaining: message.remaining_bytes() });
+        }
+        part.push(message.blob())?;
+        progress(part.written(), total);
+    }
+}
+
+/// The database's size, and room for it on the disk.
+fn announced(first: &SnapshotResponse, part: &mut Part) -> Result<u64, SnapshotError> {
+    let blob = u64::try_from(first.blob().len()).unwrap_or(u64::MAX);
+    let total = first.remaining_bytes().saturating_add(blob);
+    part.expect(total)?;
+    Ok(total)
+}

@@ -1,0 +1,165 @@
+//! What kubeadm's ClusterConfiguration says about etcd.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_yaml::Value;
+
+/// Where kubeadm's static pod of a stacked etcd listens.
+const STACKED: &str = "https://127.0.0.1:2379";
+
+/// Where the configuration says that etcd is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Etcd {
+    /// `etcd.external.endpoints`, as written.
+    External(Vec<String>),
+    /// One member on each control-plane node; the client URLs of this node's.
+    Stacked(Vec<String>),
+}
+
+impl Etcd {
+    /// The client URLs to begin with, and a name for the kind in the log.
+    pub fn urls(&self) -> (&'static str, &[String]) {
+        match self {
+            Self::External(urls) => ("external", urls),
+            Self::Stacked(urls) => ("stacked", urls),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct ClusterConfiguration {
+    #[serde(default)]
+    etcd: Option<EtcdSection>,
+}
+
+#[derive(Default, Deserialize)]
+struct EtcdSection {
+    external: Option<External>,
+    local: Option<Local>,
+}
+
+#[derive(Deserialize)]
+struct External {
+    #[serde(default)]
+    endpoints: Vec<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Local {
+    extra_args: Option<ExtraArgs>,
+}
+
+/// A map up to `kubeadm.k8s.io/v1beta3`, a list of name and value from v1beta4 on.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ExtraArgs {
+    Map(BTreeMap<String, String>),
+    List(Vec<Arg>),
+}
+
+#[derive(Deserialize)]
+struct Arg {
+    name: String,
+    #[serde(default)]
+    value: String,
+}
+
+impl ExtraArgs {
+    fn get(&self, name: &str) -> Option<&str> {
+        match self {
+            Self::Map(map) => map.get(name).map(String::as_str),
+            // The last one wins, as on etcd's own command line.
+            Self::List(list) => list.iter().rev().find(|arg| arg.name == name).map(|arg| arg.value.as_str()),
+        }
+    }
+}
+
+/// Reads a file of one or more YAML documents; the one of kind `ClusterConfiguration` counts.
+///
+/// # Errors
+/// What is wrong with the text, for a person.
+pub fn parse(text: &str) -> Result<Etcd, String> {
+    for document in serde_yaml::Deserializer::from_str(text) {
+        let value = Value::deserialize(document).map_err(|e| format!("is not YAML: {e}"))?;
+        if value.get("kind").and_then(Value::as_str) == Some("ClusterConfiguration") {
+            let config: ClusterConfiguration =
+                serde_yaml::from_value(value).map_err(|e| format!("is not a ClusterConfiguration: {e}"))?;
+            return Ok(locate(config.etcd.unwrap_or_default()));
+        }
+    }
+    Err("has no document of kind ClusterConfiguration".into())
+}
+
+fn locate(etcd: EtcdSection) -> Etcd {
+    if let Some(external) = etcd.external {
+        return Etcd::External(external.endpoints);
+    }
+    let args = etcd.local.unwrap_or_default().extra_args;
+    let flag = |name| args.as_ref().and_then(|a| a.get(name)).unwrap_or_default();
+    let mut urls: Vec<String> = Vec::new();
+    for url in flag("listen-client-urls").split(',').chain(flag("advertise-client-urls").split(',')) {
+        let url = dialable(url.trim());
+        if !url.is_empty() && !urls.contains(&url) {
+            urls.push(url);
+        }
+    }
+    if urls.is_empty() {
+        urls.push(STACKED.into());
+    }
+    Etcd::Stacked(urls)
+}
+
+/// An address to listen on every interface is no address to dial; this pod shares the host's network.
+fn dialable(url: &str) -> String {
+    url.replacen("//0.0.0.0:", "//127.0.0.1:", 1).replacen("//[::]:", "//[::1]:", 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stacked(urls: &[&str]) -> Etcd {
+        Etcd::Stacked(urls.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn external() {
+        let text = "apiVersion: kubeadm.k8s.io/v1beta3\nkind: ClusterConfiguration\netcd:\n  external:\n    caFile: /x\n    endpoints:\n    - https://10.0.0.1:2379\n    - https://10.0.0.2:2379\nunknown: {a: [1]}\n";
+        assert_eq!(
+            parse(text),
+            Ok(Etcd::External(vec!["https://10.0.0.1:2379".into(), "https://10.0.0.2:2379".into()]))
+        );
+    }
+
+    #[test]
+    fn stacked_in_every_spelling() {
+        for etcd in ["", "etcd: {}", "etcd: null", "etcd:\n  local: {}", "etcd:\n  local:\n    dataDir: /var/lib/etcd"]
+        {
+            assert_eq!(parse(&format!("kind: ClusterConfiguration\n{etcd}\n")), Ok(stacked(&[STACKED])), "{etcd}");
+        }
+    }
+
+    #[test]
+    fn client_urls_in_both_shapes() {
+        let map = "kind: ClusterConfiguration\netcd:\n  local:\n    extraArgs:\n      listen-client-urls: https://0.0.0.0:2479,https://[::]:2479\n";
+        assert_eq!(parse(map), Ok(stacked(&["https://127.0.0.1:2479", "https://[::1]:2479"])));
+        let list = "kind: ClusterConfiguration\netcd:\n  local:\n    extraArgs:\n    - {name: advertise-client-urls, value: 'https://10.0.0.9:2379'}\n    - {name: quota-backend-bytes, value: '1'}\n";
+        assert_eq!(parse(list), Ok(stacked(&["https://10.0.0.9:2379"])));
+    }
+
+    #[test]
+    fn many_documents() {
+        let text = "kind: InitConfiguration\n---\nkind: ClusterConfiguration\netcd:\n  external: {endpoints: ['https://a:1']}\n---\nkind: KubeletConfiguration\n";
+        assert_eq!(parse(text), Ok(Etcd::External(vec!["https://a:1".into()])));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said() {
+        assert!(parse("a: [").unwrap_err().contains("not YAML"));
+        assert!(parse("kind: Pod\n").unwrap_err().contains("no document"));
+        assert!(parse("").unwrap_err().contains("no document"));
+        assert!(parse("kind: ClusterConfiguration\netcd: 5\n").unwrap_err().contains("not a ClusterConfiguration"));
+    }
+}

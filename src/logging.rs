@@ -1,0 +1,35 @@
+//! The log on stderr.
+
+use std::fmt;
+
+use chrono::Utc;
+use chrono_tz::Tz;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+
+use crate::cli::{Format, OutputArgs};
+
+/// Times in the zone of the names.
+struct Zoned(Tz);
+
+impl FormatTime for Zoned {
+    #[expect(clippy::disallowed_methods, reason = "a log line's own time; no decision hangs on it")]
+    fn format_time(&self, w: &mut Writer<'_>) -> fmt::Result {
+        write!(w, "{}", Utc::now().with_timezone(&self.0).format("%Y-%m-%dT%H:%M:%S%.3f%:z"))
+    }
+}
+
+/// Starts logging.
+pub fn start(args: &OutputArgs, zone: Tz) {
+    let filter = tracing_subscriber::filter::Targets::new().with_target("etcd_backup", args.log_level);
+    let layer =
+        tracing_subscriber::fmt::layer().with_timer(Zoned(zone)).with_target(false).with_writer(std::io::stderr);
+    let registry = |layer: Box<dyn tracing_subscriber::Layer<_> + Send + Sync>| {
+        use tracing_subscriber::prelude::*;
+        tracing_subscriber::registry().with(layer.with_filter(filter)).init();
+    };
+    match args.log_format {
+        Format::Text => registry(Box::new(layer.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())))),
+        Format::Json => registry(Box::new(layer.json().flatten_event(true))),
+    }
+}

@@ -1,0 +1,341 @@
+//! Which member is snapshotted, and why: a pure decision over what the survey saw.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Members whose applied index is within this of the newest count as equally recent.
+const EQUAL_WITHIN: u64 = 1_000;
+
+/// A member's client URL: `http://host:port` or `https://host:port`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Endpoint(String);
+
+impl Endpoint {
+    /// Whether it is dialled with TLS.
+    pub fn is_tls(&self) -> bool {
+        self.0.starts_with("https://")
+    }
+
+    /// The URL.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let refuse = |why: &str| Err(format!("`{text}` {why}; an endpoint is written like https://10.0.0.1:2379"));
+        let text = text.trim();
+        let Ok(uri) = text.parse::<http::Uri>() else { return refuse("is not a URL") };
+        if !matches!(uri.scheme_str(), Some("http" | "https")) {
+            return refuse("does not begin with http:// or https://");
+        }
+        let Some(authority) = uri.authority() else { return refuse("names no host") };
+        if authority.as_str().contains('@') {
+            return Err("an endpoint has a user in it; set ETCDCTL_USER instead".into());
+        }
+        if authority.host().is_empty() || authority.host() == "null" {
+            return refuse("names no host");
+        }
+        if authority.port_u16().is_none_or(|port| port == 0) {
+            return refuse("names no port");
+        }
+        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+            return refuse("has a path");
+        }
+        Ok(Self(format!("{}://{authority}", uri.scheme_str().unwrap_or_default())))
+    }
+}
+
+/// What a member does in its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Votes and follows; the one to burden with a snapshot.
+    Follower,
+    /// Votes and leads.
+    Leader,
+    /// Does not vote, may lag behind without limit.
+    Learner,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Follower => "follower",
+            Self::Leader => "leader",
+            Self::Learner => "learner",
+        })
+    }
+}
+
+/// A member as it answered.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// The URL that it answered at.
+    pub endpoint: Endpoint,
+    /// Its id.
+    pub id: u64,
+    /// Its cluster's id.
+    pub cluster_id: u64,
+    /// Its version, like `3.5.16`.
+    pub version: String,
+    /// Its role.
+    pub role: Role,
+    /// Bytes of its database file.
+    pub db_size: u64,
+    /// The last raft entry that it applied.
+    pub applied_index: u64,
+    /// Its store's revision.
+    pub revision: u64,
+    /// How long a status request took.
+    pub round_trip: Duration,
+    /// Why a linearizable read failed; `None` when it worked, which proves a quorum.
+    pub read_error: Option<String>,
+    /// Members that have a CORRUPT alarm, in this member's view.
+    pub corrupt: BTreeSet<u64>,
+    /// Whether a NOSPACE alarm is raised in its cluster.
+    pub no_space: bool,
+}
+
+/// An endpoint that cannot be used, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which.
+    pub endpoint: Endpoint,
+    /// Why, for a person.
+    pub reason: String,
+}
+
+/// Members to snapshot, best first.
+#[derive(Debug)]
+pub struct Choice {
+    /// At least one, best first.
+    pub members: Vec<Member>,
+    /// Every member that answered but is not used.
+    pub refused: Vec<Refusal>,
+    /// Why the backup is the best that can be had and no better; `None` when all is well.
+    pub degraded: Option<String>,
+}
+
+/// Why there is nothing to choose.
+#[derive(Debug, thiserror::Error)]
+pub enum NoMember {
+    /// The endpoints belong to more than one cluster.
+    #[error("the endpoints belong to different clusters: {0}; name the members of one cluster only")]
+    Mixed(String),
+    /// No member may be used.
+    #[error("no member can be used")]
+    None(Vec<Refusal>),
+    /// Only a degraded backup could be had, and `--strict` refuses it.
+    #[error("only a degraded backup can be had ({0}), and --strict refuses it")]
+    Strict(String),
+}
+
+/// Chooses and orders members. `members` holds at most one entry for each member.
+///
+/// The order is: the most recent applied index, follower before leader, smaller round trip. Never a learner, never a
+/// member with a CORRUPT alarm; but without a quorum, or when every voter is CORRUPT, the reachable voter with the
+/// highest revision is a last resort, and the choice is degraded.
+///
+/// # Errors
+/// When the members are of several clusters, or none may be used.
+pub fn rank(members: Vec<Member>, strict: bool) -> Result<Choice, NoMember> {
+    refuse_mixed(&members)?;
+    let corrupt: BTreeSet<u64> = members.iter().flat_map(|m| m.corrupt.iter().copied()).collect();
+    let (learners, voters): (Vec<_>, Vec<_>) = members.into_iter().partition(|m| m.role == Role::Learner);
+    let mut refused: Vec<_> = learners.iter().map(|m| refusal(m, "is a learner")).collect();
+    let (mut good, rest): (Vec<_>, Vec<_>) =
+        voters.into_iter().partition(|m| m.read_error.is_none() && !corrupt.contains(&m.id));
+    let degraded = why_degraded(&good, &rest, &corrupt);
+    if let (true, Some(reason)) = (strict, &degraded) {
+        return Err(NoMember::Strict(reason.clone()));
+    }
+    if good.is_empty() {
+        let mut last_resort = rest;
+        last_resort.sort_by_key(|m| (corrupt.contains(&m.id), std::cmp::Reverse(m.revision), m.round_trip));
+        good = last_resort;
+    } else {
+        refused.extend(rest.iter().map(|m| refusal(m, &why_refused(m, &corrupt))));
+        sort_by_merit(&mut good);
+    }
+    if good.is_empty() {
+        return Err(NoMember::None(refused));
+    }
+    Ok(Choice { members: good, refused, degraded })
+}
+
+fn refuse_mixed(members: &[Member]) -> Result<(), NoMember> {
+    let clusters: BTreeSet<u64> = members.iter().map(|m| m.cluster_id).collect();
+    if clusters.len() < 2 {
+        return Ok(());
+    }
+    let described = clusters.iter().map(|id| {
+        let at: Vec<_> = members.iter().filter(|m| m.cluster_id == *id).map(|m| m.endpoint.as_str()).collect();
+        format!("cluster {id:x} at {}", at.join(" and "))
+    });
+    Err(NoMember::Mixed(described.collect::<Vec<_>>().join(", ")))
+}
+
+fn why_degraded(good: &[Member], rest: &[Member], corrupt: &BTreeSet<u64>) -> Option<String> {
+    if good.is_empty() && rest.is_empty() {
+        return None;
+    }
+    if !corrupt.is_empty() {
+        let ids: Vec<_> = corrupt.iter().map(|id| format!("{id:x}")).collect();
+        return Some(format!("CORRUPT alarm on member {}", ids.join(" and ")));
+    }
+    if good.is_empty() {
+        let error = rest.iter().find_map(|m| m.read_error.as_deref()).unwrap_or("a read failed");
+        return Some(format!("no quorum: {error}"));
+    }
+    None
+}
+
+fn why_refused(member: &Member, corrupt: &BTreeSet<u64>) -> String {
+    if corrupt.contains(&member.id) {
+        return "has a CORRUPT alarm".into();
+    }
+    let error = member.read_error.as_deref().unwrap_or("failed");
+    format!("linearizable read: {error}")
+}
+
+fn refusal(member: &Member, reason: &str) -> Refusal {
+    Refusal { endpoint: member.endpoint.clone(), reason: reason.to_owned() }
+}
+
+fn sort_by_merit(members: &mut [Member]) {
+    let newest = members.iter().map(|m| m.applied_index).max().unwrap_or_default();
+    members.sort_by_key(|m| {
+        let behind = newest.saturating_sub(m.applied_index);
+        (if behind > EQUAL_WITHIN { behind } else { 0 }, m.role, m.round_trip)
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(id: u64, role: Role, applied_index: u64, millis: u64) -> Member {
+        Member {
+            endpoint: format!("https://10.0.0.{id}:2379").parse().unwrap(),
+            id,
+            cluster_id: 1,
+            version: "3.5.16".into(),
+            role,
+            db_size: 1,
+            applied_index,
+            revision: applied_index,
+            round_trip: Duration::from_millis(millis),
+            read_error: None,
+            corrupt: BTreeSet::new(),
+            no_space: false,
+        }
+    }
+
+    fn order(choice: &Choice) -> Vec<u64> {
+        choice.members.iter().map(|m| m.id).collect()
+    }
+
+    #[test]
+    fn followers_first_then_the_nearer_one() {
+        let members = vec![
+            member(1, Role::Leader, 5_000, 1),
+            member(2, Role::Follower, 4_500, 9),
+            member(3, Role::Follower, 4_100, 3),
+            member(4, Role::Follower, 3_900, 1),
+        ];
+        let choice = rank(members, false).unwrap();
+        assert_eq!(order(&choice), [3, 2, 1, 4]);
+        assert_eq!(choice.degraded, None);
+    }
+
+    #[test]
+    fn never_a_learner() {
+        let choice = rank(vec![member(1, Role::Learner, 9, 1), member(2, Role::Leader, 9, 1)], false).unwrap();
+        assert_eq!(order(&choice), [2]);
+        assert_eq!(choice.refused[0].reason, "is a learner");
+        let Err(NoMember::None(refused)) = rank(vec![member(1, Role::Learner, 9, 1)], false) else { panic!() };
+        assert_eq!(refused.len(), 1);
+    }
+
+    #[test]
+    fn a_corrupt_member_is_avoided_and_the_backup_is_degraded() {
+        let mut seen = vec![member(1, Role::Follower, 9, 1), member(2, Role::Leader, 9, 1)];
+        seen[1].corrupt.insert(1);
+        let choice = rank(seen.clone(), false).unwrap();
+        assert_eq!(order(&choice), [2]);
+        assert!(choice.degraded.unwrap().contains("CORRUPT"));
+        assert!(matches!(rank(seen, true), Err(NoMember::Strict(_))));
+    }
+
+    #[test]
+    fn all_corrupt_is_the_last_resort() {
+        let mut seen = vec![member(1, Role::Follower, 9, 1), member(2, Role::Leader, 8, 1)];
+        seen[0].corrupt.extend([1, 2]);
+        assert_eq!(order(&rank(seen, false).unwrap()), [1, 2]);
+    }
+
+    #[test]
+    fn without_quorum_the_highest_revision() {
+        let mut seen =
+            vec![member(1, Role::Follower, 7, 1), member(2, Role::Follower, 8, 1), member(3, Role::Learner, 9, 1)];
+        for member in &mut seen {
+            member.read_error = Some("timed out".into());
+        }
+        let choice = rank(seen.clone(), false).unwrap();
+        assert_eq!(order(&choice), [2, 1]);
+        assert!(choice.degraded.unwrap().contains("no quorum"));
+        assert!(matches!(rank(seen, true), Err(NoMember::Strict(_))));
+    }
+
+    #[test]
+    fn a_member_cut_off_from_the_others_is_refused() {
+        let mut seen = vec![member(1, Role::Follower, 9, 1), member(2, Role::Leader, 9, 1)];
+        seen[0].read_error = Some("no leader".into());
+        let choice = rank(seen, false).unwrap();
+        assert_eq!(order(&choice), [2]);
+        assert!(choice.degraded.is_none());
+    }
+
+    #[test]
+    fn two_clusters_are_named() {
+        let mut seen = vec![member(1, Role::Leader, 9, 1), member(2, Role::Leader, 9, 1)];
+        seen[1].cluster_id = 0xbeef;
+        let error = rank(seen, false).unwrap_err().to_string();
+        assert!(error.contains("cluster 1 at https://10.0.0.1:2379") && error.contains("beef"), "{error}");
+    }
+
+    #[test]
+    fn endpoints() {
+        for good in
+            ["https://10.0.0.1:2379", " http://localhost:1 ", "https://[::1]:2379", "https://etcd-0.example:2379/"]
+        {
+            assert!(good.parse::<Endpoint>().is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "null",
+            "https://null:2379",
+            "10.0.0.1:2379",
+            "https://x",
+            "ftp://x:1",
+            "https://u:p@x:1",
+            "https://x:1/y",
+            "https://x:0",
+            "https://a b:1",
+        ] {
+            assert!(bad.parse::<Endpoint>().is_err(), "{bad}");
+        }
+        assert_eq!(" https://x:1/ ".parse::<Endpoint>().unwrap().as_str(), "https://x:1");
+    }
+}

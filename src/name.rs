@@ -1,0 +1,229 @@
+//! Names of backups: prefix and time to text and back, exact inverses. A name that is not ours is `None` and is never touched.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, Duration, NaiveDate, NaiveDateTime, TimeZone, Timelike, Utc};
+use chrono_tz::Tz;
+
+/// The ending of every backup's name.
+pub const SUFFIX: &str = ".etcdb";
+
+const LONGEST_PREFIX: usize = 200;
+
+/// What a backup's name starts with. A `/` in it is a folder below the target.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prefix(String);
+
+impl Prefix {
+    /// The folder below the target that backups are in, without slashes at its ends; empty for none.
+    pub fn folder(&self) -> &str {
+        self.0.rsplit_once('/').map_or("", |(folder, _)| folder)
+    }
+
+    /// What the file's own name starts with.
+    pub fn leaf(&self) -> &str {
+        self.0.rsplit_once('/').map_or(self.0.as_str(), |(_, leaf)| leaf)
+    }
+}
+
+impl FromStr for Prefix {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let refuse =
+            |why: &str| Err(format!("{why}; allowed is text such as `prod-` or `clusters/prod-`, or nothing at all"));
+        if text.len() > LONGEST_PREFIX {
+            return refuse(&format!("is {} bytes long, the limit is {LONGEST_PREFIX}", text.len()));
+        }
+        if text.chars().any(char::is_control) {
+            return refuse("has a control character");
+        }
+        if text.starts_with('/') {
+            return refuse("starts with `/`");
+        }
+        if text.split('/').any(|part| part == ".." || part == ".") {
+            return refuse("has a `.` or `..` folder");
+        }
+        if text.contains("//") {
+            return refuse("has an empty folder name (`//`)");
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// A name that this program wrote: `<prefix>YYYYMMDDHHMM.etcdb`, or with seconds where the minute was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupName {
+    prefix: Prefix,
+    stamp: NaiveDateTime,
+    seconds: bool,
+}
+
+impl BackupName {
+    /// The name for a backup taken at `at`, to the minute.
+    pub fn new(prefix: &Prefix, at: DateTime<Utc>, zone: Tz) -> Self {
+        let local = at.with_timezone(&zone).naive_local();
+        let stamp = local.with_second(0).and_then(|t| t.with_nanosecond(0)).unwrap_or(local);
+        Self { prefix: prefix.clone(), stamp, seconds: false }
+    }
+
+    /// The first name for `at` that `taken` does not know: the minute, else the second, else the next free second.
+    pub fn free(prefix: &Prefix, at: DateTime<Utc>, zone: Tz, taken: impl Fn(&Self) -> bool) -> Self {
+        let minute = Self::new(prefix, at, zone);
+        if !taken(&minute) {
+            return minute;
+        }
+        let mut at = at;
+        loop {
+            let local = at.with_timezone(&zone).naive_local();
+            let stamp = local.with_nanosecond(0).unwrap_or(local);
+            let name = Self { prefix: prefix.clone(), stamp, seconds: true };
+            if !taken(&name) {
+                return name;
+            }
+            at += Duration::seconds(1);
+        }
+    }
+
+    /// Reads the name of a file in the prefix's folder. `None` unless it is, byte for byte, one that this program writes.
+    pub fn parse(prefix: &Prefix, leaf: &str) -> Option<Self> {
+        let digits = leaf.strip_prefix(prefix.leaf())?.strip_suffix(SUFFIX)?;
+        let seconds = match digits.len() {
+            12 => false,
+            14 => true,
+            _ => return None,
+        };
+        if !digits.bytes().all(|b| b.is_ascii_digit()) {
+            return None;
+        }
+        let number = |from: usize, to: usize| digits.get(from..to)?.parse::<u32>().ok();
+        let date = NaiveDate::from_ymd_opt(i32::try_from(number(0, 4)?).ok()?, number(4, 6)?, number(6, 8)?)?;
+        let second = if seconds { number(12, 14)? } else { 0 };
+        let stamp = date.and_hms_opt(number(8, 10)?, number(10, 12)?, second)?;
+        Some(Self { prefix: prefix.clone(), stamp, seconds })
+    }
+
+    /// Reads a name with the folder of its prefix, as [`Self`] is displayed.
+    pub fn parse_path(prefix: &Prefix, path: &str) -> Option<Self> {
+        let (folder, leaf) = path.rsplit_once('/').unwrap_or(("", path));
+        (folder == prefix.folder()).then(|| Self::parse(prefix, leaf))?
+    }
+
+    /// When the backup was taken. Where the zone's clock shows a time twice, or never, the later reading is
+    /// returned: a backup is never taken for older than it is.
+    pub fn taken_at(&self, zone: Tz) -> DateTime<Utc> {
+        let local = zone.from_local_datetime(&self.stamp).latest().or_else(|| {
+            let after_the_gap = self.stamp + Duration::hours(1);
+            zone.from_local_datetime(&after_the_gap).latest()
+        });
+        local.map_or_else(|| self.stamp.and_utc(), |t| t.with_timezone(&Utc))
+    }
+
+    /// The file's own name, without a folder of the prefix.
+    pub fn leaf(&self) -> String {
+        let format = if self.seconds { "%Y%m%d%H%M%S" } else { "%Y%m%d%H%M" };
+        format!("{}{}{SUFFIX}", self.prefix.leaf(), self.stamp.format(format))
+    }
+}
+
+impl fmt::Display for BackupName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let folder = self.prefix.folder();
+        let slash = if folder.is_empty() { "" } else { "/" };
+        write!(f, "{folder}{slash}{}", self.leaf())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn prefix(text: &str) -> Prefix {
+        text.parse().unwrap()
+    }
+
+    fn ours(p: &str, leaf: &str) -> bool {
+        BackupName::parse(&prefix(p), leaf).is_some()
+    }
+
+    #[test]
+    fn only_exact_names_are_ours() {
+        assert!(ours("prod-", "prod-202611210100.etcdb"));
+        assert!(ours("prod-", "prod-20261121010059.etcdb"));
+        assert!(ours("", "202611210100.etcdb"));
+        assert!(ours("a/b-", "b-202611210100.etcdb"));
+        for foreign in [
+            "prod-eu-202611210100.etcdb",
+            "prod-notes.etcdb",
+            "prod-202611210100.etcdb.bak",
+            "prod-209913451260.etcdb",
+            "prod-202602300100.etcdb",
+            "PROD-202611210100.etcdb",
+            "prod-202611210100.ETCDB",
+            "prod-2026112101000.etcdb",
+            "prod-20261121010060.etcdb",
+            "prod-٢٠٢٦١١٢١٠١٠٠.etcdb",
+            "xprod-202611210100.etcdb",
+        ] {
+            assert!(!ours("prod-", foreign), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_taken_name_is_never_used_again() {
+        let at = Utc.with_ymd_and_hms(2026, 11, 21, 1, 2, 3).unwrap();
+        let p = prefix("p-");
+        let mut taken = Vec::new();
+        for expected in ["p-202611210102.etcdb", "p-20261121010203.etcdb", "p-20261121010204.etcdb"] {
+            let name = BackupName::free(&p, at, Tz::UTC, |n| taken.contains(n));
+            assert_eq!(name.to_string(), expected);
+            taken.push(name);
+        }
+    }
+
+    #[test]
+    fn an_hour_that_comes_twice_counts_as_the_later_one() {
+        let name = BackupName::parse(&prefix(""), "202610250230.etcdb").unwrap();
+        let rome: Tz = "Europe/Rome".parse().unwrap();
+        assert_eq!(name.taken_at(rome), Utc.with_ymd_and_hms(2026, 10, 25, 1, 30, 0).unwrap());
+    }
+
+    #[test]
+    fn an_hour_that_never_comes_is_still_a_time() {
+        let name = BackupName::parse(&prefix(""), "202603290230.etcdb").unwrap();
+        let rome: Tz = "Europe/Rome".parse().unwrap();
+        assert_eq!(name.taken_at(rome), Utc.with_ymd_and_hms(2026, 3, 29, 1, 30, 0).unwrap());
+    }
+
+    #[test]
+    fn prefixes_that_leave_the_target_are_refused() {
+        for bad in ["/x", "../x", "a/../b", "a\nb", "a//b", "./x", &"x".repeat(201)] {
+            assert!(bad.parse::<Prefix>().is_err(), "{bad:?}");
+        }
+        for good in ["", "my-s3-etcd-backup-", "a/b/c-", "pr[ae]d-", "{{", "back\\slash-", "a..b", "-x"] {
+            assert!(good.parse::<Prefix>().is_ok(), "{good:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn text_and_back(p in "[a-z{}\\[\\]*?\\\\-]{0,10}", seconds in 0i64..4_000_000_000) {
+            let p = prefix(&p);
+            let at = DateTime::from_timestamp(seconds, 0).unwrap();
+            let minute = BackupName::new(&p, at, Tz::UTC);
+            prop_assert_eq!(BackupName::parse(&p, &minute.leaf()), Some(minute.clone()));
+            let second = BackupName::free(&p, at, Tz::UTC, |n| *n == minute);
+            prop_assert_eq!(second.taken_at(Tz::UTC), at);
+            prop_assert_eq!(BackupName::parse(&p, &second.leaf()), Some(second));
+        }
+
+        #[test]
+        fn any_text_is_read_back_as_it_was(leaf in "\\PC{0,40}") {
+            if let Some(name) = BackupName::parse(&Prefix::default(), &leaf) {
+                prop_assert_eq!(name.leaf(), leaf);
+            }
+        }
+    }
+}

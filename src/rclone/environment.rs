@@ -1,0 +1,116 @@
+//! What of our environment rclone gets to see: an allow-list, because rclone reads every flag from a variable too, and
+//! `RCLONE_DRY_RUN` or `RCLONE_INCLUDE` would make it store nothing and report success.
+
+use std::collections::BTreeMap;
+
+/// Programs' and libraries' own variables.
+const EXACT: [&str; 12] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "TZ",
+    "TMPDIR",
+    "LANG",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "SSH_AUTH_SOCK",
+    "RCLONE_CONFIG_PASS",
+    "KRB5_CONFIG",
+];
+
+/// Credentials and settings of the clouds' own libraries, and of remotes.
+const PREFIXES: [&str; 8] = ["AWS_", "AZURE_", "GOOGLE_", "GCE_", "OCI_", "B2_", "RCLONE_CONFIG_", "KRB5"];
+
+/// rclone's backends; `RCLONE_S3_REGION` is an option of one, `RCLONE_MAX_SIZE` is a flag.
+const BACKENDS: [&str; 30] = [
+    "ALIAS",
+    "AZUREBLOB",
+    "AZUREFILES",
+    "B2",
+    "BOX",
+    "COMBINE",
+    "CRYPT",
+    "DRIVE",
+    "DROPBOX",
+    "FTP",
+    "GCS",
+    "GOOGLE_CLOUD_STORAGE",
+    "HDFS",
+    "HTTP",
+    "JOTTACLOUD",
+    "LOCAL",
+    "MEGA",
+    "NETSTORAGE",
+    "ONEDRIVE",
+    "OOS",
+    "ORACLEOBJECTSTORAGE",
+    "PCLOUD",
+    "QINGSTOR",
+    "S3",
+    "SFTP",
+    "SMB",
+    "STORJ",
+    "SWIFT",
+    "UNION",
+    "WEBDAV",
+];
+
+/// Picks rclone's environment out of ours.
+pub fn cleaned(ours: impl Iterator<Item = (String, String)>) -> BTreeMap<String, String> {
+    ours.filter(|(name, _)| is_allowed(name)).collect()
+}
+
+fn is_allowed(name: &str) -> bool {
+    let proxy = name.to_uppercase();
+    if matches!(proxy.as_str(), "HTTP_PROXY" | "HTTPS_PROXY" | "NO_PROXY" | "ALL_PROXY") {
+        return true;
+    }
+    EXACT.contains(&name) || PREFIXES.iter().any(|p| name.starts_with(p)) || is_backend_option(name)
+}
+
+fn is_backend_option(name: &str) -> bool {
+    name.strip_prefix("RCLONE_").is_some_and(|rest| {
+        BACKENDS.iter().any(|backend| rest.strip_prefix(backend).is_some_and(|option| option.starts_with('_')))
+    })
+}
+
+/// The values among these variables that are secrets, or may be.
+pub fn secrets(cleaned: &BTreeMap<String, String>) -> impl Iterator<Item = &str> {
+    cleaned
+        .iter()
+        .filter(|(name, _)| {
+            let option = name.to_lowercase();
+            ["secret", "pass", "key", "token", "credential", "sas", "sig"].iter().any(|word| option.contains(word))
+        })
+        .map(|(_, value)| value.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_do_not_pass_and_backends_do() {
+        for name in
+            ["PATH", "https_proxy", "AWS_PROFILE", "RCLONE_S3_REGION", "RCLONE_CONFIG_MINIO_TYPE", "RCLONE_CONFIG_PASS"]
+        {
+            assert!(is_allowed(name), "{name}");
+        }
+        for name in [
+            "RCLONE_DRY_RUN",
+            "RCLONE_INCLUDE",
+            "RCLONE_MIN_AGE",
+            "RCLONE_FILTER",
+            "RCLONE_CONFIG",
+            "RCLONE_S3",
+            "RCLONE_DELETE_EXCLUDED",
+            "LD_PRELOAD",
+            "ETCDCTL_PASSWORD",
+            "RCLONE_MAX_DELETE",
+            "RCLONE_LOG_FILE",
+        ] {
+            assert!(!is_allowed(name), "{name}");
+        }
+    }
+}

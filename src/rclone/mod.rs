@@ -1,0 +1,287 @@
+//! The only user of duct: starts rclone with a cleaned environment, ends it when we end, and tells how it went.
+
+#![expect(clippy::disallowed_methods, reason = "this module owns the child and its environment")]
+
+mod environment;
+mod redact;
+mod said;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use duct::Handle;
+use duct::unix::HandleExt;
+use serde::Deserialize;
+
+use crate::config;
+use crate::exit::{Exit, Failure};
+use redact::Redactor;
+
+/// The oldest version with `--metadata-set` and all else that is used here.
+const OLDEST: (u64, u64) = (1, 60);
+/// What a child that was told to end may take; it aborts its uploads in that time.
+const GRACE: Duration = Duration::from_secs(7);
+const SIGTERM: i32 = 15;
+
+/// How a call went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such program.
+    #[error("cannot find rclone in PATH ({path}); install rclone {}.{} or newer", OLDEST.0, OLDEST.1)]
+    Missing {
+        /// Where was looked.
+        path: String,
+    },
+    /// It is too old.
+    #[error("{} is rclone {version}, too old; install {}.{} or newer", program.display(), OLDEST.0, OLDEST.1)]
+    TooOld {
+        /// Which program.
+        program: PathBuf,
+        /// Its version.
+        version: String,
+    },
+    /// It could not be started.
+    #[error("cannot start {}: {source}", program.display())]
+    Start {
+        /// Which program.
+        program: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// It ended badly.
+    #[error("rclone {verb} {on}: {said} ({status})")]
+    Failed {
+        /// Its subcommand.
+        verb: String,
+        /// What it worked on.
+        on: String,
+        /// Its last complaint, without secrets.
+        said: String,
+        /// `exit code 1` or `signal 9`.
+        status: String,
+        /// The exit code; `None` for a signal.
+        code: Option<i32>,
+    },
+    /// It said something that cannot be read.
+    #[error("cannot read the output of rclone {verb}: {source}")]
+    Unreadable {
+        /// Its subcommand.
+        verb: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// It took too long.
+    #[error("rclone {verb} {on}: no answer within {} s", limit.as_secs())]
+    TimedOut {
+        /// Its subcommand.
+        verb: String,
+        /// What it worked on.
+        on: String,
+        /// How long it was given.
+        limit: Duration,
+    },
+}
+
+impl Error {
+    /// The exit that this leads to.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Missing { .. } | Self::TooOld { .. } | Self::Start { .. } => Exit::Settings,
+            Self::Failed { code, said, .. } => said::classify(*code, said),
+            Self::Unreadable { .. } | Self::TimedOut { .. } => Exit::Store,
+        }
+    }
+
+    /// Whether rclone said that a directory is not there: its exit code 3.
+    pub const fn is_no_directory(&self) -> bool {
+        matches!(self, Self::Failed { code: Some(3), .. })
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::new(error.exit(), error)
+    }
+}
+
+/// rclone, found and of a known version.
+#[derive(Debug)]
+pub struct Rclone {
+    program: PathBuf,
+    config: Option<PathBuf>,
+    flags: Vec<String>,
+    environment: BTreeMap<String, String>,
+    redactor: Arc<Redactor>,
+}
+
+/// One call: the subcommand, what it works on (for errors), and its arguments.
+pub struct Call<'a> {
+    /// The subcommand, such as `lsjson`.
+    pub verb: &'a str,
+    /// What an error is to name.
+    pub on: &'a str,
+    /// Everything behind the subcommand.
+    pub args: &'a [&'a str],
+    /// For its standard input.
+    pub stdin: Vec<u8>,
+    /// The longest that it may take; the command's own deadline holds besides.
+    pub limit: Option<Duration>,
+}
+
+impl Rclone {
+    /// Finds the program, and learns which secrets to keep out of its words.
+    ///
+    /// # Errors
+    /// A program that is missing, cannot be started or is too old.
+    pub async fn find(store: &config::Store) -> Result<Self, Error> {
+        let program =
+            which::which("rclone").map_err(|_| Error::Missing { path: std::env::var("PATH").unwrap_or_default() })?;
+        let mut environment = environment::cleaned(std::env::vars());
+        environment.insert("LC_ALL".into(), "C".into());
+        let text = store.rclone_config.as_deref().map(read_lossy).unwrap_or_default();
+        let redactor = Arc::new(Redactor::new(&text, environment::secrets(&environment)));
+        let flags = store.rclone_flags.0.clone();
+        let rclone = Self { program, config: store.rclone_config.clone(), flags, environment, redactor };
+        rclone.check_version().await?;
+        Ok(rclone)
+    }
+
+    async fn check_version(&self) -> Result<(), Error> {
+        let call = Call { verb: "version", on: "", args: &[], stdin: vec![], limit: Some(Duration::from_secs(20)) };
+        let text = self.call(call).await?;
+        let text = String::from_utf8_lossy(&text);
+        let version = text.lines().next().unwrap_or_default().trim_start_matches("rclone v").to_owned();
+        let mut numbers = version.split(['.', '-']).map_while(|n| n.parse::<u64>().ok());
+        let known = numbers.next().zip(numbers.next());
+        tracing::debug!(program = %self.program.display(), version, "rclone");
+        if known.is_some_and(|v| v < OLDEST) {
+            return Err(Error::TooOld { program: self.program.clone(), version });
+        }
+        Ok(())
+    }
+
+    /// Runs one call to its end and returns its stdout. When the future is dropped, the child is told to end, and is
+    /// killed if it does not.
+    ///
+    /// # Errors
+    /// Everything but exit code 0.
+    pub async fn call(&self, call: Call<'_>) -> Result<Vec<u8>, Error> {
+        let child = self.start(&call)?;
+        let waiting = child.wait();
+        let finished = match call.limit {
+            None => waiting.await,
+            Some(limit) => tokio::time::timeout(limit, waiting).await.map_err(|_| Error::TimedOut {
+                verb: call.verb.to_owned(),
+                on: call.on.to_owned(),
+                limit,
+            })?,
+        };
+        finished.map_err(|said| said.into_error(&call))
+    }
+
+    /// As [`Self::call`], reading its stdout as JSON.
+    ///
+    /// # Errors
+    /// As [`Self::call`], and output that is not what was expected.
+    pub async fn json<T: for<'de> Deserialize<'de>>(&self, call: Call<'_>) -> Result<T, Error> {
+        let verb = call.verb.to_owned();
+        let out = self.call(call).await?;
+        serde_json::from_slice(&out).map_err(|source| Error::Unreadable { verb, source })
+    }
+
+    fn start(&self, call: &Call<'_>) -> Result<Child, Error> {
+        let failed = |source| Error::Start { program: self.program.clone(), source };
+        let (reader, writer) = std::io::pipe().map_err(failed)?;
+        let expression = duct::cmd(&self.program, self.argv(call))
+            .full_env(&self.environment)
+            .stdin_bytes(call.stdin.clone())
+            .stdout_capture()
+            .stderr_file(writer)
+            .unchecked();
+        let handle = expression.start().map_err(failed)?;
+        // It holds the pipe's writing end, and the listener waits for the last of those to close.
+        drop(expression);
+        let (verb, redactor) = (call.verb.to_owned(), Arc::clone(&self.redactor));
+        let listener = std::thread::spawn(move || said::listen(reader, &verb, &redactor));
+        Ok(Child { handle: Arc::new(handle), listener: Some(listener) })
+    }
+
+    /// The user's flags come first, so that ours win.
+    fn argv(&self, call: &Call<'_>) -> Vec<OsString> {
+        let mut argv: Vec<OsString> = vec![call.verb.into()];
+        argv.extend(self.flags.iter().map(OsString::from));
+        argv.extend(["--use-json-log", "--ask-password=false"].map(OsString::from));
+        if let Some(config) = &self.config {
+            argv.extend(["--config".into(), config.into()]);
+        }
+        argv.extend(call.args.iter().map(OsString::from));
+        argv
+    }
+}
+
+/// How a child ended, if not well.
+struct Complaint {
+    code: Option<i32>,
+    status: String,
+    said: String,
+}
+
+impl Complaint {
+    fn into_error(self, call: &Call<'_>) -> Error {
+        let said = if self.said.is_empty() { "it gave no reason".to_owned() } else { self.said };
+        Error::Failed { verb: call.verb.to_owned(), on: call.on.to_owned(), said, status: self.status, code: self.code }
+    }
+}
+
+/// A running rclone that does not outlive its owner.
+struct Child {
+    handle: Arc<Handle>,
+    listener: Option<std::thread::JoinHandle<String>>,
+}
+
+impl Child {
+    async fn wait(mut self) -> Result<Vec<u8>, Complaint> {
+        let handle = Arc::clone(&self.handle);
+        let ended = tokio::task::spawn_blocking(move || handle.wait().cloned()).await;
+        let said = self.listener.take().and_then(|l| l.join().ok()).unwrap_or_default();
+        let unknown = |e: &dyn std::fmt::Display| Complaint { code: None, status: e.to_string(), said: String::new() };
+        let output = ended.map_err(|e| unknown(&e))?.map_err(|e| unknown(&e))?;
+        if output.status.success() {
+            return Ok(output.stdout);
+        }
+        let code = output.status.code();
+        let signal = std::os::unix::process::ExitStatusExt::signal(&output.status);
+        let status = match (code, signal) {
+            (Some(code), _) => format!("exit code {code}"),
+            (None, Some(signal)) => format!("killed by signal {signal}"),
+            (None, None) => "ended".to_owned(),
+        };
+        Err(Complaint { code, status, said })
+    }
+}
+
+impl Drop for Child {
+    /// SIGTERM lets rclone abort its uploads, so that no half object stays; SIGKILL is for one that does not listen.
+    fn drop(&mut self) {
+        if matches!(self.handle.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        if let Err(error) = self.handle.send_signal(SIGTERM) {
+            tracing::debug!(%error, "telling rclone to end");
+        }
+        if !matches!(self.handle.wait_timeout(GRACE), Ok(Some(_))) {
+            tracing::warn!("rclone did not end within {} s of being told to; killing it", GRACE.as_secs());
+            if let Err(error) = self.handle.kill() {
+                tracing::debug!(%error, "killing rclone");
+            }
+        }
+    }
+}
+
+fn read_lossy(path: &Path) -> String {
+    // A file that cannot be read is refused by the settings already.
+    std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}

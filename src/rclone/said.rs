@@ -1,0 +1,137 @@
+//! What rclone said on stderr: its log lines become ours, and the last complaint is kept as the error's words.
+
+use std::io::{BufRead, BufReader, Read};
+
+use serde::Deserialize;
+
+use super::redact::Redactor;
+use crate::exit::Exit;
+
+/// The longest complaint that is repeated.
+const LONGEST: usize = 600;
+
+#[derive(Deserialize)]
+struct Line {
+    level: String,
+    msg: String,
+    object: Option<String>,
+}
+
+/// Reads to the end, logging as it goes; returns the last complaint.
+pub fn listen(stderr: impl Read, verb: &str, redactor: &Redactor) -> String {
+    let mut complaint = String::new();
+    let mut lines = BufReader::new(stderr);
+    let mut raw = Vec::new();
+    while matches!(lines.read_until(b'\n', &mut raw), Ok(n) if n > 0) {
+        let line = redactor.clean(String::from_utf8_lossy(&raw).trim());
+        raw.clear();
+        if line.is_empty() {
+            continue;
+        }
+        if let Some(heard) = log(&line, verb) {
+            complaint = heard;
+        }
+    }
+    complaint.truncate(complaint.floor_char_boundary(LONGEST));
+    complaint
+}
+
+/// Logs one line; returns it when it is a complaint. Usage errors are plain text, everything else is JSON.
+fn log(text: &str, verb: &str) -> Option<String> {
+    let Ok(line) = serde_json::from_str::<Line>(text) else {
+        tracing::debug!(rclone = verb, "{text}");
+        return text.starts_with("Error:").then(|| text.trim_start_matches("Error:").trim().to_owned());
+    };
+    let message = line.msg.split_whitespace().collect::<Vec<_>>().join(" ");
+    let message = line.object.filter(|o| !o.is_empty()).map_or(message.clone(), |o| format!("{o}: {message}"));
+    match line.level.as_str() {
+        "error" => {
+            tracing::warn!(rclone = verb, "{message}");
+            Some(message)
+        }
+        "critical" | "alert" | "emergency" => Some(message),
+        // The summary of a failure; the retries' count before it says nothing.
+        "notice" if message.starts_with("Failed to") => Some(message),
+        "notice" => {
+            tracing::debug!(rclone = verb, "{message}");
+            None
+        }
+        _ => {
+            tracing::debug!(rclone = verb, "{message}");
+            None
+        }
+    }
+}
+
+/// Sorts a failure by rclone's words; its exit code is 1 for nearly everything. `code` 2 is a usage error.
+pub fn classify(code: Option<i32>, complaint: &str) -> Exit {
+    let said = complaint.to_lowercase();
+    let has = |words: &[&str]| words.iter().any(|w| said.contains(w));
+    let settings = [
+        "didn't find section in config file",
+        "didn't find backend called",
+        "failed to load config",
+        "not found in config",
+        "unknown flag",
+        "invalid argument \"",
+        "nosuchbucket",
+        "bucket does not exist",
+        "access_key_id not found",
+        "secret_access_key not found",
+        "unable to decrypt configuration",
+        "couldn't decrypt configuration",
+        "couldn't find type of fs",
+        "password not set",
+        "failed to make password",
+        "no such host",
+    ];
+    let denied = [
+        "accessdenied",
+        "access denied",
+        "permission denied",
+        "signaturedoesnotmatch",
+        "invalidaccesskeyid",
+        "requesttimetooskewed",
+        "expiredtoken",
+        "invalidtoken",
+        "unauthorized",
+        "forbidden",
+        "statuscode: 403",
+        "statuscode: 401",
+        "authenticationfailed",
+        "authorizationfailure",
+        "invalid_grant",
+        "unable to authenticate",
+        "no such access key",
+        "authorization header is malformed",
+        "operation not permitted",
+    ];
+    if code == Some(2) && has(&["unknown flag", "usage"]) || has(&settings) {
+        Exit::Settings
+    } else if has(&denied) {
+        Exit::Denied
+    } else {
+        Exit::Store
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_complaint_is_kept_and_clean() {
+        let log = "{\"level\":\"error\",\"msg\":\"first\"}\n{\"level\":\"notice\",\"msg\":\"Failed to copyto: key abcdef\\n is bad\"}\n{\"level\":\"info\",\"msg\":\"x\"}\n\n";
+        let redactor = Redactor::new("k = abcdef", std::iter::empty());
+        assert_eq!(listen(log.as_bytes(), "copyto", &redactor), "Failed to copyto: key *** is bad");
+        assert_eq!(listen(&b"Error: unknown flag: --x\nUsage:\n\xff\n"[..], "copyto", &redactor), "unknown flag: --x");
+    }
+
+    #[test]
+    fn classes() {
+        assert_eq!(classify(Some(1), "didn't find section in config file (\"x\")"), Exit::Settings);
+        assert_eq!(classify(Some(1), "api error SignatureDoesNotMatch: The request"), Exit::Denied);
+        assert_eq!(classify(Some(5), "dial tcp: connection refused"), Exit::Store);
+        assert_eq!(classify(None, ""), Exit::Store);
+    }
+}

@@ -1,0 +1,424 @@
+//! Which backups stay and which go: a pure function of the names, the policy and the time.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::str::FromStr;
+
+use chrono::{DateTime, Duration, Utc};
+use chrono_tz::Tz;
+use serde::Serialize;
+
+use crate::name::BackupName;
+
+/// An age limit in rclone's duration syntax, at least an hour.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Age {
+    text: String,
+    seconds: u32,
+}
+
+/// rclone's units (`fs/parseduration.go`), in seconds.
+const UNITS: [(char, f64); 7] = [
+    ('s', 1.0),
+    ('m', 60.0),
+    ('h', 3_600.0),
+    ('d', 86_400.0),
+    ('w', 604_800.0),
+    ('M', 2_592_000.0),
+    ('y', 31_536_000.0),
+];
+const SHORTEST: f64 = 3_600.0;
+const LONGEST: f64 = 100.0 * 31_536_000.0;
+
+impl Age {
+    /// The limit in whole seconds.
+    pub const fn seconds(&self) -> u32 {
+        self.seconds
+    }
+}
+
+impl fmt::Display for Age {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl FromStr for Age {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let seconds = seconds_of(text).map_err(|why| {
+            format!(
+                "{why}; allowed is a number and one of rclone's units, from 1h to 100y: 36h, 10d, 2w, 3M (months), 1y"
+            )
+        })?;
+        Ok(Self { text: text.to_owned(), seconds })
+    }
+}
+
+fn seconds_of(text: &str) -> Result<u32, String> {
+    if text.is_empty() {
+        return Err("is empty".into());
+    }
+    if matches!(text, "off" | "0") {
+        return Err("would delete every backup".into());
+    }
+    if text.starts_with('-') {
+        return Err("is negative and would delete every backup".into());
+    }
+    if plain_number(text).is_some() {
+        return Err(format!("has no unit, and rclone would read it as seconds; did you mean `{text}d`?"));
+    }
+    if looks_like_a_date(text) {
+        return Err("is a date, not an age".into());
+    }
+    let total = one_unit(text).or_else(|| clock_units(text)).ok_or_else(|| explain(text))?;
+    if total < SHORTEST {
+        return Err(too_short(text));
+    }
+    if total > LONGEST {
+        return Err("is longer than 100 years".into());
+    }
+    // Between an hour and 100 years, which fits; rounded up, so that nothing is taken for older than it is.
+    #[expect(clippy::as_conversions, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    Ok(total.ceil() as u32)
+}
+
+/// Digits with at most one point: no sign, no exponent, no `inf`.
+fn plain_number(text: &str) -> Option<f64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    if digits(whole) && digits(fraction) { text.parse().ok() } else { None }
+}
+
+fn looks_like_a_date(text: &str) -> bool {
+    text.split('-').count() == 3 && text.bytes().take(4).all(|b| b.is_ascii_digit())
+}
+
+fn one_unit(text: &str) -> Option<f64> {
+    let unit = text.chars().last()?;
+    let (_, seconds) = UNITS.iter().find(|(u, _)| *u == unit)?;
+    plain_number(text.strip_suffix(unit)?).map(|n| n * seconds)
+}
+
+/// The combinations that rclone takes: hours, minutes and seconds, as in `36h30m`.
+fn clock_units(text: &str) -> Option<f64> {
+    let mut total = 0.0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = rest.find(['h', 'm', 's'])?;
+        let (number, tail) = rest.split_at(end);
+        let unit = tail.chars().next()?;
+        let (_, seconds) = UNITS.iter().find(|(u, _)| *u == unit)?;
+        total += plain_number(number)? * seconds;
+        rest = tail.strip_prefix(unit)?;
+    }
+    Some(total)
+}
+
+fn too_short(text: &str) -> String {
+    let number = text.trim_end_matches('m');
+    if text.ends_with('m') && plain_number(number).is_some() {
+        return format!("is {number} minutes, less than an hour; did you mean `{number}M`, which is months?");
+    }
+    "is less than an hour".into()
+}
+
+fn explain(text: &str) -> String {
+    if text.chars().any(char::is_whitespace) {
+        return format!("has white space in it; did you mean `{}`?", text.split_whitespace().collect::<String>());
+    }
+    let lower = text.to_lowercase();
+    if lower != text && one_unit(&lower).is_some() {
+        return format!("has an unknown unit; did you mean `{lower}`?");
+    }
+    if text.bytes().any(|b| matches!(b, b'd' | b'w' | b'M' | b'y'))
+        && text.bytes().filter(u8::is_ascii_alphabetic).count() > 1
+    {
+        return "combines units, which rclone takes only of h, m and s; did you mean one unit, such as `36h` for a day and a half?"
+            .into();
+    }
+    "is not an age".into()
+}
+
+/// How long backups are kept.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Backups older than this go.
+    pub max_age: Option<Age>,
+    /// Backups beyond the newest of this number go.
+    pub max_count: Option<NonZeroUsize>,
+    /// The newest of this number never go.
+    pub keep_last: NonZeroUsize,
+}
+
+/// What is to become of every backup of ours.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// What stays, newest first.
+    pub keep: Vec<Verdict>,
+    /// What goes, newest first.
+    pub remove: Vec<Verdict>,
+}
+
+/// One backup and why it stays or goes.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Which backup.
+    pub name: BackupName,
+    /// Every reason that holds.
+    pub reasons: Vec<Reason>,
+}
+
+impl Verdict {
+    /// Whether its age alone is a reason to remove it, so that rclone's own clock can be asked as well.
+    pub fn is_expired(&self) -> bool {
+        self.reasons.contains(&Reason::Expired)
+    }
+
+    /// Whether it is kept because its date has not come yet.
+    pub fn is_from_the_future(&self) -> bool {
+        self.reasons.contains(&Reason::Future)
+    }
+}
+
+/// Why a backup stays or goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// One of the newest `keep-last`.
+    Newest,
+    /// Younger than the age limit.
+    Young,
+    /// Within the count limit.
+    WithinCount,
+    /// Dated in the future: somebody's clock is wrong.
+    Future,
+    /// There is no limit.
+    NoLimit,
+    /// Older than the age limit.
+    Expired,
+    /// Beyond the count limit.
+    BeyondCount,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Newest => "one of the newest",
+            Self::Young => "younger than the age limit",
+            Self::WithinCount => "within the count limit",
+            Self::Future => "dated in the future",
+            Self::NoLimit => "no limit is set",
+            Self::Expired => "older than the age limit",
+            Self::BeyondCount => "beyond the count limit",
+        })
+    }
+}
+
+/// Sorts `names` into what stays and what goes. Backups dated after `now` stay and take no place among the newest,
+/// so that a wrong clock can neither delete nor displace a good backup.
+pub fn plan(names: impl IntoIterator<Item = BackupName>, policy: &Policy, now: DateTime<Utc>, zone: Tz) -> Plan {
+    let mut dated: Vec<_> = names.into_iter().map(|name| (name.taken_at(zone), name)).collect();
+    dated.sort_by(|(a, x), (b, y)| b.cmp(a).then_with(|| y.leaf().cmp(&x.leaf())));
+    let mut plan = Plan::default();
+    let mut rank = 0;
+    for (taken_at, name) in dated {
+        if taken_at > now {
+            plan.keep.push(Verdict { name, reasons: vec![Reason::Future] });
+            continue;
+        }
+        rank += 1;
+        let reasons_to_go = reasons_to_go(rank, now - taken_at, policy);
+        if rank <= policy.keep_last.get() || reasons_to_go.is_empty() {
+            plan.keep.push(Verdict { name, reasons: reasons_to_stay(rank, policy, &reasons_to_go) });
+        } else {
+            plan.remove.push(Verdict { name, reasons: reasons_to_go });
+        }
+    }
+    plan
+}
+
+/// `rank` counts from 1, the newest.
+fn reasons_to_go(rank: usize, age: Duration, policy: &Policy) -> Vec<Reason> {
+    let expired = policy.max_age.as_ref().is_some_and(|max| age > Duration::seconds(max.seconds().into()));
+    let beyond = policy.max_count.is_some_and(|max| rank > max.get());
+    [(expired, Reason::Expired), (beyond, Reason::BeyondCount)]
+        .into_iter()
+        .filter_map(|(holds, r)| holds.then_some(r))
+        .collect()
+}
+
+fn reasons_to_stay(rank: usize, policy: &Policy, reasons_to_go: &[Reason]) -> Vec<Reason> {
+    let young = policy.max_age.is_some() && !reasons_to_go.contains(&Reason::Expired);
+    let within = policy.max_count.is_some() && !reasons_to_go.contains(&Reason::BeyondCount);
+    let unlimited = policy.max_age.is_none() && policy.max_count.is_none();
+    let newest = rank <= policy.keep_last.get();
+    [(newest, Reason::Newest), (young, Reason::Young), (within, Reason::WithinCount), (unlimited, Reason::NoLimit)]
+        .into_iter()
+        .filter_map(|(holds, r)| holds.then_some(r))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn seconds(text: &str) -> Option<u32> {
+        text.parse::<Age>().ok().map(|a| a.seconds())
+    }
+
+    #[test]
+    fn rclone_units() {
+        for (text, expected) in [
+            ("1h", 3_600),
+            ("10d", 864_000),
+            ("1.5d", 129_600),
+            ("1w", 604_800),
+            ("3M", 7_776_000),
+            ("1y", 31_536_000),
+            ("90m", 5_400),
+            ("3600s", 3_600),
+            ("36h30m", 131_400),
+            ("1h0m1s", 3_601),
+        ] {
+            assert_eq!(seconds(text), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn dangerous_values_are_refused() {
+        for text in [
+            "0",
+            "0s",
+            "0d",
+            "-1",
+            "-1d",
+            "off",
+            "-10d",
+            "10",
+            "10m",
+            "3m",
+            "1e1",
+            "",
+            " ",
+            "10 d",
+            "10d\n",
+            "10D",
+            "1d12h",
+            "٣d",
+            "10d;rm",
+            "inf",
+            "NaN",
+            "1e300d",
+            "2026-11-10",
+            "+10d",
+            "1_0d",
+            "59m",
+            "3599s",
+            "h",
+            ".d",
+            "1.d",
+            "101y",
+            "1000000M",
+            "1ms",
+            "1h-2h",
+        ] {
+            assert_eq!(seconds(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_hint_names_the_unit_that_was_meant() {
+        let hint = |text: &str| text.parse::<Age>().unwrap_err();
+        assert!(hint("10").contains("`10d`"));
+        assert!(hint("3m").contains("`3M`"));
+        assert!(hint("10D").contains("`10d`"));
+        assert!(hint("10 d").contains("`10d`"));
+        assert!(hint("1d12h").contains("`36h`"));
+    }
+
+    fn at(day: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_790_000_000 + day * 86_400, 0).unwrap()
+    }
+
+    fn names(days: &[i64]) -> Vec<BackupName> {
+        days.iter().map(|d| BackupName::new(&"p-".parse().unwrap(), at(*d), Tz::UTC)).collect()
+    }
+
+    fn policy(age: Option<&str>, count: Option<usize>, keep: usize) -> Policy {
+        Policy {
+            max_age: age.map(|a| a.parse().unwrap()),
+            max_count: count.and_then(NonZeroUsize::new),
+            keep_last: NonZeroUsize::new(keep).unwrap(),
+        }
+    }
+
+    fn removed(plan: &Plan) -> Vec<BackupName> {
+        plan.remove.iter().map(|v| v.name.clone()).collect()
+    }
+
+    #[test]
+    fn after_a_month_of_silence_the_newest_stay() {
+        let plan = plan(names(&[0, 1, 2, 3, 4]), &policy(Some("10d"), None, 3), at(40), Tz::UTC);
+        assert_eq!(removed(&plan), names(&[1, 0]));
+        assert_eq!(plan.keep[0].reasons, [Reason::Newest]);
+    }
+
+    #[test]
+    fn a_future_date_neither_goes_nor_displaces() {
+        let plan = plan(names(&[0, 100, 101, 102, 20]), &policy(Some("10d"), None, 1), at(40), Tz::UTC);
+        assert_eq!(removed(&plan), names(&[0]));
+        assert_eq!(plan.keep.iter().filter(|v| v.reasons == [Reason::Future]).count(), 3);
+    }
+
+    #[test]
+    fn either_limit_is_enough() {
+        let plan = plan(names(&[0, 38, 39, 40]), &policy(Some("10d"), Some(2), 1), at(40), Tz::UTC);
+        assert_eq!(removed(&plan), names(&[38, 0]));
+        assert!(!plan.remove[0].is_expired() && plan.remove[1].is_expired());
+    }
+
+    #[test]
+    fn without_a_limit_everything_stays() {
+        let plan = plan(names(&[0, 1, 2]), &policy(None, None, 1), at(4000), Tz::UTC);
+        assert_eq!(plan.keep.len(), 3);
+        assert_eq!(plan.keep[2].reasons, [Reason::NoLimit]);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_text_never_panics_and_never_gives_less_than_an_hour(text in "\\PC{0,12}") {
+            if let Some(seconds) = seconds(&text) {
+                prop_assert!((3_600..=3_153_600_000).contains(&seconds));
+            }
+        }
+
+        #[test]
+        fn plans_are_whole_and_keep_the_newest(
+            days in proptest::collection::btree_set(0i64..400, 0..40),
+            age in proptest::option::of(1u32..300),
+            count in proptest::option::of(1usize..30),
+            keep in 1usize..10,
+            now in 0i64..500,
+        ) {
+            let policy = policy(age.map(|d| format!("{d}d")).as_deref(), count, keep);
+            let all = names(&days.iter().copied().collect::<Vec<_>>());
+            let plan = plan(all.clone(), &policy, at(now), Tz::UTC);
+            prop_assert_eq!(plan.keep.len() + plan.remove.len(), all.len());
+            let mut past: Vec<_> = all.iter().filter(|n| n.taken_at(Tz::UTC) <= at(now)).collect();
+            past.sort_by_key(|n| std::cmp::Reverse(n.taken_at(Tz::UTC)));
+            let gone = removed(&plan);
+            for name in past.iter().take(keep) {
+                prop_assert!(!gone.contains(name));
+            }
+            for name in &gone {
+                prop_assert!(past.contains(&name));
+                let old = age.is_some_and(|d| at(now) - name.taken_at(Tz::UTC) > Duration::days(d.into()));
+                let beyond = count.is_some_and(|c| past.iter().position(|n| *n == name).unwrap() >= c);
+                prop_assert!(old || beyond);
+            }
+        }
+    }
+}

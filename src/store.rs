@@ -1,0 +1,303 @@
+//! The remote in our words: list, put, confirm, remove. Everything goes through rclone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::config;
+use crate::config::target::Target;
+use crate::digest::Digests;
+use crate::exit::{Exit, Failure};
+use crate::name::BackupName;
+use crate::rclone::{self, Call, Rclone};
+use crate::record::{Record, Remembered};
+use crate::retention::{Age, Verdict};
+
+/// A remote that has not answered a question within this is out of order.
+const ANSWER: Duration = Duration::from_mins(1);
+/// Small questions are not repeated for minutes: a wrong remote is to fail within seconds.
+const BRISK: [&str; 4] = ["--retries=1", "--low-level-retries=2", "--contimeout=10s", "--timeout=30s"];
+/// rclone would make a missing bucket; a misspelt one is then a bucket of its own, and looks like success.
+const NO_NEW_BUCKET: &str = "--s3-no-check-bucket";
+
+/// How the store failed us.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// rclone failed.
+    #[error(transparent)]
+    Rclone(#[from] rclone::Error),
+    /// The target names no bucket.
+    #[error("target: `{0}` names a whole remote; allowed is a bucket of it, `{0}bucket` or `{0}bucket/path`")]
+    WholeRemote(String),
+    /// The bucket is not there.
+    #[error("target: there is no bucket at {0}; make it first, this program never does")]
+    NoBucket(String),
+    /// The object is not there, or not what was sent.
+    #[error("cannot confirm {name} at the remote: {why}")]
+    NotConfirmed {
+        /// Which object.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Rclone(e) => e.exit(),
+            Self::WholeRemote(_) | Self::NoBucket(_) => Exit::Settings,
+            Self::NotConfirmed { .. } => Exit::Store,
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::new(error.exit(), error)
+    }
+}
+
+/// What the remote can do, as `rclone backend features` prints it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Features {
+    #[serde(default)]
+    root: String,
+    #[serde(default)]
+    hashes: Option<Vec<String>>,
+    #[serde(default, rename = "Features")]
+    flags: BTreeMap<String, bool>,
+}
+
+impl Features {
+    fn has(&self, feature: &str) -> bool {
+        self.flags.get(feature).copied().unwrap_or_default()
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Object {
+    name: String,
+    size: i64,
+    #[serde(default)]
+    hashes: BTreeMap<String, String>,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
+}
+
+/// What is in the backups' folder.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Names that this program wrote.
+    pub ours: Vec<BackupName>,
+    /// How many other files there are.
+    pub foreign: usize,
+}
+
+/// What became of a removal.
+#[derive(Debug, Default)]
+pub struct Removal {
+    /// Gone.
+    pub removed: Vec<BackupName>,
+    /// Still there.
+    pub failed: Vec<BackupName>,
+    /// rclone's words, if it had any.
+    pub complaint: Option<String>,
+}
+
+/// One place of one remote.
+#[derive(Debug)]
+pub struct Store {
+    rclone: Rclone,
+    config: config::Store,
+    features: Features,
+}
+
+impl Store {
+    /// Finds rclone and asks it what the remote can do.
+    ///
+    /// # Errors
+    /// rclone that is missing or too old, a remote that is unknown, a target that names no bucket.
+    pub async fn open(config: config::Store) -> Result<Self, Error> {
+        let rclone = Rclone::find(&config).await?;
+        let features = ask_features(&rclone, &config.target).await?;
+        let bucketless = features.has("BucketBased") && features.has("BucketBasedRootOK") && features.root.is_empty();
+        if bucketless && config.target.is_whole_remote() {
+            return Err(Error::WholeRemote(config.target.root().to_owned()));
+        }
+        Ok(Self { rclone, config, features })
+    }
+
+    /// The settings that it was opened with.
+    pub const fn config(&self) -> &config::Store {
+        &self.config
+    }
+
+    /// Lists the backups' folder and nothing below it. A missing folder is an empty one, a missing bucket an error.
+    ///
+    /// # Errors
+    /// Whatever rclone says.
+    pub async fn list(&self) -> Result<Listing, Error> {
+        let folder = self.folder();
+        let mut args = vec!["--files-only", "--no-mimetype", "--no-modtime"];
+        args.extend(BRISK);
+        args.extend(["--", &folder]);
+        let listed = self.rclone.json::<Vec<Object>>(call("lsjson", &folder, &args)).await;
+        let objects = match listed {
+            Err(e) if e.is_no_directory() && self.is_bucket_based() => return Err(Error::NoBucket(folder)),
+            Err(e) if e.is_no_directory() => return Ok(Listing::default()),
+            other => other?,
+        };
+        let names = objects.iter().map(|o| BackupName::parse(&self.config.naming.prefix, &o.name));
+        let ours: Vec<_> = names.flatten().collect();
+        Ok(Listing { foreign: objects.len() - ours.len(), ours })
+    }
+
+    /// What the metadata of a stored backup tell; nothing where the backend keeps none.
+    ///
+    /// # Errors
+    /// Whatever rclone says.
+    pub async fn remembered(&self, name: &BackupName) -> Result<Remembered, Error> {
+        if !self.features.has("ReadMetadata") {
+            return Ok(Remembered::default());
+        }
+        let object = self.stat(name, &["--metadata"]).await?;
+        Ok(object.map(|o| Remembered::from_metadata(&o.metadata)).unwrap_or_default())
+    }
+
+    /// Uploads `file` as `name`, which must not be there yet, and confirms what arrived.
+    ///
+    /// # Errors
+    /// Whatever rclone says; an object that is not there or differs.
+    pub async fn put(&self, file: &Path, name: &BackupName, record: &Record) -> Result<(), Error> {
+        let place = self.config.target.join(&name.to_string());
+        let source = file.to_string_lossy();
+        let metadata: Vec<String> = record.metadata().into_iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let mut args = vec!["--retries=3", "--low-level-retries=3", "--contimeout=10s", NO_NEW_BUCKET];
+        // Neither guard is enough alone: the first is honoured by every backend but looks before it uploads, the second
+        // is decided by the store itself but known to S3 alone.
+        args.extend(["--ignore-existing", "--header-upload", "If-None-Match: *"]);
+        if self.features.has("WriteMetadata") && self.features.has("UserMetadata") {
+            args.push("--metadata");
+            args.extend(metadata.iter().flat_map(|pair| ["--metadata-set", pair.as_str()]));
+        }
+        args.extend(["--", &source, &place]);
+        let call = Call { limit: None, ..call("copyto", &place, &args) };
+        self.rclone.call(call).await?;
+        self.confirm(file, name, record).await
+    }
+
+    /// Compares the stored object with the file: one object, the same size, the same hash where the backend has one.
+    async fn confirm(&self, file: &Path, name: &BackupName, record: &Record) -> Result<(), Error> {
+        let fail = |why: String| Error::NotConfirmed { name: name.to_string(), why };
+        let offered = self.features.hashes.clone().unwrap_or_default();
+        let wanted: Vec<&str> = Digests::KNOWN.into_iter().filter(|kind| offered.iter().any(|o| o == kind)).collect();
+        let hash_args: Vec<&str> = wanted.iter().flat_map(|kind| ["--hash-type", kind]).collect();
+        let hash_args = if wanted.is_empty() { vec![] } else { [vec!["--hash"], hash_args].concat() };
+        let object = self.stat(name, &hash_args).await?.ok_or_else(|| fail("it is not there".into()))?;
+        if u64::try_from(object.size) != Ok(record.bytes) {
+            return Err(fail(format!("it has {} bytes, {} were sent", object.size, record.bytes)));
+        }
+        let path = file.to_owned();
+        let kinds: BTreeSet<String> = object.hashes.keys().cloned().collect();
+        let ours = tokio::task::spawn_blocking(move || Digests::of(&path, &kinds)).await;
+        let ours = ours.map_err(|e| fail(e.to_string()))?.map_err(|e| fail(format!("reading it back here: {e}")))?;
+        for (kind, theirs) in &object.hashes {
+            if ours.get(kind).is_some_and(|hash| !theirs.is_empty() && !hash.eq_ignore_ascii_case(theirs)) {
+                return Err(fail(format!("its {kind} differs; another run may have stored the same name")));
+            }
+        }
+        let checked: Vec<_> =
+            object.hashes.iter().filter(|(_, hash)| !hash.is_empty()).map(|(kind, _)| kind.as_str()).collect();
+        tracing::info!(%name, bytes = record.bytes, compared = ?checked, "confirmed at the remote");
+        Ok(())
+    }
+
+    /// Deletes exactly these. Those of an age limit are first asked of rclone's own clock too.
+    ///
+    /// # Errors
+    /// A listing afterwards that failed; what could not be deleted is no error but in [`Removal::failed`].
+    pub async fn remove(&self, verdicts: &[Verdict], max_age: Option<&Age>) -> Result<Removal, Error> {
+        let (expired, beyond): (Vec<_>, Vec<_>) = verdicts.iter().partition(|v| v.is_expired());
+        let mut complaint = None;
+        if let (false, Some(age)) = (expired.is_empty(), max_age) {
+            let min_age = format!("--min-age={}s", age.seconds());
+            let patterns = expired.iter().map(|v| format!("/{}", escape(&v.name.leaf())));
+            complaint = self.delete(&["--include-from=-", &min_age], patterns.collect()).await.or(complaint);
+        }
+        if !beyond.is_empty() {
+            let names = beyond.iter().map(|v| v.name.leaf());
+            complaint = self.delete(&["--files-from-raw=-"], names.collect()).await.or(complaint);
+        }
+        let left = self.list().await?.ours;
+        let (failed, removed) = verdicts.iter().map(|v| v.name.clone()).partition(|name| left.contains(name));
+        Ok(Removal { removed, failed, complaint })
+    }
+
+    async fn delete(&self, filter: &[&str], lines: Vec<String>) -> Option<String> {
+        let folder = self.folder();
+        let most = format!("--max-delete={}", lines.len());
+        let mut args = vec![most.as_str(), "--retries=1", "--low-level-retries=3", "--contimeout=10s", "--timeout=60s"];
+        args.extend(filter);
+        args.extend(["--", &folder]);
+        let stdin = (lines.join("\n") + "\n").into_bytes();
+        let outcome = self.rclone.call(Call { stdin, limit: None, ..call("delete", &folder, &args) }).await;
+        outcome.err().map(|e| e.to_string())
+    }
+
+    async fn stat(&self, name: &BackupName, more: &[&str]) -> Result<Option<Object>, Error> {
+        let place = self.config.target.join(&name.to_string());
+        let mut args = vec!["--stat", "--files-only", "--no-mimetype"];
+        args.extend(more);
+        args.extend(BRISK);
+        args.extend(["--", &place]);
+        let found = self.rclone.json::<Option<Object>>(Call { limit: None, ..call("lsjson", &place, &args) }).await;
+        match found {
+            Err(e) if e.is_no_directory() => Ok(None),
+            other => Ok(other?),
+        }
+    }
+
+    fn folder(&self) -> String {
+        self.config.target.join(self.config.naming.prefix.folder())
+    }
+
+    fn is_bucket_based(&self) -> bool {
+        self.features.has("BucketBased")
+    }
+}
+
+async fn ask_features(rclone: &Rclone, target: &Target) -> Result<Features, Error> {
+    let args = ["features", "--contimeout=10s", "--", target.root()];
+    Ok(rclone.json(call("backend", target.root(), &args)).await?)
+}
+
+const fn call<'a>(verb: &'a str, on: &'a str, args: &'a [&'a str]) -> Call<'a> {
+    Call { verb, on, args, stdin: Vec::new(), limit: Some(ANSWER) }
+}
+
+/// Takes the meaning from rclone's pattern characters.
+fn escape(name: &str) -> String {
+    let mut escaped = String::with_capacity(name.len());
+    for c in name.chars() {
+        if matches!(c, '\\' | '*' | '?' | '[' | ']' | '{' | '}') {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_lose_their_meaning() {
+        assert_eq!(escape(r"p[1]{a,b}*?\-"), r"p\[1\]\{a,b\}\*\?\\-");
+    }
+}

@@ -1,0 +1,277 @@
+//! Real etcd: one process a member, TLS unless asked otherwise, everything in folders of its own.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    path::PathBuf,
+    time::Duration,
+};
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::{
+    child::Server,
+    eventually, kubeadm, ports,
+    proxy::Proxy,
+    tls::{Pair, Pki},
+    tools,
+};
+
+const READY: Duration = Duration::from_secs(30);
+
+/// What a cluster is to be like, before it starts.
+#[must_use]
+pub struct Wanted {
+    members: usize,
+    plain: bool,
+    proxied: bool,
+    server: Option<fn(&Pki) -> Pair>,
+    flags: Vec<String>,
+}
+
+impl Wanted {
+    /// Plain HTTP, as only a test would dare.
+    pub fn plain(mut self) -> Self {
+        self.plain = true;
+        self
+    }
+
+    /// Each member advertises a proxy in front of it; `Cluster::proxy` breaks it.
+    pub fn proxied(mut self) -> Self {
+        self.proxied = true;
+        self
+    }
+
+    /// Another certificate for the members' client port than the good one.
+    pub fn server(mut self, make: fn(&Pki) -> Pair) -> Self {
+        self.server = Some(make);
+        self
+    }
+
+    pub fn quota(self, bytes: u64) -> Self {
+        self.flag(&format!("--quota-backend-bytes={bytes}"))
+    }
+
+    pub fn flag(mut self, flag: &str) -> Self {
+        self.flags.push(flag.to_owned());
+        self
+    }
+
+    pub fn start(self) -> Cluster {
+        Cluster::launch(self)
+    }
+}
+
+/// A running cluster. Dropping it ends every member.
+pub struct Cluster {
+    members: Vec<Member>,
+    wanted: Wanted,
+    pki: Pki,
+    server: Pair,
+    folder: TempDir,
+}
+
+struct Member {
+    name: String,
+    client: u16,
+    peer: u16,
+    health: u16,
+    proxy: Option<Proxy>,
+    server: Option<Server>,
+}
+
+impl Cluster {
+    /// A cluster of so many members with TLS and client certificates, ready to be written to.
+    pub fn start(members: usize) -> Self {
+        Self::with(members).start()
+    }
+
+    pub fn with(members: usize) -> Wanted {
+        Wanted { members, plain: false, proxied: false, server: None, flags: Vec::new() }
+    }
+
+    fn launch(wanted: Wanted) -> Self {
+        let pki = Pki::new();
+        let server = match wanted.server {
+            Some(make) => make(&pki),
+            None => pki.server.clone(),
+        };
+        let members = (0..wanted.members).map(|i| Member::new(i, wanted.proxied)).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let mut cluster = Self { members, wanted, pki, server, folder };
+        for i in 0..cluster.members.len() {
+            cluster.run(i, "new");
+        }
+        for i in 0..cluster.members.len() {
+            cluster.await_health(i);
+        }
+        cluster
+    }
+
+    fn run(&mut self, i: usize, state: &str) {
+        let scheme = self.scheme();
+        let roster: Vec<_> = self.members.iter().map(|m| m.roster(scheme)).collect();
+        let member = &self.members[i];
+        let url = |port| format!("{scheme}://127.0.0.1:{port}");
+        let mut command = tools::command(tools::tool("etcd"));
+        command
+            .arg(format!("--name={}", member.name))
+            .arg(format!("--data-dir={}", self.data_dir(i).display()))
+            .arg(format!("--listen-client-urls={}", url(member.client)))
+            .arg(format!("--advertise-client-urls={}", self.endpoint(i)))
+            .arg(format!("--listen-peer-urls={}", url(member.peer)))
+            .arg(format!("--initial-advertise-peer-urls={}", url(member.peer)))
+            .arg(format!("--listen-metrics-urls=http://127.0.0.1:{}", member.health))
+            .arg(format!("--initial-cluster={}", roster.join(",")))
+            .arg(format!("--initial-cluster-state={state}"))
+            // Quick instead of durable: a test's data may die with the machine.
+            .args(["--unsafe-no-fsync", "--heartbeat-interval=50", "--election-timeout=500"])
+            .args(["--max-txn-ops=1024", "--logger=zap", "--log-level=warn"])
+            .args(&self.wanted.flags);
+        if !self.wanted.plain {
+            let ca = self.pki.ca();
+            for (prefix, pair) in [("", &self.server), ("peer-", &self.pki.peer)] {
+                command
+                    .arg(format!("--{prefix}client-cert-auth"))
+                    .arg(format!("--{prefix}trusted-ca-file={}", ca.display()))
+                    .arg(format!("--{prefix}cert-file={}", pair.cert.display()))
+                    .arg(format!("--{prefix}key-file={}", pair.key.display()));
+            }
+        }
+        let log = self.folder.path().join(format!("{}.log", member.name));
+        self.members[i].server = Some(Server::start(&command, &log));
+    }
+
+    fn await_health(&mut self, i: usize) {
+        let member = &mut self.members[i];
+        let server = member.server.as_mut().expect("a started member");
+        eventually(READY, "a healthy member", || {
+            if let Some(words) = server.has_died() {
+                panic!("etcd ended: {words}");
+            }
+            is_healthy(member.health).then_some(())
+        });
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.wanted.plain { "http" } else { "https" }
+    }
+
+    pub fn pki(&self) -> &Pki {
+        &self.pki
+    }
+
+    pub fn is_plain(&self) -> bool {
+        self.wanted.plain
+    }
+
+    pub fn data_dir(&self, i: usize) -> PathBuf {
+        self.folder.path().join(&self.members[i].name)
+    }
+
+    /// The URL that the member advertises.
+    pub fn endpoint(&self, i: usize) -> String {
+        let member = &self.members[i];
+        let port = member.proxy.as_ref().map_or(member.client, Proxy::port);
+        format!("{}://127.0.0.1:{port}", self.scheme())
+    }
+
+    pub fn endpoints(&self) -> Vec<String> {
+        (0..self.members.len()).map(|i| self.endpoint(i)).collect()
+    }
+
+    pub fn proxy(&self, i: usize) -> &Proxy {
+        self.members[i].proxy.as_ref().expect("a cluster that is proxied()")
+    }
+
+    /// kubeadm's file for this cluster, written into its folder.
+    pub fn kubeadm_config(&self) -> PathBuf {
+        let path = self.folder.path().join("config.yaml");
+        std::fs::write(&path, kubeadm::external(&self.endpoints())).unwrap();
+        path
+    }
+
+    pub fn kill(&mut self, i: usize) {
+        self.members[i].server = None;
+    }
+
+    /// Freezes the member: the kernel still accepts its connections, nobody answers.
+    pub fn stop(&self, i: usize) {
+        self.server(i).signal(Signal::STOP);
+    }
+
+    pub fn cont(&self, i: usize) {
+        self.server(i).signal(Signal::CONT);
+    }
+
+    fn server(&self, i: usize) -> &Server {
+        self.members[i].server.as_ref().expect("a living member")
+    }
+
+    pub fn restart(&mut self, i: usize) {
+        self.kill(i);
+        self.run(i, "existing");
+        self.await_health(i);
+    }
+
+    /// Adds a member that replicates and doesn't vote; answers its index.
+    pub fn add_learner(&mut self) -> usize {
+        let i = self.members.len();
+        let learner = Member::new(i, self.wanted.proxied);
+        let url = format!("{}://127.0.0.1:{}", self.scheme(), learner.peer);
+        self.etcdctl(&["member", "add", &learner.name, "--learner", "--peer-urls", &url]);
+        self.members.push(learner);
+        self.run(i, "existing");
+        eventually(READY, "a learner that answers", || {
+            let status = self.etcdctl_at(&[i], &["endpoint", "status"]);
+            status.status.success().then_some(())
+        });
+        i
+    }
+
+    pub fn pid(&self, i: usize) -> u32 {
+        self.server(i).pid()
+    }
+
+    /// The members whose process runs.
+    pub fn living(&self) -> Vec<usize> {
+        (0..self.members.len()).filter(|i| self.members[*i].server.is_some()).collect()
+    }
+
+    /// The member's own client URL, past its proxy.
+    pub fn direct(&self, i: usize) -> String {
+        format!("{}://127.0.0.1:{}", self.scheme(), self.members[i].client)
+    }
+}
+
+impl Member {
+    fn new(i: usize, proxied: bool) -> Self {
+        let client = ports::free();
+        Self {
+            name: format!("m{i}"),
+            client,
+            peer: ports::free(),
+            health: ports::free(),
+            proxy: proxied.then(|| Proxy::to(client)),
+            server: None,
+        }
+    }
+
+    fn roster(&self, scheme: &str) -> String {
+        format!("{}={scheme}://127.0.0.1:{}", self.name, self.peer)
+    }
+}
+
+/// etcd's own verdict; true only with a leader. A full database does not count as ill here.
+fn is_healthy(port: u16) -> bool {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        stream.write_all(b"GET /health?exclude=NOSPACE HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    ask().is_ok_and(|answer| answer.contains(r#""health":"true""#))
+}

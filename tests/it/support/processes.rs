@@ -1,0 +1,28 @@
+//! Who is whose child, as /proc tells it.
+
+use std::fs;
+
+/// All descendants of a process, whatever they are called.
+pub fn descendants(pid: u32) -> Vec<u32> {
+    let children = children_of(pid);
+    let below = children.iter().flat_map(|child| descendants(*child));
+    let below: Vec<_> = below.collect();
+    [children, below].concat()
+}
+
+pub fn is_alive(pid: u32) -> bool {
+    stat(pid).is_some_and(|(state, _)| state != 'Z')
+}
+
+fn children_of(parent: u32) -> Vec<u32> {
+    let pids = fs::read_dir("/proc").expect("a Linux machine");
+    let pids = pids.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| stat(*pid).is_some_and(|(_, ppid)| ppid == parent)).collect()
+}
+
+/// State and parent; the name before them may contain anything but ends with the last parenthesis.
+fn stat(pid: u32) -> Option<(char, u32)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace();
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}

@@ -1,0 +1,146 @@
+//! Real S3 servers on loopback, each with credentials that exist nowhere else.
+
+use std::{
+    fs,
+    io::Read,
+    net::TcpStream,
+    path::PathBuf,
+    process::Command,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use super::{child::Server, eventually, ports, tools};
+
+const READY: Duration = Duration::from_secs(30);
+
+/// The server of whichever tests run now: started by the first, ended with the last.
+static SHARED: Mutex<Weak<S3>> = Mutex::new(Weak::new());
+
+pub struct S3 {
+    // Declared, and so dropped, before the folder that it writes to.
+    server: Server,
+    port: u16,
+    secret: String,
+    buckets: AtomicU32,
+    sockets: Vec<PathBuf>,
+    _folder: TempDir,
+}
+
+impl S3 {
+    pub fn rclone() -> Self {
+        let (folder, port, secret) = (tempfile::tempdir().unwrap(), ports::free(), new_secret());
+        let data = folder.path().join("data");
+        fs::create_dir(&data).unwrap();
+        let mut command = tools::command(tools::tool("rclone"));
+        command
+            .env("HOME", folder.path())
+            // A list in the environment is read as CSV: the quotes keep the pair together.
+            .env("RCLONE_AUTH_KEY", format!("\"{ACCESS},{secret}\""))
+            .args(["--config", "", "serve", "s3"])
+            .arg(format!("--addr=127.0.0.1:{port}"))
+            .arg(&data);
+        Self::up(&command, folder, port, secret, Vec::new())
+    }
+
+    pub fn seaweedfs() -> Arc<Self> {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(running) = shared.upgrade() {
+            return running;
+        }
+        let started = Arc::new(Self::start_seaweedfs());
+        *shared = Arc::downgrade(&started);
+        started
+    }
+
+    fn start_seaweedfs() -> Self {
+        let (folder, port, secret) = (tempfile::tempdir().unwrap(), ports::free(), new_secret());
+        let dir = folder.path().display();
+        let mut command = tools::command(tools::tool("weed"));
+        command
+            .env("HOME", folder.path())
+            .env("AWS_ACCESS_KEY_ID", ACCESS)
+            .env("AWS_SECRET_ACCESS_KEY", &secret)
+            .arg(format!("-logdir={dir}"))
+            .args(["mini", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"])
+            .arg(format!("-dir={dir}"))
+            .arg(format!("-filer.localSocket={dir}/filer.sock"))
+            .arg(format!("-s3.localSocket={dir}/s3.sock"))
+            // Left to itself it reports home, and makes any bucket that is written to.
+            .args(["-master.telemetry=false", "-s3.autoCreateBucket=false"])
+            .args(["-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0"])
+            .arg("-volume.max=300");
+        let mut sockets = Vec::new();
+        for part in ["s3", "master", "volume", "filer", "admin"] {
+            let http = if part == "s3" { port } else { ports::free() };
+            let grpc = http + ports::TWIN;
+            command.arg(format!("-{part}.port={http}")).arg(format!("-{part}.port.grpc={grpc}"));
+            sockets.push(format!("/tmp/seaweedfs-{part}-grpc-{grpc}.sock").into());
+        }
+        Self::up(&command, folder, port, secret, sockets)
+    }
+
+    fn up(command: &Command, folder: TempDir, port: u16, secret: String, sockets: Vec<PathBuf>) -> Self {
+        let mut server = Server::start(command, &folder.path().join("log"));
+        eventually(READY, "an S3 server that listens", || {
+            if let Some(words) = server.has_died() {
+                panic!("{command:?} ended: {words}");
+            }
+            TcpStream::connect(("127.0.0.1", port)).ok()
+        });
+        Self { server, port, secret, buckets: AtomicU32::new(0), sockets, _folder: folder }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn secret(&self) -> &str {
+        &self.secret
+    }
+
+    pub fn new_bucket_name(&self) -> String {
+        format!("bucket{}", self.buckets.fetch_add(1, Ordering::SeqCst))
+    }
+
+    /// A section for rclone.conf.
+    pub fn config(&self, name: &str, port: u16) -> String {
+        format!(
+            "[{name}]
+type = s3
+provider = Other
+access_key_id = {ACCESS}
+secret_access_key = {}
+endpoint = http://127.0.0.1:{port}
+region = us-east-1
+force_path_style = true
+",
+            self.secret
+        )
+    }
+}
+
+impl Drop for S3 {
+    fn drop(&mut self) {
+        self.server.kill();
+        // SeaweedFS puts these outside its folder, and a killed one leaves them.
+        for socket in &self.sockets {
+            fs::remove_file(socket).ok();
+        }
+    }
+}
+
+const ACCESS: &str = "etcd-backup-tests";
+
+/// Thirty-two characters that no other test has.
+fn new_secret() -> String {
+    let mut bytes = [0; 16];
+    let mut random = fs::File::open("/dev/urandom").expect("a source of chance");
+    random.read_exact(&mut bytes).expect("sixteen bytes");
+    format!("{:032x}", u128::from_be_bytes(bytes))
+}
