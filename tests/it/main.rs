@@ -10,3 +10,4 @@ mod support;
 mod bench;
 mod job;
 mod steps;
+mod kustomize;
