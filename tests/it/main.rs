@@ -11,3 +11,4 @@ mod bench;
 mod job;
 mod steps;
 mod kustomize;
+mod remotes;

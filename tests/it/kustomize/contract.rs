@@ -16,11 +16,7 @@ fn pvc() -> Render {
 fn mounts(container: &Value) -> Vec<String> {
     let mount = |mount: &Value| {
         let read_only = if mount["readOnly"] == true { ":ro" } else { "" };
-        format!(
-            "{}={}{read_only}",
-            text(&mount["mountPath"]),
-            text(&mount["name"])
-        )
+        format!("{}={}{read_only}", text(&mount["mountPath"]), text(&mount["name"]))
     };
     list(&container["volumeMounts"]).iter().map(mount).collect()
 }
@@ -31,10 +27,7 @@ fn from_config(container: &Value) -> Vec<String> {
         let key = variable["valueFrom"]["configMapKeyRef"]["key"].as_str()?;
         Some(format!("{}={key}", text(&variable["name"])))
     };
-    list(&container["env"])
-        .iter()
-        .filter_map(variable)
-        .collect()
+    list(&container["env"]).iter().filter_map(variable).collect()
 }
 
 #[test]
@@ -59,12 +52,7 @@ fn settings_have_their_defaults() {
 fn the_secret_is_one_file_and_only_where_a_remote_is_used() {
     let render = s3();
     let secret = render.generated("Secret", "etcd-backup-s3-rclone-conf");
-    let keys: Vec<_> = secret["data"]
-        .as_mapping()
-        .unwrap()
-        .keys()
-        .map(text)
-        .collect();
+    let keys: Vec<_> = secret["data"].as_mapping().unwrap().keys().map(text).collect();
     assert_eq!(keys, ["rclone.conf"]);
     assert!(pvc().of_kind("Secret").is_empty());
 }
@@ -77,13 +65,7 @@ fn everything_is_in_kube_system_and_nothing_grants_rights() {
                 assert_eq!(object["metadata"]["namespace"], "kube-system");
             }
         }
-        for kind in [
-            "Role",
-            "ClusterRole",
-            "RoleBinding",
-            "ClusterRoleBinding",
-            "ServiceAccount",
-        ] {
+        for kind in ["Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding", "ServiceAccount"] {
             assert!(render.of_kind(kind).is_empty(), "{kind}");
         }
     }
@@ -110,14 +92,8 @@ fn labels_are_kept() {
         assert_eq!(job["metadata"]["name"], package);
         for labels in [&job["metadata"]["labels"], pod] {
             assert_eq!(labels["app.kubernetes.io/name"], package);
-            assert_eq!(
-                labels["app.kubernetes.io/instance"],
-                format!("{package}-dr")
-            );
-            assert_eq!(
-                labels["app.kubernetes.io/version"],
-                env!("CARGO_PKG_VERSION")
-            );
+            assert_eq!(labels["app.kubernetes.io/instance"], format!("{package}-dr"));
+            assert_eq!(labels["app.kubernetes.io/version"], env!("CARGO_PKG_VERSION"));
             assert_eq!(labels["app.kubernetes.io/component"], "disaster-recovery");
             assert!(labels["app.kubernetes.io/part-of"].is_string());
         }
@@ -133,12 +109,7 @@ fn volumes_keep_their_places() {
     let volumes = &render.pod()["volumes"];
     assert_eq!(
         each(volumes, "name")[..4],
-        [
-            "etcd-certs",
-            "persistence",
-            "kubeadm-config",
-            "etcd-backup-s3-rclone-conf"
-        ]
+        ["etcd-certs", "persistence", "kubeadm-config", "etcd-backup-s3-rclone-conf"]
     );
     assert_eq!(volumes[0]["hostPath"]["path"], "/etc/etcd/pki");
     assert!(volumes[1]["emptyDir"].is_mapping());
@@ -146,16 +117,10 @@ fn volumes_keep_their_places() {
 
     let render = pvc();
     let volumes = &render.pod()["volumes"];
-    assert_eq!(
-        each(volumes, "name")[..3],
-        ["etcd-certs", "kubeadm-config", "target-pvc"]
-    );
+    assert_eq!(each(volumes, "name")[..3], ["etcd-certs", "kubeadm-config", "target-pvc"]);
     assert_eq!(volumes[0]["hostPath"]["path"], "/etc/etcd/pki");
     assert_kubeadm(&volumes[1]);
-    assert_eq!(
-        volumes[2]["persistentVolumeClaim"]["claimName"],
-        "target-pvc"
-    );
+    assert_eq!(volumes[2]["persistentVolumeClaim"]["claimName"], "target-pvc");
 }
 
 fn assert_kubeadm(volume: &Value) {
@@ -163,56 +128,27 @@ fn assert_kubeadm(volume: &Value) {
     assert_eq!(map["name"], "kubeadm-config");
     assert_eq!(map["items"][0]["key"], "ClusterConfiguration");
     assert_eq!(map["items"][0]["path"], "config.yaml");
-    assert_eq!(
-        map["optional"], true,
-        "a cluster without kubeadm needs no patch"
-    );
+    assert_eq!(map["optional"], true, "a cluster without kubeadm needs no patch");
 }
 
 #[test]
 fn the_containers_of_the_s3_package_keep_order_mounts_and_variables() {
     let render = s3();
     let pod = render.pod();
-    assert_eq!(
-        each(&pod["initContainers"], "name"),
-        ["backupper", "move-to-s3"]
-    );
+    assert_eq!(each(&pod["initContainers"], "name"), ["backupper", "move-to-s3"]);
     assert_eq!(each(&pod["containers"], "name"), ["delete-old"]);
 
     let backupper = render.container("backupper");
-    assert_eq!(
-        mounts(backupper)[..3],
-        [
-            "/etcd=etcd-certs:ro",
-            "/backup=persistence",
-            "/k8s=kubeadm-config"
-        ]
-    );
+    assert_eq!(mounts(backupper)[..3], ["/etcd=etcd-certs:ro", "/backup=persistence", "/k8s=kubeadm-config"]);
     assert_eq!(from_config(backupper), ["BACKUP_PREFIX=backup-prefix"]);
 
     let store = render.container("move-to-s3");
-    assert_eq!(
-        mounts(store)[..2],
-        [
-            "/config/rclone=etcd-backup-s3-rclone-conf:ro",
-            "/etcd-backup=persistence"
-        ]
-    );
+    assert_eq!(mounts(store)[..2], ["/config/rclone=etcd-backup-s3-rclone-conf:ro", "/etcd-backup=persistence"]);
     assert_eq!(from_config(store), ["TARGET=target"]);
 
     let prune = render.container("delete-old");
-    assert_eq!(
-        mounts(prune)[..1],
-        ["/config/rclone=etcd-backup-s3-rclone-conf:ro"]
-    );
-    assert_eq!(
-        from_config(prune),
-        [
-            "TARGET=target",
-            "RETENTION=retention",
-            "BACKUP_PREFIX=backup-prefix"
-        ]
-    );
+    assert_eq!(mounts(prune)[..1], ["/config/rclone=etcd-backup-s3-rclone-conf:ro"]);
+    assert_eq!(from_config(prune), ["TARGET=target", "RETENTION=retention", "BACKUP_PREFIX=backup-prefix"]);
 }
 
 #[test]
@@ -223,22 +159,12 @@ fn the_containers_of_the_pvc_package_keep_order_mounts_and_variables() {
     assert_eq!(each(&pod["containers"], "name"), ["delete-old"]);
 
     let backupper = render.container("backupper");
-    assert_eq!(
-        mounts(backupper)[..3],
-        [
-            "/etcd=etcd-certs:ro",
-            "/k8s=kubeadm-config",
-            "/backup=target-pvc"
-        ]
-    );
+    assert_eq!(mounts(backupper)[..3], ["/etcd=etcd-certs:ro", "/k8s=kubeadm-config", "/backup=target-pvc"]);
     assert_eq!(from_config(backupper), ["BACKUP_PREFIX=backup-prefix"]);
 
     let prune = render.container("delete-old");
     assert_eq!(mounts(prune)[..1], ["/target=target-pvc"]);
-    assert_eq!(
-        from_config(prune),
-        ["RETENTION=retention", "BACKUP_PREFIX=backup-prefix"]
-    );
+    assert_eq!(from_config(prune), ["RETENTION=retention", "BACKUP_PREFIX=backup-prefix"]);
 }
 
 #[test]
@@ -257,10 +183,7 @@ fn the_settings_map_is_also_the_settings_directory_of_every_step() {
         let render = Render::shipped(package);
         let map = render.generated("ConfigMap", &format!("{package}-config"));
         let volumes = list(&render.pod()["volumes"]);
-        let settings = volumes
-            .iter()
-            .find(|volume| volume["name"] == "settings")
-            .unwrap();
+        let settings = volumes.iter().find(|volume| volume["name"] == "settings").unwrap();
         assert_eq!(settings["configMap"]["name"], map["metadata"]["name"]);
         for container in render.containers() {
             assert!(mounts(container).contains(&"/config/etcd-backup=settings:ro".to_owned()));
@@ -272,20 +195,13 @@ fn the_settings_map_is_also_the_settings_directory_of_every_step() {
 fn the_pod_is_bound_to_control_plane_nodes() {
     for render in [s3(), pvc()] {
         let pod = render.pod();
-        let terms =
-            &pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+        let terms = &pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
         let expression = &terms["nodeSelectorTerms"][0]["matchExpressions"][0];
         assert_eq!(expression["key"], "node-role.kubernetes.io/control-plane");
         assert_eq!(expression["operator"], "Exists");
-        let tolerated = [
-            "node-role.kubernetes.io/control-plane",
-            "node.kubernetes.io/memory-pressure",
-        ];
+        let tolerated = ["node-role.kubernetes.io/control-plane", "node.kubernetes.io/memory-pressure"];
         assert_eq!(each(&pod["tolerations"], "key"), tolerated);
-        assert_eq!(
-            each(&pod["tolerations"], "effect"),
-            ["NoSchedule", "NoSchedule"]
-        );
+        assert_eq!(each(&pod["tolerations"], "effect"), ["NoSchedule", "NoSchedule"]);
         assert_eq!(pod["hostNetwork"], true);
     }
 }

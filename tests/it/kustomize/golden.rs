@@ -31,11 +31,7 @@ fn everything_renders_to_its_golden_file() {
 
 fn first_difference<'a>(is: &'a str, was: &'a str) -> Option<(usize, (&'a str, &'a str))> {
     let end = std::iter::once("<end>");
-    is.lines()
-        .chain(end.clone())
-        .zip(was.lines().chain(end))
-        .enumerate()
-        .find(|(_, (is, was))| is != was)
+    is.lines().chain(end.clone()).zip(was.lines().chain(end)).enumerate().find(|(_, (is, was))| is != was)
 }
 
 #[test]

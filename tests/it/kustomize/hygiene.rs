@@ -21,22 +21,12 @@ fn a_job_ends_and_is_retried_only_where_that_can_help() {
         assert_eq!(job["backoffLimit"], 3, "{name}");
         let rules = &job["podFailurePolicy"]["rules"];
         assert_eq!(each(rules, "action"), ["Ignore", "FailJob"], "{name}");
-        assert_eq!(
-            rules[0]["onPodConditions"][0]["type"], "DisruptionTarget",
-            "{name}"
-        );
-        let exits: Vec<_> = list(&rules[1]["onExitCodes"]["values"])
-            .iter()
-            .filter_map(Value::as_u64)
-            .collect();
+        assert_eq!(rules[0]["onPodConditions"][0]["type"], "DisruptionTarget", "{name}");
+        let exits: Vec<_> = list(&rules[1]["onExitCodes"]["values"]).iter().filter_map(Value::as_u64).collect();
         assert_eq!(exits, [2, 3, 8, 9], "{name}");
         // The policy covers init containers too, as long as no container is named.
         assert!(rules[1]["onExitCodes"]["containerName"].is_null(), "{name}");
-        assert_eq!(
-            render.pod()["restartPolicy"],
-            "Never",
-            "{name}: the API wants it with the policy"
-        );
+        assert_eq!(render.pod()["restartPolicy"], "Never", "{name}: the API wants it with the policy");
     });
 }
 
@@ -46,14 +36,8 @@ fn the_jobs_deadline_leaves_each_step_its_hour() {
     for_each(|name, render| {
         let steps = u64::try_from(render.containers().len()).unwrap();
         let deadline = render.job()["activeDeadlineSeconds"].as_u64().unwrap();
-        assert!(
-            deadline > steps * HOUR,
-            "{name}: {deadline} s for {steps} steps"
-        );
-        assert!(
-            deadline < 24 * HOUR,
-            "{name}: the next night's job is not blocked"
-        );
+        assert!(deadline > steps * HOUR, "{name}: {deadline} s for {steps} steps");
+        assert!(deadline < 24 * HOUR, "{name}: the next night's job is not blocked");
     });
 }
 
@@ -63,33 +47,18 @@ fn the_pod_has_no_more_rights_than_it_needs() {
         let pod = render.pod();
         assert_eq!(pod["automountServiceAccountToken"], false, "{name}");
         assert_eq!(pod["enableServiceLinks"], false, "{name}");
-        assert_eq!(
-            pod["priorityClassName"], "system-cluster-critical",
-            "{name}"
-        );
-        assert_eq!(
-            pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault",
-            "{name}"
-        );
-        assert!(
-            pod["terminationGracePeriodSeconds"].as_u64() > Some(10),
-            "{name}"
-        );
+        assert_eq!(pod["priorityClassName"], "system-cluster-critical", "{name}");
+        assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault", "{name}");
+        assert!(pod["terminationGracePeriodSeconds"].as_u64() > Some(10), "{name}");
         for container in render.containers() {
             let context = &container["securityContext"];
             assert_eq!(context["allowPrivilegeEscalation"], false, "{name}");
             assert_eq!(context["readOnlyRootFilesystem"], true, "{name}");
             assert_eq!(context["capabilities"]["drop"][0], "ALL", "{name}");
-            assert_eq!(
-                container["terminationMessagePolicy"], "FallbackToLogsOnError",
-                "{name}"
-            );
+            assert_eq!(container["terminationMessagePolicy"], "FallbackToLogsOnError", "{name}");
             for bound in ["requests", "limits"] {
                 for resource in ["cpu", "memory"] {
-                    assert!(
-                        container["resources"][bound][resource].is_string(),
-                        "{name} {bound} {resource}"
-                    );
+                    assert!(container["resources"][bound][resource].is_string(), "{name} {bound} {resource}");
                 }
             }
         }
@@ -98,9 +67,7 @@ fn the_pod_has_no_more_rights_than_it_needs() {
 
 fn runs_as_root(render: &Render, container: &Value) -> bool {
     let own = &container["securityContext"]["runAsUser"];
-    let user = own
-        .as_u64()
-        .or_else(|| render.pod()["securityContext"]["runAsUser"].as_u64());
+    let user = own.as_u64().or_else(|| render.pod()["securityContext"]["runAsUser"].as_u64());
     user.expect("a user") == 0
 }
 
@@ -113,11 +80,7 @@ fn only_root_has_a_capability_and_only_one() {
                 assert_eq!(added, ["DAC_OVERRIDE"], "{name}");
             } else {
                 assert!(added.is_empty(), "{name}");
-                assert_eq!(
-                    render.pod()["securityContext"]["runAsNonRoot"],
-                    true,
-                    "{name}"
-                );
+                assert_eq!(render.pod()["securityContext"]["runAsNonRoot"], true, "{name}");
             }
         }
     });
@@ -126,18 +89,11 @@ fn only_root_has_a_capability_and_only_one() {
 #[test]
 fn root_is_only_who_must_be() {
     let roots = |render: &Render| -> Vec<String> {
-        let of = render
-            .containers()
-            .into_iter()
-            .filter(|container| runs_as_root(render, container));
-        of.map(|container| text(&container["name"]).to_owned())
-            .collect()
+        let of = render.containers().into_iter().filter(|container| runs_as_root(render, container));
+        of.map(|container| text(&container["name"]).to_owned()).collect()
     };
     assert_eq!(roots(&Render::shipped("etcd-backup-s3")), ["backupper"]);
-    assert_eq!(
-        roots(&Render::shipped("etcd-backup-pvc")),
-        ["backupper", "delete-old"]
-    );
+    assert_eq!(roots(&Render::shipped("etcd-backup-pvc")), ["backupper", "delete-old"]);
     for package in PACKAGES {
         assert_eq!(roots(&with_component(package, "single")), ["copy-tls"]);
     }
@@ -148,8 +104,7 @@ fn root_never_sees_the_credentials_of_the_store() {
     for_each(|name, render| {
         for container in render.containers() {
             let mounts = each(&container["volumeMounts"], "name");
-            let both =
-                mounts.contains(&"etcd-certs") && mounts.contains(&"etcd-backup-s3-rclone-conf");
+            let both = mounts.contains(&"etcd-certs") && mounts.contains(&"etcd-backup-s3-rclone-conf");
             assert!(!both, "{name}: {mounts:?}");
         }
     });
@@ -188,34 +143,22 @@ fn a_stacked_etcd_is_found_without_the_hosts_network() {
         let asks = |container: &&Value| {
             each(&container["volumeMounts"], "mountPath").contains(&"/k8s")
                 && list(&container["env"]).iter().any(|variable| {
-                    variable["name"] == "HOST_IP"
-                        && variable["valueFrom"]["fieldRef"]["fieldPath"] == "status.hostIP"
+                    variable["name"] == "HOST_IP" && variable["valueFrom"]["fieldRef"]["fieldPath"] == "status.hostIP"
                 })
         };
         let reaches_etcd = render.containers().into_iter().filter(asks).count();
         // The example without kubeadm has taken the file out.
-        assert_eq!(
-            reaches_etcd,
-            usize::from(name != "example-without-kubeadm"),
-            "{name}"
-        );
+        assert_eq!(reaches_etcd, usize::from(name != "example-without-kubeadm"), "{name}");
     });
 }
 
 #[test]
 fn one_image_serves_all_steps() {
     for_each(|name, render| {
-        let mut images: Vec<_> = render
-            .containers()
-            .into_iter()
-            .map(|container| text(&container["image"]))
-            .collect();
+        let mut images: Vec<_> = render.containers().into_iter().map(|container| text(&container["image"])).collect();
         images.dedup();
         let own = format!("etcd-backup:{}", env!("CARGO_PKG_VERSION"));
         assert_eq!(images.len(), 1, "{name}: {images:?}");
-        assert!(
-            images[0] == own || name == "example-own-image",
-            "{name}: {images:?}"
-        );
+        assert!(images[0] == own || name == "example-own-image", "{name}: {images:?}");
     });
 }

@@ -1,7 +1,7 @@
 //! Kubernetes' own schemas, and checkov, on what is rendered. `make judges` unpacks both.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -9,6 +9,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::render::{Render, everything, root};
+use crate::support::tools;
 
 /// The judges' folder; none is a reason to skip on a laptop, and a failure in CI.
 fn judges() -> Option<PathBuf> {
@@ -16,8 +17,7 @@ fn judges() -> Option<PathBuf> {
     if folder.join(".installed").exists() {
         return Some(folder);
     }
-    assert!(env::var_os("CI").is_none(), "no judges: run `make judges`");
-    eprintln!("skipped: `make judges` unpacks the judges");
+    tools::skip("`make judges` unpacks the judges");
     None
 }
 
@@ -35,23 +35,12 @@ fn python(judges: &Path, module: &str, args: &[&str]) -> Output {
 fn complaints(judges: &Path, version: &str, folder: &TempDir) -> String {
     let files: Vec<_> = fs::read_dir(folder.path())
         .unwrap()
-        .map(|entry| {
-            entry
-                .unwrap()
-                .path()
-                .into_os_string()
-                .into_string()
-                .unwrap()
-        })
+        .map(|entry| entry.unwrap().path().into_os_string().into_string().unwrap())
         .collect();
     let mut args = vec!["--strict", "--quiet", "--kubernetes-version", version];
     args.extend(files.iter().map(String::as_str));
     let output = python(judges, "kubernetes_validate", &args);
-    let said = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.success(), said.trim().is_empty(), "{said}");
     said
 }
@@ -63,29 +52,15 @@ fn oldest_and_newest(judges: &Path) -> [String; 2] {
         .unwrap()
         .filter_map(|entry| {
             let name = entry.unwrap().file_name().into_string().unwrap();
-            let version = name
-                .strip_prefix('v')?
-                .strip_suffix("-local-strict")?
-                .to_owned();
-            Some(
-                version
-                    .split('.')
-                    .map(|part| part.parse().unwrap())
-                    .collect(),
-            )
+            let version = name.strip_prefix('v')?.strip_suffix("-local-strict")?.to_owned();
+            Some(version.split('.').map(|part| part.parse().unwrap()).collect())
         })
         .collect();
     versions.sort();
     let [Some(oldest), Some(newest)] = [versions.first(), versions.last()] else {
         panic!("no schemas in {}", judges.display());
     };
-    [oldest, newest].map(|version| {
-        version
-            .iter()
-            .map(u32::to_string)
-            .collect::<Vec<_>>()
-            .join(".")
-    })
+    [oldest, newest].map(|version| version.iter().map(u32::to_string).collect::<Vec<_>>().join("."))
 }
 
 #[test]
@@ -96,11 +71,7 @@ fn everything_fits_the_schemas_of_the_oldest_and_the_newest_kubernetes() {
         fs::write(folder.path().join(format!("{name}.yaml")), &render.text).unwrap();
     }
     for version in oldest_and_newest(&judges) {
-        assert_eq!(
-            complaints(&judges, &version, &folder),
-            "",
-            "Kubernetes {version}"
-        );
+        assert_eq!(complaints(&judges, &version, &folder), "", "Kubernetes {version}");
     }
 }
 
@@ -108,16 +79,11 @@ fn everything_fits_the_schemas_of_the_oldest_and_the_newest_kubernetes() {
 fn a_field_that_kubernetes_does_not_know_is_noticed() {
     let Some(judges) = judges() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let misspelt = Render::shipped("etcd-backup-s3")
-        .text
-        .replace("backoffLimit", "backOffLimit");
+    let misspelt = Render::shipped("etcd-backup-s3").text.replace("backoffLimit", "backOffLimit");
     fs::write(folder.path().join("misspelt.yaml"), misspelt).unwrap();
     for version in oldest_and_newest(&judges) {
         let said = complaints(&judges, &version, &folder);
-        assert!(
-            said.contains("backOffLimit"),
-            "Kubernetes {version}: {said}"
-        );
+        assert!(said.contains("backOffLimit"), "Kubernetes {version}: {said}");
     }
 }
 
@@ -136,27 +102,15 @@ fn checkov_finds_nothing_that_is_not_excused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("s3.yaml");
     fs::write(&file, Render::shipped("examples/own-image").text).unwrap();
-    let args = [
-        "--file",
-        file.to_str().unwrap(),
-        "--framework",
-        "kubernetes",
-    ];
+    let args = ["--file", file.to_str().unwrap(), "--framework", "kubernetes"];
     // `--skip-download`: it asks no server for anything.
     let flags = ["--skip-download", "--soft-fail", "--output", "json"];
     let output = python(&judges, "checkov.main", &[args, flags].concat());
     let report: serde_json::Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
-    assert!(
-        report["summary"]["passed"].as_u64() > Some(80),
-        "{}",
-        report["summary"]
-    );
+    assert!(report["summary"]["passed"].as_u64() > Some(80), "{}", report["summary"]);
     let failed = report["results"]["failed_checks"].as_array().unwrap();
-    let mut found: Vec<_> = failed
-        .iter()
-        .map(|check| check["check_id"].as_str().unwrap())
-        .collect();
+    let mut found: Vec<_> = failed.iter().map(|check| check["check_id"].as_str().unwrap()).collect();
     found.sort_unstable();
     found.dedup();
     assert_eq!(found, EXCUSED, "{failed:#?}");

@@ -1,36 +1,19 @@
 //! `kubectl kustomize`, and what it answers.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::OnceLock,
-};
+use std::{fs, path::Path, sync::OnceLock};
 
 use serde::Deserialize;
 use serde_yaml::Value;
 use tempfile::TempDir;
 
+use crate::support::tools;
+
 pub const PACKAGES: [&str; 2] = ["etcd-backup-s3", "etcd-backup-pvc"];
-pub const COMPONENTS: [&str; 4] = [
-    "cluster-dns",
-    "kubeadm-stacked",
-    "no-host-network",
-    "single",
-];
+pub const COMPONENTS: [&str; 4] = ["cluster-dns", "kubeadm-stacked", "no-host-network", "single"];
 
 /// The repository, which the packages are part of.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn kubectl() -> PathBuf {
-    let unpacked = root().join("target/tools/bin/kubectl");
-    match env::var_os("KUBECTL") {
-        Some(path) => path.into(),
-        None if unpacked.exists() => unpacked,
-        None => "kubectl".into(),
-    }
 }
 
 /// The objects that one `kubectl apply -k` would send.
@@ -46,26 +29,19 @@ impl Render {
     }
 
     pub fn folder(folder: &Path) -> Self {
-        let output = Command::new(kubectl())
-            .arg("kustomize")
-            .arg(folder)
-            .output()
-            .expect("kubectl: `make tools` unpacks it");
+        let output =
+            tools::command(tools::tool("kubectl")).arg("kustomize").arg(folder).output().expect("kubectl starts");
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}: {errors}", folder.display());
         assert!(errors.is_empty(), "{}: {errors}", folder.display());
         let text = String::from_utf8(output.stdout).unwrap();
-        let objects = serde_yaml::Deserializer::from_str(&text)
-            .map(|document| Value::deserialize(document).unwrap())
-            .collect();
+        let objects =
+            serde_yaml::Deserializer::from_str(&text).map(|document| Value::deserialize(document).unwrap()).collect();
         Self { text, objects }
     }
 
     pub fn of_kind(&self, kind: &str) -> Vec<&Value> {
-        self.objects
-            .iter()
-            .filter(|object| object["kind"] == kind)
-            .collect()
+        self.objects.iter().filter(|object| object["kind"] == kind).collect()
     }
 
     pub fn cron_job(&self) -> &Value {
@@ -85,17 +61,11 @@ impl Render {
     /// Init containers first, as they run.
     pub fn containers(&self) -> Vec<&Value> {
         let pod = self.pod();
-        list(&pod["initContainers"])
-            .iter()
-            .chain(list(&pod["containers"]))
-            .collect()
+        list(&pod["initContainers"]).iter().chain(list(&pod["containers"])).collect()
     }
 
     pub fn container(&self, name: &str) -> &Value {
-        let found = self
-            .containers()
-            .into_iter()
-            .find(|container| container["name"] == name);
+        let found = self.containers().into_iter().find(|container| container["name"] == name);
         found.unwrap_or_else(|| panic!("no container {name} in\n{}", self.text))
     }
 
@@ -103,8 +73,7 @@ impl Render {
     pub fn generated(&self, kind: &str, name: &str) -> &Value {
         let is_it = |object: &&Value| {
             let full = text(&object["metadata"]["name"]);
-            full.rsplit_once('-')
-                .is_some_and(|(stem, hash)| stem == name && hash.len() == 10)
+            full.rsplit_once('-').is_some_and(|(stem, hash)| stem == name && hash.len() == 10)
         };
         let found: Vec<_> = self.of_kind(kind).into_iter().filter(is_it).collect();
         assert_eq!(found.len(), 1, "{kind} {name} in\n{}", self.text);
@@ -146,10 +115,7 @@ impl Overlay {
 
 /// A package with one component.
 pub fn with_component(package: &str, component: &str) -> Render {
-    Overlay::new(&format!(
-        "resources: [BASE/{package}]\ncomponents: [BASE/components/{component}]\n"
-    ))
-    .render()
+    Overlay::new(&format!("resources: [BASE/{package}]\ncomponents: [BASE/components/{component}]\n")).render()
 }
 
 /// Everything that is shipped, each under the name of its golden file; rendered once for all tests.
@@ -158,24 +124,12 @@ pub fn everything() -> &'static [(String, Render)] {
     EVERYTHING.get_or_init(|| {
         let packages = PACKAGES.map(|name| (name.to_owned(), Render::shipped(name)));
         let components = COMPONENTS.into_iter().flat_map(|component| {
-            PACKAGES.map(|package| {
-                (
-                    format!("{package}-{component}"),
-                    with_component(package, component),
-                )
-            })
+            PACKAGES.map(|package| (format!("{package}-{component}"), with_component(package, component)))
         });
-        let examples = folders("kustomize/examples").into_iter().map(|name| {
-            (
-                format!("example-{name}"),
-                Render::shipped(&format!("examples/{name}")),
-            )
-        });
-        packages
+        let examples = folders("kustomize/examples")
             .into_iter()
-            .chain(components)
-            .chain(examples)
-            .collect()
+            .map(|name| (format!("example-{name}"), Render::shipped(&format!("examples/{name}"))));
+        packages.into_iter().chain(components).chain(examples).collect()
     })
 }
 
