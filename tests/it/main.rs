@@ -9,6 +9,6 @@ mod support;
 
 mod bench;
 mod job;
-mod steps;
 mod kustomize;
 mod remotes;
+mod steps;
