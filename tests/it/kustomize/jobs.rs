@@ -11,7 +11,7 @@ use super::{
     pod::{Around, Pod, ownership},
     render::{Overlay, Render},
 };
-use crate::support::{etcd::Cluster, remote::Remote, tools};
+use crate::support::{etcd::Cluster, kubeadm, remote::Remote, tls::Leaf, tools};
 
 const RECORD: &str = ".etcd-backup.json";
 const OLD: &str = "my-s3-etcd-backup-202001010000.etcdb";
@@ -143,7 +143,7 @@ configMapGenerator:
 }
 
 #[test]
-fn endpoints_in_the_certificates_map_replace_kubeadms_file() {
+fn endpoints_given_to_backupper_replace_kubeadms_file() {
     needs!("etcd", "etcdctl", "rclone", "kubectl");
     if !root_is_here() {
         return;
@@ -183,4 +183,86 @@ fn backupper_without_its_capability_cannot_read_etcds_keys() {
 ";
     let done = Pod::new(s3(&remote, rest), &node(&cluster)).run("backupper").exits(2);
     assert!(done.said().contains("/etcd/etcd/ca.crt"), "{}", done.said());
+}
+
+#[test]
+fn the_single_container_does_the_whole_job_as_a_plain_user() {
+    needs!("etcd", "etcdctl", "rclone", "kubectl", "weed");
+    if !root_is_here() {
+        return;
+    }
+    let cluster = Cluster::start(1);
+    cluster.put_many(7, "/registry/pods/", 100);
+    let remote = Remote::seaweedfs();
+    remote.put_aged(OLD, b"old", LONG_AGO);
+    let pod = Pod::new(s3(&remote, "components: [BASE/components/single]"), &node(&cluster));
+    assert_eq!(pod.names(), ["copy-tls", "etcd-backup"]);
+    pod.run("copy-tls").exits(0);
+    let copies = pod.path("etcd-tls");
+    assert_eq!(tree(copies), ["apiserver-etcd-client.crt", "apiserver-etcd-client.key", "etcd/ca.crt"]);
+    for file in tree(copies) {
+        assert_eq!(ownership(&copies.join(&file)), "0:65532 440", "{file}");
+    }
+    pod.run("etcd-backup").exits(0);
+    let stored = new_backups(&remote);
+    assert_eq!(remote.names(), stored, "the old one is pruned");
+    assert_eq!(tree(pod.path("persistence")), Vec::<String>::new());
+}
+
+#[test]
+fn the_single_container_writes_to_a_claim_that_honours_its_group() {
+    needs!("etcd", "etcdctl", "rclone", "kubectl");
+    if !root_is_here() {
+        return;
+    }
+    let cluster = Cluster::start(1);
+    cluster.put_many(7, "/registry/pods/", 100);
+    let claim = tempfile::tempdir().unwrap();
+    let mut node = node(&cluster);
+    node.claims.insert("target-pvc".to_owned(), claim.path().to_owned());
+    let overlay = Overlay::new("resources: [BASE/etcd-backup-pvc]\ncomponents: [BASE/components/single]\n");
+    Pod::new(overlay.render(), &node).succeeds();
+    let names: Vec<_> = tree(claim.path()).into_iter().filter(|name| name.ends_with(".etcdb")).collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+}
+
+#[test]
+fn a_stacked_etcd_is_backed_up_with_its_health_checks_certificate() {
+    needs!("etcd", "etcdctl", "rclone", "kubectl");
+    if !root_is_here() {
+        return;
+    }
+    let cluster = Cluster::start(1);
+    cluster.put_many(1, "/registry/pods/", 10);
+    cluster.pki().issue("etcd/healthcheck-client", Leaf::client("kube-etcd-healthcheck-client"));
+    let mut node = node(&cluster);
+    fs::remove_file(cluster.pki().root().join("apiserver-etcd-client.key")).unwrap();
+    node.kubeadm = Some(kubeadm::stacked_list(&cluster.endpoint(0)));
+    let remote = Remote::rclone_s3();
+    Pod::new(s3(&remote, "components: [BASE/components/kubeadm-stacked]"), &node).succeeds();
+    assert_eq!(new_backups(&remote).len(), 1);
+
+    // A pod of its own network finds nobody at its loopback address, here [::1], but a member at the node's.
+    node.kubeadm = Some(kubeadm::stacked_list(&cluster.endpoint(0).replace("127.0.0.1", "[::1]")));
+    let components =
+        "components: [BASE/components/kubeadm-stacked, BASE/components/single, BASE/components/no-host-network]";
+    let remote = Remote::rclone_s3();
+    Pod::new(s3(&remote, components), &node).succeeds();
+    assert_eq!(new_backups(&remote).len(), 1);
+}
+
+/// Every file below, in order.
+fn tree(folder: &Path) -> Vec<String> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        if entry.path().is_dir() {
+            files.extend(tree(&entry.path()).into_iter().map(|below| format!("{name}/{below}")));
+        } else {
+            files.push(name);
+        }
+    }
+    files.sort();
+    files
 }
