@@ -222,7 +222,7 @@ fn the_single_container_writes_to_a_claim_that_honours_its_group() {
     node.claims.insert("target-pvc".to_owned(), claim.path().to_owned());
     let overlay = Overlay::new("resources: [BASE/etcd-backup-pvc]\ncomponents: [BASE/components/single]\n");
     Pod::new(overlay.render(), &node).succeeds();
-    let names: Vec<_> = tree(claim.path()).into_iter().filter(|name| name.ends_with(".etcdb")).collect();
+    let names: Vec<_> = tree(claim.path()).into_iter().filter(|name| name.starts_with("my-pvc-etcd-backup-")).collect();
     assert_eq!(names.len(), 1, "{names:?}");
 }
 
