@@ -1,5 +1,6 @@
 //! One file for each command; each wires the parts in order and decides nothing.
 
+mod copy_tls;
 mod prune;
 mod run;
 mod snapshot;
@@ -24,6 +25,7 @@ impl Command {
             Self::Store(_) => "store",
             Self::Completions { .. } => "completions",
             Self::Prune(_) => "prune",
+            Self::CopyTls(_) => "copy-tls",
         }
     }
 }
@@ -54,6 +56,7 @@ pub async fn execute(command: &Command, now: DateTime<Utc>, report: &mut Report)
             let job = Job::new(&args.job)?;
             within(job.timeout, prune::prune(args, &job, now, report)).await
         }
+        Command::CopyTls(args) => copy_tls::copy_tls(args),
     }
 }
 

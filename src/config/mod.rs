@@ -9,6 +9,7 @@ pub mod tls;
 
 use std::env;
 use std::fmt::Display;
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -135,7 +136,7 @@ impl Job {
             Some(list) => {
                 Ok(Seeds { source: "ETCDCTL_ENDPOINTS".into(), endpoints: endpoint_list("endpoints", &list)? })
             }
-            None => kubeadm_seeds(args.kubeadm_config.as_deref())?,
+            None => kubeadm_seeds(args.kubeadm_config.as_deref(), args.host_ip)?,
         };
         let files = Files {
             cacert: present(args.cacert.as_deref()).map(Into::into),
@@ -241,7 +242,7 @@ fn existing(path: &str) -> Option<PathBuf> {
 }
 
 /// The outer error is a file that is wrong, the inner one a file that is not there.
-fn kubeadm_seeds(written: Option<&str>) -> Result<Result<Seeds, String>, Failure> {
+fn kubeadm_seeds(written: Option<&str>, node: Option<IpAddr>) -> Result<Result<Seeds, String>, Failure> {
     let path = match present(written) {
         Some(path) => PathBuf::from(path),
         None if Path::new(KUBEADM_FILE).exists() => PathBuf::from(KUBEADM_FILE),
@@ -252,7 +253,7 @@ fn kubeadm_seeds(written: Option<&str>) -> Result<Result<Seeds, String>, Failure
     let shown = path.display();
     let text =
         std::fs::read_to_string(&path).map_err(|e| refused(format!("kubeadm-config: cannot read {shown}: {e}")))?;
-    let etcd = kubeadm::parse(&text).map_err(|why| refused(format!("kubeadm-config: {shown} {why}")))?;
+    let etcd = kubeadm::parse(&text).map_err(|why| refused(format!("kubeadm-config: {shown} {why}")))?.also_at(node);
     let (kind, urls) = etcd.urls();
     let endpoints = endpoint_list("kubeadm-config", &urls.join(","))?;
     if endpoints.is_empty() {
