@@ -9,4 +9,6 @@ mod support;
 
 mod bench;
 mod job;
+mod kustomize;
+mod remotes;
 mod steps;
