@@ -104,7 +104,15 @@ impl Cluster {
     }
 
     pub fn with(members: usize) -> Wanted {
-        Wanted { members, plain: false, proxied: false, host: LOOPBACK, snapshot: None, server: None, flags: Vec::new() }
+        Wanted {
+            members,
+            plain: false,
+            proxied: false,
+            host: LOOPBACK,
+            snapshot: None,
+            server: None,
+            flags: Vec::new(),
+        }
     }
 
     fn launch(wanted: Wanted) -> Self {

@@ -39,8 +39,15 @@ impl Run {
         for name in ["work", "tmp", "config"] {
             fs::create_dir(home.path().join(name)).unwrap();
         }
-        Self { through: Vec::new(), args: Vec::new(), env: BTreeMap::new(), secrets: Vec::new(), limit: Duration::from_mins(2), home }
-            .env("PATH", tools::path())
+        Self {
+            through: Vec::new(),
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            secrets: Vec::new(),
+            limit: Duration::from_mins(2),
+            home,
+        }
+        .env("PATH", tools::path())
     }
 
     /// `run` from this cluster to this remote, reporting in JSON.
