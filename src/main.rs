@@ -1,5 +1,6 @@
 //! Backs up a Kubernetes cluster's etcd to any rclone remote, and proves every backup before it counts.
 
+mod child;
 mod cli;
 mod command;
 mod config;
@@ -11,6 +12,9 @@ mod kubeadm;
 mod logging;
 mod member;
 mod name;
+#[allow(dead_code, reason = "restore --before is to come")]
+mod pick;
+mod place;
 mod progress;
 mod rclone;
 mod record;

@@ -37,6 +37,14 @@ pub struct Remembered {
     pub revision: Option<u64>,
     /// See [`Record::cluster_id`].
     pub cluster_id: Option<String>,
+    /// See [`Record::keys`].
+    pub keys: Option<u64>,
+    /// See [`Record::sha256`].
+    pub sha256: Option<String>,
+    /// See [`Record::etcd_version`].
+    pub etcd_version: Option<String>,
+    /// Whether it was only the best that could be had.
+    pub degraded: Option<bool>,
 }
 
 impl Record {
@@ -88,7 +96,18 @@ impl Remembered {
                 .find(|(key, _)| key.to_lowercase().replace('_', "-") == wanted)
                 .map(|(_, value)| value.clone())
         };
-        Self { revision: get("revision").and_then(|r| r.parse().ok()), cluster_id: get("cluster-id") }
+        let number = |key| get(key).and_then(|text| text.parse().ok());
+        let sha256 = get("sha256");
+        // A good backup carries no such mark; an object without the others was not stored by us.
+        let degraded = get("degraded").map(|text| text == "true").or(sha256.is_some().then_some(false));
+        Self {
+            revision: number("revision"),
+            cluster_id: get("cluster-id"),
+            keys: number("keys"),
+            etcd_version: get("etcd-version"),
+            sha256,
+            degraded,
+        }
     }
 }
 
@@ -115,14 +134,22 @@ mod tests {
     fn metadata_is_read_back() {
         let metadata = record().metadata().into_iter().map(|(k, v)| (k.to_uppercase().replace('-', "_"), v)).collect();
         let before = Remembered::from_metadata(&metadata);
-        assert_eq!(before, Remembered { revision: Some(10), cluster_id: Some("2f".into()) });
+        let all = Remembered {
+            revision: Some(10),
+            cluster_id: Some("2f".into()),
+            keys: Some(2),
+            sha256: Some("ab".into()),
+            etcd_version: Some("3.5.1".into()),
+            degraded: Some(false),
+        };
+        assert_eq!(before, all);
         assert_eq!(record().suspicion(&before), None);
         assert_eq!(record().suspicion(&Remembered::default()), None);
     }
 
     #[test]
     fn every_suspicion() {
-        let before = Remembered { revision: Some(10), cluster_id: Some("2f".into()) };
+        let before = Remembered { revision: Some(10), cluster_id: Some("2f".into()), ..Remembered::default() };
         let why = |change: fn(&mut Record)| {
             let mut record = record();
             change(&mut record);

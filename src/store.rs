@@ -1,4 +1,6 @@
-//! The remote in our words: list, put, confirm, remove. Everything goes through rclone.
+//! The remote in our words: list, put, confirm, read, remove. Everything goes through rclone.
+
+mod read;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -14,6 +16,8 @@ use crate::name::BackupName;
 use crate::rclone::{self, Call, Rclone};
 use crate::record::{Record, Remembered};
 use crate::retention::{Age, Verdict};
+
+pub use read::{Known, Stream};
 
 /// A remote that has not answered a question within this is out of order.
 const ANSWER: Duration = Duration::from_mins(1);
@@ -42,6 +46,27 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// It was there when the folder was listed.
+    #[error("{0} is no longer there; another run may have removed it")]
+    Gone(String),
+    /// The bytes do not fit the crypt remote's password.
+    #[error("{place} cannot be decrypted {}: {source}", where_it_fails(*read))]
+    Undecryptable {
+        /// Which object.
+        place: String,
+        /// How many bytes could be read before.
+        read: u64,
+        /// rclone's word.
+        source: rclone::Error,
+    },
+}
+
+/// A wrong password shows in the first block; one that opened that block is right.
+fn where_it_fails(read: u64) -> String {
+    match read {
+        0 => "at its very beginning; the crypt remote's password is wrong, or the object is damaged".into(),
+        _ => format!("behind byte {read}: it is damaged there"),
+    }
 }
 
 impl Error {
@@ -49,7 +74,9 @@ impl Error {
         match self {
             Self::Rclone(e) => e.exit(),
             Self::WholeRemote(_) | Self::NoBucket(_) => Exit::Settings,
-            Self::NotConfirmed { .. } => Exit::Store,
+            Self::NotConfirmed { .. } | Self::Gone(_) => Exit::Store,
+            Self::Undecryptable { read: 0, .. } => Exit::Denied,
+            Self::Undecryptable { .. } => Exit::Proof,
         }
     }
 }
@@ -174,7 +201,7 @@ impl Store {
     /// # Errors
     /// Whatever rclone says; an object that is not there or differs.
     pub async fn put(&self, file: &Path, name: &BackupName, record: &Record) -> Result<(), Error> {
-        let place = self.config.target.join(&name.to_string());
+        let place = self.place(name);
         let source = file.to_string_lossy();
         let metadata: Vec<String> = record.metadata().into_iter().map(|(k, v)| format!("{k}={v}")).collect();
         let mut args = vec!["--retries=3", "--low-level-retries=3", "--contimeout=10s", NO_NEW_BUCKET];
@@ -250,7 +277,7 @@ impl Store {
     }
 
     async fn stat(&self, name: &BackupName, more: &[&str]) -> Result<Option<Object>, Error> {
-        let place = self.config.target.join(&name.to_string());
+        let place = self.place(name);
         let mut args = vec!["--stat", "--files-only", "--no-mimetype"];
         args.extend(more);
         args.extend(BRISK);

@@ -2,6 +2,7 @@
 
 mod groups;
 mod job;
+mod stored;
 
 use std::ffi::OsString;
 
@@ -11,6 +12,7 @@ use crate::exit::Exit;
 
 pub use groups::{EtcdArgs, Format, JobArgs, OutputArgs, RetentionArgs, StoreArgs, WorkArgs};
 pub use job::{PruneArgs, RunArgs};
+pub use stored::{FetchArgs, ReadArgs};
 
 /// Backs up a Kubernetes cluster's etcd to any rclone remote, and proves every backup before it counts.
 ///
@@ -34,6 +36,8 @@ pub enum Command {
     Run(RunArgs),
     /// Apply retention alone, or with --dry-run print what it would do
     Prune(PruneArgs),
+    /// Get a backup, prove it, and write it to a file for use with etcd's own tools
+    Fetch(FetchArgs),
 }
 
 /// Reads the command line and the environment.

@@ -1,7 +1,10 @@
 //! One file for each command; each wires the parts in order and decides nothing.
 
+mod fetch;
 mod prune;
 mod run;
+#[allow(dead_code, reason = "verify, restore and inspect are to come")]
+mod source;
 mod steps;
 
 use std::time::Duration;
@@ -19,6 +22,7 @@ impl Command {
         match self {
             Self::Run(_) => "run",
             Self::Prune(_) => "prune",
+            Self::Fetch(_) => "fetch",
         }
     }
 }
@@ -36,6 +40,10 @@ pub async fn execute(command: &Command, now: DateTime<Utc>, report: &mut Report)
         Command::Prune(args) => {
             let job = Job::new(&args.job)?;
             within(job.timeout, prune::prune(args, &job, now, report)).await
+        }
+        Command::Fetch(args) => {
+            let job = Job::new(&args.read.job)?;
+            within(job.timeout, fetch::fetch(args, &job, report)).await
         }
     }
 }

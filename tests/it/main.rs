@@ -8,4 +8,5 @@
 mod support;
 
 mod bench;
+mod fetch;
 mod job;

@@ -1,0 +1,93 @@
+//! Reading stored backups: what is known of one, and its bytes as a stream.
+
+use std::io::{self, PipeReader, Read};
+
+use super::{Error, Store, call};
+use crate::name::BackupName;
+use crate::progress::Meter;
+use crate::rclone::{self, Call};
+use crate::record::Remembered;
+
+/// What the crypt remote says of bytes that its password does not fit, altered ones included.
+const UNDECRYPTABLE: [&str; 3] =
+    ["failed to authenticate decrypted block", "too short to be encrypted", "bad magic string"];
+
+/// What the store knows of one backup.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Its size; `None` where the backend cannot tell.
+    pub bytes: Option<u64>,
+    /// Its metadata, where the backend keeps any.
+    pub remembered: Remembered,
+}
+
+/// A stored backup's bytes, counted and shown on their way.
+pub struct Stream {
+    stdout: PipeReader,
+    meter: Meter,
+    done: u64,
+    total: u64,
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.stdout.read(buffer)?;
+        self.done = self.done.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+        self.meter.show(self.done, self.total.max(self.done));
+        Ok(read)
+    }
+}
+
+impl Store {
+    /// Asks for a backup's size and metadata.
+    ///
+    /// # Errors
+    /// Whatever rclone says; [`Error::Gone`].
+    pub async fn look(&self, name: &BackupName) -> Result<Known, Error> {
+        let more: &[&str] = if self.features.has("ReadMetadata") { &["--metadata"] } else { &[] };
+        let object = self.stat(name, more).await?.ok_or_else(|| Error::Gone(self.place(name)))?;
+        Ok(Known { bytes: u64::try_from(object.size).ok(), remembered: Remembered::from_metadata(&object.metadata) })
+    }
+
+    /// Gives a backup's bytes to `take`, on a thread of its own. What it makes of them counts only if rclone ends well, so
+    /// it goes on to the end of the stream; an error stops the reading.
+    ///
+    /// # Errors
+    /// Whatever rclone says; [`Error::Undecryptable`]. The inner error is `take`'s own.
+    pub async fn read<T, E>(
+        &self,
+        name: &BackupName,
+        known: &Known,
+        doing: &'static str,
+        take: impl FnOnce(&mut Stream) -> Result<T, E> + Send + 'static,
+    ) -> Result<Result<T, E>, Error>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let place = self.place(name);
+        let args = ["--retries=3", "--low-level-retries=3", "--contimeout=10s", "--timeout=60s", "--", &place];
+        let total = known.bytes.unwrap_or_default();
+        let count = move |stdout| {
+            let mut stream = Stream { stdout, meter: Meter::new(doing), done: 0, total };
+            take(&mut stream).map(|taken| (taken, stream.done))
+        };
+        match self.rclone.stream(Call { limit: None, ..call("cat", &place, &args) }, count).await? {
+            Ok(((taken, _), Ok(()))) => Ok(Ok(taken)),
+            Ok(((_, done), Err(error))) => Err(unreadable(place, done, error)),
+            Err(own) => Ok(Err(own)),
+        }
+    }
+
+    pub(super) fn place(&self, name: &BackupName) -> String {
+        self.config.target.join(&name.to_string())
+    }
+}
+
+fn unreadable(place: String, read: u64, error: rclone::Error) -> Error {
+    let text = error.to_string();
+    if UNDECRYPTABLE.iter().any(|words| text.contains(words)) {
+        return Error::Undecryptable { place, read, source: error };
+    }
+    Error::Rclone(error)
+}
