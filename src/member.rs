@@ -289,7 +289,9 @@ mod tests {
     fn without_quorum_the_highest_revision() {
         let mut seen =
             vec![member(1, Role::Follower, 7, 1), member(2, Role::Follower, 8, 1), member(3, Role::Learner, 9, 1)];
-        seen.iter_mut().for_each(|m| m.read_error = Some("timed out".into()));
+        for member in &mut seen {
+            member.read_error = Some("timed out".into());
+        }
         let choice = rank(seen.clone(), false).unwrap();
         assert_eq!(order(&choice), [2, 1]);
         assert!(choice.degraded.unwrap().contains("no quorum"));

@@ -110,6 +110,12 @@ impl BackupName {
         Some(Self { prefix: prefix.clone(), stamp, seconds })
     }
 
+    /// Reads a name with the folder of its prefix, as [`Self`] is displayed.
+    pub fn parse_path(prefix: &Prefix, path: &str) -> Option<Self> {
+        let (folder, leaf) = path.rsplit_once('/').unwrap_or(("", path));
+        (folder == prefix.folder()).then(|| Self::parse(prefix, leaf))?
+    }
+
     /// When the backup was taken. Where the zone's clock shows a time twice, or never, the later reading is
     /// returned: a backup is never taken for older than it is.
     pub fn taken_at(&self, zone: Tz) -> DateTime<Utc> {

@@ -14,6 +14,7 @@ use crate::exit::Exit;
 use crate::member::Refusal;
 use crate::record::Record;
 use crate::retention::{Plan, Reason, Verdict};
+use crate::store::Removal;
 
 /// Where Kubernetes reads a container's last words from; at most 4096 bytes of them.
 const TERMINATION_LOG: &str = "/dev/termination-log";
@@ -131,9 +132,15 @@ impl Report {
 
     /// Notes a plan as if it were done.
     pub fn plan(&mut self, plan: &Plan) {
-        let judged = |v: &Verdict| Judged { name: v.name.to_string(), reasons: v.reasons.clone() };
         self.kept = plan.keep.iter().map(judged).collect();
         self.removed = plan.remove.iter().map(judged).collect();
+    }
+
+    /// Notes what became of the plan.
+    pub fn removal(&mut self, plan: &Plan, removal: &Removal) {
+        let gone = plan.remove.iter().filter(|v| removal.removed.contains(&v.name));
+        self.removed = gone.map(judged).collect();
+        self.failed = removal.failed.iter().map(ToString::to_string).collect();
     }
 
     /// Sets the ending and prints.
@@ -228,6 +235,10 @@ impl std::fmt::Display for Judged {
         let reasons: Vec<_> = self.reasons.iter().map(ToString::to_string).collect();
         write!(f, "{} ({})", self.name, reasons.join(", "))
     }
+}
+
+fn judged(verdict: &Verdict) -> Judged {
+    Judged { name: verdict.name.to_string(), reasons: verdict.reasons.clone() }
 }
 
 /// Seconds since `start`, to the millisecond.

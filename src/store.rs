@@ -179,7 +179,7 @@ impl Store {
             Err(e) if e.is_no_directory() => return Ok(Listing::default()),
             other => other?,
         };
-        let names = objects.iter().map(|o| BackupName::parse(&self.config.prefix, &o.name));
+        let names = objects.iter().map(|o| BackupName::parse(&self.config.naming.prefix, &o.name));
         let ours: Vec<_> = names.flatten().collect();
         Ok(Listing { foreign: objects.len() - ours.len(), ours })
     }
@@ -290,7 +290,7 @@ impl Store {
     }
 
     fn folder(&self) -> String {
-        self.config.target.join(self.config.prefix.folder())
+        self.config.target.join(self.config.naming.prefix.folder())
     }
 
     fn is_bucket_based(&self) -> bool {

@@ -85,16 +85,24 @@ pub struct WorkArgs {
     pub work_dir: Option<PathBuf>,
 }
 
-/// Where backups are stored.
+/// Where backups are, and what they are called.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Store")]
-pub struct StoreArgs {
+pub struct PlaceArgs {
     /// `remote:bucket/path` of an rclone remote, or an absolute path
     #[arg(long, env = "TARGET")]
     pub target: Option<Target>,
     /// What backups' names start with; a `/` in it is a folder [default: empty]
     #[arg(long, env = "BACKUP_PREFIX", value_name = "PREFIX")]
     pub backup_prefix: Option<Prefix>,
+}
+
+/// Where backups are stored, and how to get there.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Store")]
+pub struct StoreArgs {
+    #[command(flatten)]
+    pub place: PlaceArgs,
     /// rclone's configuration [default: /config/rclone/rclone.conf if it is there, else rclone's own]
     #[arg(long, env = "RCLONE_CONFIG", value_name = "FILE")]
     pub rclone_config: Option<PathBuf>,

@@ -10,8 +10,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::exit::Exit;
 
-pub use groups::{EtcdArgs, Format, JobArgs, OutputArgs, RetentionArgs, StoreArgs, WorkArgs};
-pub use job::{PruneArgs, RunArgs};
+pub use groups::{EtcdArgs, Format, JobArgs, OutputArgs, PlaceArgs, RetentionArgs, StoreArgs, WorkArgs};
+pub use job::{PruneArgs, RunArgs, SnapshotArgs, StoreStepArgs};
 pub use stored::{FetchArgs, ReadArgs};
 
 /// Backs up a Kubernetes cluster's etcd to any rclone remote, and proves every backup before it counts.
@@ -34,10 +34,19 @@ pub struct Cli {
 pub enum Command {
     /// Take a snapshot, prove it, store it, confirm it, then apply retention: the whole job (default)
     Run(RunArgs),
-    /// Apply retention alone, or with --dry-run print what it would do
+    /// First step alone: leave a proved snapshot and a record of it in the staging folder
+    Snapshot(SnapshotArgs),
+    /// Second step alone: store and confirm what `snapshot` left
+    Store(StoreStepArgs),
+    /// Apply retention alone: with --dry-run print what it would do, with --after as the third step of a job
     Prune(PruneArgs),
     /// Get a backup, prove it, and write it to a file for use with etcd's own tools
     Fetch(FetchArgs),
+    /// Print a shell's completion script
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
 }
 
 /// Reads the command line and the environment.
@@ -55,6 +64,13 @@ pub fn command() -> clap::Command {
     let exits = format!("Exit codes:\n{exits}");
     let command = Cli::command().after_help(exits.clone()).mut_args(|arg| arg.hide_env_values(true));
     command.mut_subcommands(move |sub| sub.after_help(exits.clone()).mut_args(|arg| arg.hide_env_values(true)))
+}
+
+/// A shell's completion script.
+pub fn completions(shell: clap_complete::Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command(), "etcd-backup", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
 }
 
 /// Prints help, version or what is wrong with the usage.

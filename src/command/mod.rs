@@ -3,24 +3,29 @@
 mod fetch;
 mod prune;
 mod run;
+mod snapshot;
 #[allow(dead_code, reason = "verify, restore and inspect are to come")]
 mod source;
 mod steps;
+mod store;
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::cli::Command;
+use crate::cli::{self, Command};
 use crate::config::Job;
 use crate::exit::{Exit, Failure};
-use crate::report::Report;
+use crate::report::{Body, Report};
 
 impl Command {
     /// The name, for the report.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Run(_) => "run",
+            Self::Snapshot(_) => "snapshot",
+            Self::Store(_) => "store",
+            Self::Completions { .. } => "completions",
             Self::Prune(_) => "prune",
             Self::Fetch(_) => "fetch",
         }
@@ -36,6 +41,18 @@ pub async fn execute(command: &Command, now: DateTime<Utc>, report: &mut Report)
         Command::Run(args) => {
             let job = Job::new(&args.job)?;
             within(job.timeout, run::run(args, &job, now, report)).await
+        }
+        Command::Snapshot(args) => {
+            let job = Job::new(&args.job)?;
+            within(job.timeout, snapshot::snapshot(args, &job, now, report)).await
+        }
+        Command::Store(args) => {
+            let job = Job::new(&args.job)?;
+            within(job.timeout, store::store(args, &job, report)).await
+        }
+        Command::Completions { shell } => {
+            report.body = Some(Body { text: cli::completions(*shell), json: None });
+            Ok(Exit::Ok)
         }
         Command::Prune(args) => {
             let job = Job::new(&args.job)?;

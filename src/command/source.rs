@@ -65,13 +65,13 @@ pub async fn find(name: &str, args: &ReadArgs, job: &Job) -> Result<Source, Fail
 pub async fn find_stored(wanted: &Wanted, args: &ReadArgs, job: &Job) -> Result<Found, Failure> {
     let store = Store::open(job.store(&args.store)?).await?;
     let listing = store.list().await?;
-    let name = pick(wanted, listing.ours, store.config().zone).map_err(|unpicked| {
+    let name = pick(wanted, listing.ours, store.config().naming.zone).map_err(|unpicked| {
         let config = store.config();
-        let place = config.target.join(&config.prefix.to_string());
+        let place = config.target.join(&config.naming.prefix.to_string());
         Failure::new(Exit::Settings, anyhow::Error::new(unpicked).context(format!("looking for a backup at {place}")))
     })?;
     let known = store.look(&name).await?;
-    if known.remembered.degraded == Some(true) {
+    if known.noted.degraded == Some(true) {
         tracing::warn!(%name, "this backup is degraded: it was the best that could be had when it was taken");
     }
     Ok(Found { store, name, known })
@@ -167,7 +167,7 @@ impl Found {
     /// # Errors
     /// Another hash: it is a whole snapshot, but not the one that was stored.
     pub fn check_hash(&self, digest: &Digest) -> Result<(), Failure> {
-        match &self.known.remembered.sha256 {
+        match &self.known.noted.sha256 {
             Some(noted) if !noted.eq_ignore_ascii_case(&digest.sha256) => {
                 let (name, found) = (&self.name, &digest.sha256);
                 let error = anyhow::anyhow!("{name} is not what was stored: its sha-256 is {found}, noted is {noted}");

@@ -17,7 +17,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
-use crate::cli::{EtcdArgs, JobArgs, RetentionArgs, StoreArgs, WorkArgs};
+use crate::cli::{EtcdArgs, JobArgs, PlaceArgs, RetentionArgs, StoreArgs, WorkArgs};
 use crate::exit::{Exit, Failure};
 use crate::kubeadm;
 use crate::member::Endpoint;
@@ -72,15 +72,22 @@ impl std::fmt::Debug for User {
     }
 }
 
+/// What backups are called.
+#[derive(Clone, Debug)]
+pub struct Naming {
+    /// What names start with.
+    pub prefix: Prefix,
+    /// The zone of the times in names.
+    pub zone: Tz,
+}
+
 /// Where to store.
 #[derive(Debug)]
 pub struct Store {
     /// The place.
     pub target: Target,
-    /// What names start with.
-    pub prefix: Prefix,
-    /// The zone of the times in names.
-    pub zone: Tz,
+    /// What backups are called.
+    pub naming: Naming,
     /// rclone's configuration file; rclone's own default for `None`.
     pub rclone_config: Option<PathBuf>,
     /// Extra flags.
@@ -144,13 +151,31 @@ impl Job {
         Ok(Etcd { seeds, tls, user: user()?, idle_timeout: args.idle_timeout.into(), strict: args.strict })
     }
 
+    /// What backups are called.
+    ///
+    /// # Errors
+    /// A prefix or a time zone that is wrong.
+    pub fn naming(&self, args: &PlaceArgs) -> Result<Naming, Failure> {
+        let prefix =
+            self.settings.or(args.backup_prefix.clone(), "backup-prefix").map_err(refused)?.unwrap_or_default();
+        Ok(Naming { prefix, zone: time_zone()? })
+    }
+
+    /// Where to store, if it is said anywhere.
+    ///
+    /// # Errors
+    /// A target that is wrong.
+    pub fn target(&self, args: &PlaceArgs) -> Result<Option<Target>, Failure> {
+        self.settings.or(args.target.clone(), "target").map_err(refused)
+    }
+
     /// Settings of the store.
     ///
     /// # Errors
     /// A target that is missing or wrong, and the like.
     pub fn store(&self, args: &StoreArgs) -> Result<Store, Failure> {
         let settings = &self.settings;
-        let target = settings.or(args.target.clone(), "target").map_err(refused)?.ok_or_else(|| {
+        let target = self.target(&args.place)?.ok_or_else(|| {
             refused("target: is not set; set --target, TARGET or the ConfigMap's key `target` to `remote:bucket/path` or an absolute path")
         })?;
         let rclone_config = args.rclone_config.clone().or_else(|| existing(RCLONE_FILE));
@@ -160,8 +185,7 @@ impl Job {
         }
         Ok(Store {
             target,
-            prefix: settings.or(args.backup_prefix.clone(), "backup-prefix").map_err(refused)?.unwrap_or_default(),
-            zone: time_zone()?,
+            naming: self.naming(&args.place)?,
             rclone_config,
             rclone_flags: settings.or(args.rclone_flags.clone(), "rclone-flags").map_err(refused)?.unwrap_or_default(),
         })

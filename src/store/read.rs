@@ -1,12 +1,12 @@
 //! Reading stored backups: what is known of one, and its bytes as a stream.
 
+use std::collections::BTreeMap;
 use std::io::{self, PipeReader, Read};
 
 use super::{Error, Store, call};
 use crate::name::BackupName;
 use crate::progress::Meter;
 use crate::rclone::{self, Call};
-use crate::record::Remembered;
 
 /// What the crypt remote says of bytes that its password does not fit, altered ones included.
 const UNDECRYPTABLE: [&str; 3] =
@@ -17,8 +17,38 @@ const UNDECRYPTABLE: [&str; 3] =
 pub struct Known {
     /// Its size; `None` where the backend cannot tell.
     pub bytes: Option<u64>,
-    /// Its metadata, where the backend keeps any.
-    pub remembered: Remembered,
+    /// What was noted when it was stored, where the backend keeps metadata.
+    pub noted: Noted,
+}
+
+/// What an object's metadata tell of the backup; any of it may be missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Noted {
+    /// SHA-256 of the whole file, in hexadecimal.
+    pub sha256: Option<String>,
+    /// The store's revision.
+    pub revision: Option<u64>,
+    /// Live keys.
+    pub keys: Option<u64>,
+    /// Version of the member that gave it.
+    pub etcd_version: Option<String>,
+    /// Whether it was only the best that could be had.
+    pub degraded: Option<bool>,
+}
+
+impl Noted {
+    /// Reads an object's metadata. Some stores capitalise keys or write `_` for `-`.
+    pub fn from_metadata(metadata: &BTreeMap<String, String>) -> Self {
+        let get = |wanted: &str| {
+            let found = metadata.iter().find(|(key, _)| key.to_lowercase().replace('_', "-") == wanted);
+            found.map(|(_, value)| value.clone())
+        };
+        let number = |key| get(key).and_then(|text| text.parse().ok());
+        let sha256 = get("sha256");
+        // A good backup carries no such mark, and neither does an object that others put there.
+        let degraded = get("degraded").map(|text| text == "true").or(sha256.is_some().then_some(false));
+        Self { revision: number("revision"), keys: number("keys"), etcd_version: get("etcd-version"), sha256, degraded }
+    }
 }
 
 /// A stored backup's bytes, counted and shown on their way.
@@ -46,7 +76,7 @@ impl Store {
     pub async fn look(&self, name: &BackupName) -> Result<Known, Error> {
         let more: &[&str] = if self.features.has("ReadMetadata") { &["--metadata"] } else { &[] };
         let object = self.stat(name, more).await?.ok_or_else(|| Error::Gone(self.place(name)))?;
-        Ok(Known { bytes: u64::try_from(object.size).ok(), remembered: Remembered::from_metadata(&object.metadata) })
+        Ok(Known { bytes: u64::try_from(object.size).ok(), noted: Noted::from_metadata(&object.metadata) })
     }
 
     /// Gives a backup's bytes to `take`, on a thread of its own. What it makes of them counts only if rclone ends well, so
@@ -90,4 +120,27 @@ fn unreadable(place: String, read: u64, error: rclone::Error) -> Error {
         return Error::Undecryptable { place, read, source: error };
     }
     Error::Rclone(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_in_any_spelling() {
+        let read = |pairs: &[(&str, &str)]| {
+            Noted::from_metadata(&pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+        };
+        let all = [("SHA256", "ab"), ("Revision", "7"), ("keys", "2"), ("etcd_version", "3.5.1")];
+        let noted = Noted {
+            sha256: Some("ab".into()),
+            revision: Some(7),
+            keys: Some(2),
+            etcd_version: Some("3.5.1".into()),
+            degraded: Some(false),
+        };
+        assert_eq!(read(&all), noted);
+        assert_eq!(read(&[("degraded", "true")]).degraded, Some(true));
+        assert_eq!(read(&[("mtime", "2026"), ("revision", "x")]), Noted::default());
+    }
 }

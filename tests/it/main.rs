@@ -10,3 +10,4 @@ mod support;
 mod bench;
 mod fetch;
 mod job;
+mod steps;

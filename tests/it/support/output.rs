@@ -55,7 +55,7 @@ impl Output {
         }
     }
 
-    /// For a verdict on the exit code in assert_cmd's words.
+    /// For a verdict on the exit code in `assert_cmd`'s words.
     pub fn assert(&self) -> Assert {
         let output = process::Output {
             status: self.status,
