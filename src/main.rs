@@ -24,6 +24,7 @@ mod signals;
 #[allow(dead_code, unused_imports)]
 mod snapshot;
 mod store;
+mod table;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};

@@ -126,6 +126,11 @@ impl BackupName {
         local.map_or_else(|| self.stamp.and_utc(), |t| t.with_timezone(&Utc))
     }
 
+    /// What backups are ordered by in time. Of two names for one moment, the one with seconds was taken later.
+    pub fn order(&self, zone: Tz) -> (DateTime<Utc>, bool) {
+        (self.taken_at(zone), self.seconds)
+    }
+
     /// The file's own name, without a folder of the prefix.
     pub fn leaf(&self) -> String {
         let format = if self.seconds { "%Y%m%d%H%M%S" } else { "%Y%m%d%H%M" };

@@ -1,5 +1,7 @@
 //! Which backup is meant: `latest`, a name, an unambiguous part of one, or a time. Pure.
 
+use std::cmp::Reverse;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use chrono_tz::Tz;
 
@@ -60,17 +62,12 @@ impl Wanted {
     }
 }
 
-/// Puts the newest first. Of two names for one moment, the one with seconds was taken later.
-pub fn newest_first(names: &mut [BackupName], zone: Tz) {
-    names.sort_by_cached_key(|name| std::cmp::Reverse((name.taken_at(zone), name.leaf().len())));
-}
-
 /// Picks the one that is wanted.
 ///
 /// # Errors
 /// Why there is none, or no single one.
 pub fn pick(wanted: &Wanted, mut names: Vec<BackupName>, zone: Tz) -> Result<BackupName, Unpicked> {
-    newest_first(&mut names, zone);
+    names.sort_by_cached_key(|name| Reverse(name.order(zone)));
     let Some((newest, oldest)) = names.first().zip(names.last()) else { return Err(Unpicked::Empty) };
     match wanted {
         Wanted::Latest => Ok(newest.clone()),

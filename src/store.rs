@@ -1,5 +1,6 @@
 //! The remote in our words: list, put, confirm, read, remove. Everything goes through rclone.
 
+mod error;
 mod read;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,13 +12,13 @@ use serde::Deserialize;
 use crate::config;
 use crate::config::target::Target;
 use crate::digest::Digests;
-use crate::exit::{Exit, Failure};
 use crate::name::BackupName;
-use crate::rclone::{self, Call, Rclone};
+use crate::rclone::{Call, Rclone};
 use crate::record::{Record, Remembered};
 use crate::retention::{Age, Verdict};
 
-pub use read::{Known, Stream};
+pub use error::Error;
+pub use read::{Detail, Entry, Known, Stream};
 
 /// A remote that has not answered a question within this is out of order.
 const ANSWER: Duration = Duration::from_mins(1);
@@ -25,67 +26,6 @@ const ANSWER: Duration = Duration::from_mins(1);
 const BRISK: [&str; 4] = ["--retries=1", "--low-level-retries=2", "--contimeout=10s", "--timeout=30s"];
 /// rclone would make a missing bucket; a misspelt one is then a bucket of its own, and looks like success.
 const NO_NEW_BUCKET: &str = "--s3-no-check-bucket";
-
-/// How the store failed us.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// rclone failed.
-    #[error(transparent)]
-    Rclone(#[from] rclone::Error),
-    /// The target names no bucket.
-    #[error("target: `{0}` names a whole remote; allowed is a bucket of it, `{0}bucket` or `{0}bucket/path`")]
-    WholeRemote(String),
-    /// The bucket is not there.
-    #[error("target: there is no bucket at {0}; make it first, this program never does")]
-    NoBucket(String),
-    /// The object is not there, or not what was sent.
-    #[error("cannot confirm {name} at the remote: {why}")]
-    NotConfirmed {
-        /// Which object.
-        name: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// It was there when the folder was listed.
-    #[error("{0} is no longer there; another run may have removed it")]
-    Gone(String),
-    /// The bytes do not fit the crypt remote's password.
-    #[error("{place} cannot be decrypted {}: {source}", where_it_fails(*read))]
-    Undecryptable {
-        /// Which object.
-        place: String,
-        /// How many bytes could be read before.
-        read: u64,
-        /// rclone's word.
-        source: rclone::Error,
-    },
-}
-
-/// A wrong password shows in the first block; one that opened that block is right.
-fn where_it_fails(read: u64) -> String {
-    match read {
-        0 => "at its very beginning; the crypt remote's password is wrong, or the object is damaged".into(),
-        _ => format!("behind byte {read}: it is damaged there"),
-    }
-}
-
-impl Error {
-    fn exit(&self) -> Exit {
-        match self {
-            Self::Rclone(e) => e.exit(),
-            Self::WholeRemote(_) | Self::NoBucket(_) => Exit::Settings,
-            Self::NotConfirmed { .. } | Self::Gone(_) => Exit::Store,
-            Self::Undecryptable { read: 0, .. } => Exit::Denied,
-            Self::Undecryptable { .. } => Exit::Proof,
-        }
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::new(error.exit(), error)
-    }
-}
 
 /// What the remote can do, as `rclone backend features` prints it.
 #[derive(Debug, Deserialize)]
@@ -167,21 +107,27 @@ impl Store {
     /// Lists the backups' folder and nothing below it. A missing folder is an empty one, a missing bucket an error.
     ///
     /// # Errors
-    /// Whatever rclone says.
+    /// Whatever rclone says; [`Error::Locked`].
     pub async fn list(&self) -> Result<Listing, Error> {
-        let folder = self.folder();
-        let mut args = vec!["--files-only", "--no-mimetype", "--no-modtime"];
-        args.extend(BRISK);
-        args.extend(["--", &folder]);
-        let listed = self.rclone.json::<Vec<Object>>(call("lsjson", &folder, &args)).await;
-        let objects = match listed {
-            Err(e) if e.is_no_directory() && self.is_bucket_based() => return Err(Error::NoBucket(folder)),
-            Err(e) if e.is_no_directory() => return Ok(Listing::default()),
-            other => other?,
-        };
+        let objects = self.objects(&[], Some(ANSWER)).await?;
         let names = objects.iter().map(|o| BackupName::parse(&self.config.naming.prefix, &o.name));
         let ours: Vec<_> = names.flatten().collect();
         Ok(Listing { foreign: objects.len() - ours.len(), ours })
+    }
+
+    async fn objects(&self, more: &[&str], limit: Option<Duration>) -> Result<Vec<Object>, Error> {
+        let folder = self.folder();
+        let mut args = vec!["--files-only", "--no-mimetype", "--no-modtime"];
+        args.extend(more);
+        args.extend(BRISK);
+        args.extend(["--", &folder]);
+        let listed = self.rclone.listing::<Vec<Object>>(Call { limit, ..call("lsjson", &folder, &args) }).await;
+        match listed {
+            Err(e) if e.is_no_directory() && self.is_bucket_based() => Err(Error::NoBucket(folder)),
+            Err(e) if e.is_no_directory() => Ok(Vec::new()),
+            Ok((objects, locked)) if objects.is_empty() && locked > 0 => Err(Error::Locked { place: folder, locked }),
+            other => Ok(other?.0),
+        }
     }
 
     /// What the metadata of a stored backup tell; nothing where the backend keeps none.

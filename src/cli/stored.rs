@@ -29,3 +29,34 @@ pub struct FetchArgs {
     #[command(flatten)]
     pub read: ReadArgs,
 }
+
+/// `list`.
+#[derive(Args, Debug)]
+pub struct ListArgs {
+    /// Leave out what only each object's metadata tell: on S3 that is one question an object
+    #[arg(long)]
+    pub quick: bool,
+    #[command(flatten)]
+    pub job: JobArgs,
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// `verify`.
+#[derive(Args, Debug)]
+pub struct VerifyArgs {
+    /// `latest` (default), a backup's name, an unambiguous part of one, or a local file
+    #[arg(value_name = "NAME", conflicts_with_all = ["latest", "all"])]
+    pub name: Option<String>,
+    /// The newest backup
+    #[arg(long, conflicts_with = "all")]
+    pub latest: bool,
+    /// Every backup; goes on after a bad one
+    #[arg(long)]
+    pub all: bool,
+    /// Stage the file and walk every page, too; else the bytes pass through the SHA-256 and no disk is used
+    #[arg(long)]
+    pub deep: bool,
+    #[command(flatten)]
+    pub read: ReadArgs,
+}

@@ -1,13 +1,15 @@
 //! One file for each command; each wires the parts in order and decides nothing.
 
 mod fetch;
+mod list;
 mod prune;
 mod run;
 mod snapshot;
-#[allow(dead_code, reason = "verify, restore and inspect are to come")]
+#[allow(dead_code, reason = "restore and inspect are to come")]
 mod source;
 mod steps;
 mod store;
+mod verify;
 
 use std::time::Duration;
 
@@ -28,6 +30,8 @@ impl Command {
             Self::Completions { .. } => "completions",
             Self::Prune(_) => "prune",
             Self::Fetch(_) => "fetch",
+            Self::List(_) => "list",
+            Self::Verify(_) => "verify",
         }
     }
 }
@@ -57,6 +61,14 @@ pub async fn execute(command: &Command, now: DateTime<Utc>, report: &mut Report)
         Command::Prune(args) => {
             let job = Job::new(&args.job)?;
             within(job.timeout, prune::prune(args, &job, now, report)).await
+        }
+        Command::List(args) => {
+            let job = Job::new(&args.job)?;
+            within(job.timeout, list::list(args, &job, now, report)).await
+        }
+        Command::Verify(args) => {
+            let job = Job::new(&args.read.job)?;
+            within(job.timeout, verify::verify(args, &job, report)).await
         }
         Command::Fetch(args) => {
             let job = Job::new(&args.read.job)?;

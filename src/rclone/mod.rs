@@ -19,6 +19,7 @@ use crate::child::{self, Child, Ended, Program};
 use crate::config;
 use crate::exit::{Exit, Failure};
 use redact::Redactor;
+use said::Heard;
 
 /// The oldest version with `--metadata-set` and all else that is used here.
 const OLDEST: (u64, u64) = (1, 60);
@@ -166,7 +167,11 @@ impl Rclone {
     /// # Errors
     /// Everything but exit code 0.
     pub async fn call(&self, call: Call<'_>) -> Result<Vec<u8>, Error> {
-        let child = self.start(&call)?;
+        Ok(self.finish(&call).await?.0)
+    }
+
+    async fn finish(&self, call: &Call<'_>) -> Result<(Vec<u8>, Heard), Error> {
+        let child = self.start(call)?;
         let waiting = child.wait();
         let ended = match call.limit {
             None => waiting.await,
@@ -176,7 +181,7 @@ impl Rclone {
                 limit,
             })?,
         };
-        outcome(&call, ended)
+        outcome(call, ended)
     }
 
     /// As [`Self::call`], reading its stdout as JSON.
@@ -184,9 +189,17 @@ impl Rclone {
     /// # Errors
     /// As [`Self::call`], and output that is not what was expected.
     pub async fn json<T: for<'de> Deserialize<'de>>(&self, call: Call<'_>) -> Result<T, Error> {
-        let verb = call.verb.to_owned();
-        let out = self.call(call).await?;
-        serde_json::from_slice(&out).map_err(|source| Error::Unreadable { verb, source })
+        Ok(self.listing(call).await?.0)
+    }
+
+    /// As [`Self::json`], and how many names were left out because a crypt remote's password does not fit them.
+    ///
+    /// # Errors
+    /// As [`Self::json`].
+    pub async fn listing<T: for<'de> Deserialize<'de>>(&self, call: Call<'_>) -> Result<(T, usize), Error> {
+        let (stdout, heard) = self.finish(&call).await?;
+        let unreadable = |source| Error::Unreadable { verb: call.verb.to_owned(), source };
+        Ok((serde_json::from_slice(&stdout).map_err(unreadable)?, heard.undecryptable))
     }
 
     /// Runs one call while `read` takes its stdout, on a thread of its own, and answers what `read` made of it and how
@@ -212,11 +225,11 @@ impl Rclone {
         }
     }
 
-    fn start(&self, call: &Call<'_>) -> Result<Child<String>, Error> {
+    fn start(&self, call: &Call<'_>) -> Result<Child<Heard>, Error> {
         self.program(call).start(self.listener(call)).map_err(|e| self.not_started(e))
     }
 
-    fn listener(&self, call: &Call<'_>) -> impl FnOnce(PipeReader) -> String + Send + 'static {
+    fn listener(&self, call: &Call<'_>) -> impl FnOnce(PipeReader) -> Heard + Send + 'static {
         let (verb, redactor) = (call.verb.to_owned(), Arc::clone(&self.redactor));
         move |stderr| said::listen(stderr, &verb, &redactor)
     }
@@ -247,14 +260,15 @@ impl Rclone {
     }
 }
 
-/// The stdout of a call that ended well.
-fn outcome(call: &Call<'_>, ended: Ended<String>) -> Result<Vec<u8>, Error> {
+/// What a call that ended well has said, on both streams.
+fn outcome(call: &Call<'_>, ended: Ended<Heard>) -> Result<(Vec<u8>, Heard), Error> {
+    let heard = ended.heard.unwrap_or_default();
     let (status, code) = match ended.status {
-        Ok(status) if status.success() => return Ok(ended.stdout),
+        Ok(status) if status.success() => return Ok((ended.stdout, heard)),
         Ok(status) => (child::words(status), status.code()),
         Err(error) => (error, None),
     };
-    let said = ended.heard.filter(|said| !said.is_empty()).unwrap_or_else(|| "it gave no reason".to_owned());
+    let said = if heard.complaint.is_empty() { "it gave no reason".to_owned() } else { heard.complaint };
     Err(Error::Failed { verb: call.verb.to_owned(), on: call.on.to_owned(), said, status, code })
 }
 

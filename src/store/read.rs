@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, PipeReader, Read};
 
-use super::{Error, Store, call};
+use super::{ANSWER, Error, Object, Store, call};
 use crate::name::BackupName;
 use crate::progress::Meter;
 use crate::rclone::{self, Call};
@@ -68,7 +68,44 @@ impl Read for Stream {
     }
 }
 
+/// A stored backup, as a listing tells of it.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its name.
+    pub name: BackupName,
+    /// What the store knows of it.
+    pub known: Known,
+}
+
+/// How much a listing asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// Names and sizes, which every store has in its listing.
+    Sizes,
+    /// What was noted too: on S3 and its like a question for each object, as for rclone's own listing with times.
+    Notes,
+}
+
 impl Store {
+    /// Lists the backups with what is known of each, in no order; and how many other files there are.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    pub async fn entries(&self, detail: Detail) -> Result<(Vec<Entry>, usize), Error> {
+        let (more, limit): (&[&str], _) = match detail {
+            Detail::Notes if self.features.has("ReadMetadata") => (&["--metadata"], None),
+            Detail::Notes | Detail::Sizes => (&[], Some(ANSWER)),
+        };
+        let objects = self.objects(more, limit).await?;
+        let all = objects.len();
+        let entry = |o: Object| {
+            BackupName::parse(&self.config.naming.prefix, &o.name).map(|name| Entry { name, known: known(&o) })
+        };
+        let ours: Vec<_> = objects.into_iter().filter_map(entry).collect();
+        let foreign = all - ours.len();
+        Ok((ours, foreign))
+    }
+
     /// Asks for a backup's size and metadata.
     ///
     /// # Errors
@@ -76,7 +113,7 @@ impl Store {
     pub async fn look(&self, name: &BackupName) -> Result<Known, Error> {
         let more: &[&str] = if self.features.has("ReadMetadata") { &["--metadata"] } else { &[] };
         let object = self.stat(name, more).await?.ok_or_else(|| Error::Gone(self.place(name)))?;
-        Ok(Known { bytes: u64::try_from(object.size).ok(), noted: Noted::from_metadata(&object.metadata) })
+        Ok(known(&object))
     }
 
     /// Gives a backup's bytes to `take`, on a thread of its own. What it makes of them counts only if rclone ends well, so
@@ -112,6 +149,10 @@ impl Store {
     pub(super) fn place(&self, name: &BackupName) -> String {
         self.config.target.join(&name.to_string())
     }
+}
+
+fn known(object: &Object) -> Known {
+    Known { bytes: u64::try_from(object.size).ok(), noted: Noted::from_metadata(&object.metadata) }
 }
 
 fn unreadable(place: String, read: u64, error: rclone::Error) -> Error {

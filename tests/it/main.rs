@@ -10,4 +10,6 @@ mod support;
 mod bench;
 mod fetch;
 mod job;
+mod list;
 mod steps;
+mod verify;
