@@ -1,5 +1,6 @@
 //! Groups of settings that commands share.
 
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -56,6 +57,9 @@ pub struct EtcdArgs {
     /// kubeadm's ClusterConfiguration [default: /k8s/config.yaml if it is there]
     #[arg(long, env = "KUBEADM_CONFIG", value_name = "FILE")]
     pub kubeadm_config: Option<String>,
+    /// This node's address, where a stacked etcd is looked for besides 127.0.0.1
+    #[arg(long, env = "HOST_IP", value_name = "IP")]
+    pub host_ip: Option<IpAddr>,
     /// Authorities that sign the members' certificates, PEM
     #[arg(long, env = "ETCDCTL_CACERT", value_name = "FILE")]
     pub cacert: Option<String>,

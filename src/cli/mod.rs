@@ -1,5 +1,6 @@
 //! The command line: every flag with its type and environment variable, and nothing else.
 
+mod copy;
 mod groups;
 mod job;
 mod stored;
@@ -10,6 +11,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::exit::Exit;
 
+pub use copy::CopyTlsArgs;
 pub use groups::{EtcdArgs, Format, JobArgs, OutputArgs, PlaceArgs, RetentionArgs, StoreArgs, WorkArgs};
 pub use job::{PruneArgs, RunArgs, SnapshotArgs, StoreStepArgs};
 pub use stored::{FetchArgs, ListArgs, ReadArgs, VerifyArgs};
@@ -51,6 +53,8 @@ pub enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
+    /// Copy the TLS files that are set to another folder, for a container that cannot read the node's
+    CopyTls(CopyTlsArgs),
 }
 
 /// Reads the command line and the environment.

@@ -1,5 +1,6 @@
 //! One file for each command; each wires the parts in order and decides nothing.
 
+mod copy_tls;
 mod fetch;
 mod list;
 mod prune;
@@ -29,6 +30,7 @@ impl Command {
             Self::Store(_) => "store",
             Self::Completions { .. } => "completions",
             Self::Prune(_) => "prune",
+            Self::CopyTls(_) => "copy-tls",
             Self::Fetch(_) => "fetch",
             Self::List(_) => "list",
             Self::Verify(_) => "verify",
@@ -62,6 +64,7 @@ pub async fn execute(command: &Command, now: DateTime<Utc>, report: &mut Report)
             let job = Job::new(&args.job)?;
             within(job.timeout, prune::prune(args, &job, now, report)).await
         }
+        Command::CopyTls(args) => copy_tls::copy_tls(args),
         Command::List(args) => {
             let job = Job::new(&args.job)?;
             within(job.timeout, list::list(args, &job, now, report)).await

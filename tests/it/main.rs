@@ -8,6 +8,7 @@
 mod support;
 
 mod bench;
+mod discovery;
 mod fetch;
 mod job;
 mod kustomize;
