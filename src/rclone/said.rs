@@ -17,9 +17,18 @@ struct Line {
     object: Option<String>,
 }
 
-/// Reads to the end, logging as it goes; returns the last complaint.
-pub fn listen(stderr: impl Read, verb: &str, redactor: &Redactor) -> String {
-    let mut complaint = String::new();
+/// What was heard until the end.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// The last complaint, without secrets.
+    pub complaint: String,
+    /// How many files' names a crypt remote's password did not fit.
+    pub undecryptable: usize,
+}
+
+/// Reads to the end, logging as it goes.
+pub fn listen(stderr: impl Read, verb: &str, redactor: &Redactor) -> Heard {
+    let mut heard = Heard::default();
     let mut lines = BufReader::new(stderr);
     let mut raw = Vec::new();
     while matches!(lines.read_until(b'\n', &mut raw), Ok(n) if n > 0) {
@@ -28,12 +37,13 @@ pub fn listen(stderr: impl Read, verb: &str, redactor: &Redactor) -> String {
         if line.is_empty() {
             continue;
         }
-        if let Some(heard) = log(&line, verb) {
-            complaint = heard;
+        heard.undecryptable += usize::from(line.contains("Skipping undecryptable file name"));
+        if let Some(complaint) = log(&line, verb) {
+            heard.complaint = complaint;
         }
     }
-    complaint.truncate(complaint.floor_char_boundary(LONGEST));
-    complaint
+    heard.complaint.truncate(heard.complaint.floor_char_boundary(LONGEST));
+    heard
 }
 
 /// Logs one line; returns it when it is a complaint. Usage errors are plain text, everything else is JSON.
@@ -123,8 +133,9 @@ mod tests {
     fn the_last_complaint_is_kept_and_clean() {
         let log = "{\"level\":\"error\",\"msg\":\"first\"}\n{\"level\":\"notice\",\"msg\":\"Failed to copyto: key abcdef\\n is bad\"}\n{\"level\":\"info\",\"msg\":\"x\"}\n\n";
         let redactor = Redactor::new("k = abcdef", std::iter::empty());
-        assert_eq!(listen(log.as_bytes(), "copyto", &redactor), "Failed to copyto: key *** is bad");
-        assert_eq!(listen(&b"Error: unknown flag: --x\nUsage:\n\xff\n"[..], "copyto", &redactor), "unknown flag: --x");
+        assert_eq!(listen(log.as_bytes(), "copyto", &redactor).complaint, "Failed to copyto: key *** is bad");
+        let usage = listen(&b"Error: unknown flag: --x\nUsage:\n\xff\n"[..], "copyto", &redactor);
+        assert_eq!(usage, Heard { complaint: "unknown flag: --x".into(), undecryptable: 0 });
     }
 
     #[test]

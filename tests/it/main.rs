@@ -9,7 +9,10 @@ mod support;
 
 mod bench;
 mod discovery;
+mod fetch;
 mod job;
 mod kustomize;
+mod list;
 mod remotes;
 mod steps;
+mod verify;
