@@ -171,7 +171,10 @@ impl Job {
             target,
             naming: self.naming(&args.place)?,
             rclone_config,
-            rclone_flags: settings.or_text(args.rclone_flags.as_deref(), "rclone-flags").map_err(refused)?.unwrap_or_default(),
+            rclone_flags: settings
+                .or_text(args.rclone_flags.as_deref(), "rclone-flags")
+                .map_err(refused)?
+                .unwrap_or_default(),
         })
     }
 

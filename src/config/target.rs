@@ -109,9 +109,9 @@ pub fn is_credential(option: &str) -> bool {
 
 /// Whether a URL has a user in it, or a query, which is where signed URLs keep their signature.
 fn opens_something(value: &str) -> bool {
-    value.split_once("://").is_some_and(|(_, rest)| {
-        rest.contains('?') || rest.split('/').next().is_some_and(|host| host.contains('@'))
-    })
+    value
+        .split_once("://")
+        .is_some_and(|(_, rest)| rest.contains('?') || rest.split('/').next().is_some_and(|host| host.contains('@')))
 }
 
 #[cfg(test)]

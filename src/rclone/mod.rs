@@ -137,7 +137,7 @@ impl Rclone {
     pub async fn find(store: &config::Store) -> Result<Self, Error> {
         let program =
             which::which("rclone").map_err(|_| Error::Missing { path: std::env::var("PATH").unwrap_or_default() })?;
-        let mut environment = environment::cleaned(std::env::vars());
+        let mut environment = environment::cleaned(std::env::vars_os());
         environment.insert("LC_ALL".into(), "C".into());
         let text = store.rclone_config.as_deref().map(read_lossy).unwrap_or_default();
         let redactor = Arc::new(Redactor::new(&text, environment::secrets(&environment)));
