@@ -1,6 +1,6 @@
 //! The remote in our words: list, put, confirm, remove. Everything goes through rclone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::config;
 use crate::config::target::Target;
-use crate::digest::Digests;
+use crate::digest::Digest;
 use crate::exit::{Exit, Failure};
 use crate::name::BackupName;
 use crate::rclone::{self, Call, Rclone};
@@ -187,33 +187,42 @@ impl Store {
         }
         args.extend(["--", &source, &place]);
         let call = Call { limit: None, ..call("copyto", &place, &args) };
-        self.rclone.call(call).await?;
-        self.confirm(file, name, record).await
+        let Err(error) = self.rclone.call(call).await else { return self.confirm(file, name, record).await };
+        // A connection may be cut after the store has taken the last byte.
+        if error.exit() == Exit::Store && self.confirm(file, name, record).await.is_ok() {
+            tracing::warn!(%name, "the upload failed, but the object is there and is what was sent: {error}");
+            return Ok(());
+        }
+        Err(error.into())
     }
 
-    /// Compares the stored object with the file: one object, the same size, the same hash where the backend has one.
+    /// Compares the stored object with the file: its size, and its hash where the backend has one, else the SHA-256 in
+    /// its metadata.
     async fn confirm(&self, file: &Path, name: &BackupName, record: &Record) -> Result<(), Error> {
         let fail = |why: String| Error::NotConfirmed { name: name.to_string(), why };
-        let offered = self.features.hashes.clone().unwrap_or_default();
-        let wanted: Vec<&str> = Digests::KNOWN.into_iter().filter(|kind| offered.iter().any(|o| o == kind)).collect();
-        let hash_args: Vec<&str> = wanted.iter().flat_map(|kind| ["--hash-type", kind]).collect();
-        let hash_args = if wanted.is_empty() { vec![] } else { [vec!["--hash"], hash_args].concat() };
-        let object = self.stat(name, &hash_args).await?.ok_or_else(|| fail("it is not there".into()))?;
+        let offered = self.features.hashes.as_deref().unwrap_or_default();
+        let kind = Digest::KNOWN.into_iter().find(|kind| offered.iter().any(|o| o == kind));
+        let args = kind.map_or(vec!["--metadata"], |kind| vec!["--hash", "--hash-type", kind]);
+        let object = self.stat(name, &args).await?.ok_or_else(|| fail("it is not there".into()))?;
         if u64::try_from(object.size) != Ok(record.bytes) {
             return Err(fail(format!("it has {} bytes, {} were sent", object.size, record.bytes)));
         }
-        let path = file.to_owned();
-        let kinds: BTreeSet<String> = object.hashes.keys().cloned().collect();
-        let ours = tokio::task::spawn_blocking(move || Digests::of(&path, &kinds)).await;
-        let ours = ours.map_err(|e| fail(e.to_string()))?.map_err(|e| fail(format!("reading it back here: {e}")))?;
-        for (kind, theirs) in &object.hashes {
-            if ours.get(kind).is_some_and(|hash| !theirs.is_empty() && !hash.eq_ignore_ascii_case(theirs)) {
-                return Err(fail(format!("its {kind} differs; another run may have stored the same name")));
-            }
+        let theirs = kind.and_then(|kind| object.hashes.get(kind)).filter(|hash| !hash.is_empty());
+        let (compared, same) = if let (Some(kind), Some(theirs)) = (kind, theirs) {
+            let path = file.to_owned();
+            let ours = tokio::task::spawn_blocking(move || Digest::of(&path, kind)).await;
+            let ours =
+                ours.map_err(|e| fail(e.to_string()))?.map_err(|e| fail(format!("reading it back here: {e}")))?;
+            (kind, ours.eq_ignore_ascii_case(theirs))
+        } else if let Some(theirs) = object.metadata.get("sha256") {
+            ("sha256 in its metadata", *theirs == record.sha256)
+        } else {
+            ("size alone", true)
+        };
+        if !same {
+            return Err(fail(format!("it differs ({compared}); another run may have stored the same name")));
         }
-        let checked: Vec<_> =
-            object.hashes.iter().filter(|(_, hash)| !hash.is_empty()).map(|(kind, _)| kind.as_str()).collect();
-        tracing::info!(%name, bytes = record.bytes, compared = ?checked, "confirmed at the remote");
+        tracing::info!(%name, bytes = record.bytes, compared, "confirmed at the remote");
         Ok(())
     }
 

@@ -12,4 +12,7 @@ mod discovery;
 mod job;
 mod kustomize;
 mod remotes;
+mod retention;
+mod settings;
 mod steps;
+mod store;
