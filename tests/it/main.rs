@@ -8,6 +8,7 @@
 mod support;
 
 mod bench;
+mod image;
 mod job;
 mod kustomize;
 mod remotes;
