@@ -54,8 +54,7 @@ struct EtcdSection {
 
 #[derive(Deserialize)]
 struct External {
-    #[serde(default)]
-    endpoints: Vec<String>,
+    endpoints: Option<Vec<String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -94,12 +93,14 @@ impl ExtraArgs {
 /// # Errors
 /// What is wrong with the text, for a person.
 pub fn parse(text: &str) -> Result<Etcd, String> {
-    for document in serde_yaml::Deserializer::from_str(text) {
+    for (n, document) in serde_yaml::Deserializer::from_str(text).enumerate() {
         let value = Value::deserialize(document).map_err(|e| format!("is not YAML: {e}"))?;
         if value.get("kind").and_then(Value::as_str) == Some("ClusterConfiguration") {
-            let config: ClusterConfiguration =
-                serde_yaml::from_value(value).map_err(|e| format!("is not a ClusterConfiguration: {e}"))?;
-            return Ok(locate(config.etcd.unwrap_or_default()));
+            // Once more from the text: an error then says where.
+            let document = serde_yaml::Deserializer::from_str(text).nth(n);
+            let config = document.map(ClusterConfiguration::deserialize).transpose();
+            let config = config.map_err(|e| format!("is not a ClusterConfiguration: {e}"))?;
+            return Ok(locate(config.and_then(|c| c.etcd).unwrap_or_default()));
         }
     }
     Err("has no document of kind ClusterConfiguration".into())
@@ -107,7 +108,7 @@ pub fn parse(text: &str) -> Result<Etcd, String> {
 
 fn locate(etcd: EtcdSection) -> Etcd {
     if let Some(external) = etcd.external {
-        return Etcd::External(external.endpoints);
+        return Etcd::External(external.endpoints.unwrap_or_default());
     }
     let args = etcd.local.unwrap_or_default().extra_args;
     let flag = |name| args.as_ref().and_then(|a| a.get(name)).unwrap_or_default();

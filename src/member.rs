@@ -36,6 +36,9 @@ impl FromStr for Endpoint {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let refuse = |why: &str| Err(format!("`{text}` {why}; an endpoint is written like https://10.0.0.1:2379"));
         let text = text.trim();
+        if text.is_empty() {
+            return Err("an endpoint is empty; one is written like https://10.0.0.1:2379".into());
+        }
         let Ok(uri) = text.parse::<http::Uri>() else { return refuse("is not a URL") };
         if !matches!(uri.scheme_str(), Some("http" | "https")) {
             return refuse("does not begin with http:// or https://");

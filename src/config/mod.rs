@@ -3,13 +3,13 @@
 #![expect(clippy::disallowed_methods, reason = "this module owns the environment")]
 
 pub mod rclone_flags;
+mod seeds;
 pub mod settings_dir;
 pub mod target;
 pub mod tls;
 
 use std::env;
 use std::fmt::Display;
-use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -20,29 +20,19 @@ use chrono_tz::Tz;
 
 use crate::cli::{EtcdArgs, JobArgs, PlaceArgs, RetentionArgs, StoreArgs, WorkArgs};
 use crate::exit::{Exit, Failure};
-use crate::kubeadm;
 use crate::member::Endpoint;
 use crate::name::Prefix;
 use crate::retention::Policy;
 use rclone_flags::RcloneFlags;
+pub use seeds::Seeds;
 use settings_dir::SettingsDir;
 use target::Target;
 use tls::{Files, Tls};
 
-const KUBEADM_FILE: &str = "/k8s/config.yaml";
 const RCLONE_FILE: &str = "/config/rclone/rclone.conf";
 const WORK_DIR: &str = "/backup";
 const TIMEOUT: Duration = Duration::from_hours(1);
 const KEEP_LAST: usize = 3;
-
-/// Where the endpoints come from, and what they are.
-#[derive(Debug)]
-pub struct Seeds {
-    /// For the log, such as `ETCDCTL_ENDPOINTS`.
-    pub source: String,
-    /// The first members to ask.
-    pub endpoints: Vec<Endpoint>,
-}
 
 /// How to reach etcd.
 #[derive(Debug)]
@@ -130,14 +120,7 @@ impl Job {
     /// # Errors
     /// Endpoints, kubeadm file, TLS files or user that are wrong.
     pub fn etcd(&self, args: &EtcdArgs, now: DateTime<Utc>) -> Result<Etcd, Failure> {
-        let written = present(args.endpoints.as_deref());
-        let endpoints = self.settings.or(written, "endpoints").map_err(refused)?;
-        let seeds = match endpoints {
-            Some(list) => {
-                Ok(Seeds { source: "ETCDCTL_ENDPOINTS".into(), endpoints: endpoint_list("endpoints", &list)? })
-            }
-            None => kubeadm_seeds(args.kubeadm_config.as_deref(), args.host_ip)?,
-        };
+        let seeds = seeds::find(args, &self.settings)?;
         let files = Files {
             cacert: present(args.cacert.as_deref()).map(Into::into),
             cert: present(args.cert.as_deref()).map(Into::into),
@@ -239,38 +222,6 @@ fn present(written: Option<&str>) -> Option<String> {
 fn existing(path: &str) -> Option<PathBuf> {
     let path = PathBuf::from(path);
     path.exists().then_some(path)
-}
-
-/// The outer error is a file that is wrong, the inner one a file that is not there.
-fn kubeadm_seeds(written: Option<&str>, node: Option<IpAddr>) -> Result<Result<Seeds, String>, Failure> {
-    let path = match present(written) {
-        Some(path) => PathBuf::from(path),
-        None if Path::new(KUBEADM_FILE).exists() => PathBuf::from(KUBEADM_FILE),
-        None => {
-            return Ok(Err(format!("ETCDCTL_ENDPOINTS is not set, and there is no kubeadm file at {KUBEADM_FILE}")));
-        }
-    };
-    let shown = path.display();
-    let text =
-        std::fs::read_to_string(&path).map_err(|e| refused(format!("kubeadm-config: cannot read {shown}: {e}")))?;
-    let etcd = kubeadm::parse(&text).map_err(|why| refused(format!("kubeadm-config: {shown} {why}")))?.also_at(node);
-    let (kind, urls) = etcd.urls();
-    let endpoints = endpoint_list("kubeadm-config", &urls.join(","))?;
-    if endpoints.is_empty() {
-        return Ok(Err(format!("ETCDCTL_ENDPOINTS is not set, and etcd.external in {shown} has no endpoints")));
-    }
-    Ok(Ok(Seeds { source: format!("{shown} ({kind} etcd)"), endpoints }))
-}
-
-fn endpoint_list(setting: &str, list: &str) -> Result<Vec<Endpoint>, Failure> {
-    let mut endpoints: Vec<Endpoint> = Vec::new();
-    for text in list.split(',').filter(|_| !list.is_empty()) {
-        let endpoint = text.parse().map_err(|why| refused(format!("{setting}: {why}")))?;
-        if !endpoints.contains(&endpoint) {
-            endpoints.push(endpoint);
-        }
-    }
-    Ok(endpoints)
 }
 
 /// `ETCDCTL_USER`, which may be `user:password` as for etcdctl, and `ETCDCTL_PASSWORD`. They have no flags, because

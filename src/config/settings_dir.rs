@@ -28,7 +28,7 @@ impl SettingsDir {
         let mut values = BTreeMap::new();
         let entries = match std::fs::read_dir(path) {
             Ok(entries) => entries,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self { path: path.to_owned(), values }),
             Err(e) => return Err(fail(path, &e)),
         };
         for entry in entries {
@@ -59,6 +59,11 @@ impl SettingsDir {
                 format!("{key}: `{}` {why} (from {})", shown(key, value), self.path.join(key).display())
             }),
         }
+    }
+
+    /// The file that a key's value is, or would be, read from.
+    pub fn place_of(&self, key: &str) -> PathBuf {
+        self.path.join(key)
     }
 
     /// A sentence for each key that nothing reads.

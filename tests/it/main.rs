@@ -9,6 +9,7 @@ mod support;
 
 mod bench;
 mod image;
+mod discovery;
 mod job;
 mod kustomize;
 mod remotes;
