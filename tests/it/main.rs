@@ -8,8 +8,8 @@
 mod support;
 
 mod bench;
-mod image;
 mod discovery;
+mod image;
 mod job;
 mod kustomize;
 mod remotes;
