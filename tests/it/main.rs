@@ -9,6 +9,7 @@ mod support;
 
 mod bench;
 mod discovery;
+mod image;
 mod job;
 mod kustomize;
 mod remotes;
