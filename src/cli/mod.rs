@@ -3,6 +3,7 @@
 mod copy;
 mod groups;
 mod job;
+mod stored;
 
 use std::ffi::OsString;
 
@@ -13,6 +14,7 @@ use crate::exit::Exit;
 pub use copy::CopyTlsArgs;
 pub use groups::{EtcdArgs, Format, JobArgs, OutputArgs, PlaceArgs, RetentionArgs, StoreArgs, WorkArgs};
 pub use job::{PruneArgs, RunArgs, SnapshotArgs, StoreStepArgs};
+pub use stored::{FetchArgs, ListArgs, ReadArgs, VerifyArgs};
 
 /// Backs up a Kubernetes cluster's etcd to any rclone remote, and proves every backup before it counts.
 ///
@@ -40,6 +42,12 @@ pub enum Command {
     Store(StoreStepArgs),
     /// Apply retention alone: with --dry-run print what it would do, with --after as the third step of a job
     Prune(PruneArgs),
+    /// List the stored backups, newest first
+    List(ListArgs),
+    /// Prove stored backups without restoring them
+    Verify(VerifyArgs),
+    /// Get a backup, prove it, and write it to a file for use with etcd's own tools
+    Fetch(FetchArgs),
     /// Print a shell's completion script
     Completions {
         /// Which shell

@@ -9,11 +9,14 @@ mod support;
 
 mod bench;
 mod discovery;
+mod fetch;
 mod image;
 mod job;
 mod kustomize;
+mod list;
 mod remotes;
 mod retention;
 mod settings;
 mod steps;
 mod store;
+mod verify;

@@ -215,10 +215,8 @@ fn encrypted_at_rest() {
     let text = fs::read_to_string(remote.config()).unwrap();
     let crypt = format!("{text}\n[sealed]\ntype = crypt\nremote = {}\npassword = {obscured}\n", remote.target());
     let config = remote.config_with(&text, &crypt);
-    let run = || {
-        let cluster = cluster();
-        Run::job(&cluster, &remote).env("RCLONE_CONFIG", &config).env("TARGET", "sealed:x").secret(obscured.trim())
-    };
+    let run =
+        || Run::job(&cluster, &remote).env("RCLONE_CONFIG", &config).env("TARGET", "sealed:x").secret(obscured.trim());
     let output = run().exits(0);
     assert!(output.stderr.contains("compared=\"sha256 in its metadata\""), "{output}");
     let read = remote.rclone_with(&config, &["cat", &format!("sealed:x/{}", output.report().text("name"))]).stdout;
