@@ -24,6 +24,14 @@ pub struct Survey {
     pub exit: Option<Exit>,
 }
 
+impl Survey {
+    /// Whether voters answered, and none of them reached the others. An election looks just like it, for a moment.
+    pub fn lacks_quorum(&self) -> bool {
+        let mut voters = self.members.iter().filter(|m| m.role != Role::Learner).peekable();
+        voters.peek().is_some() && voters.all(|m| m.read_error.is_some())
+    }
+}
+
 /// A member's answer, and the members that it knows, by id.
 struct Answer {
     member: Member,
@@ -105,7 +113,9 @@ async fn probe(endpoint: &Endpoint, config: &config::Etcd) -> Result<Answer, Err
         return Err(denied);
     }
     note_alarms(&mut member, alarms.iter().flat_map(etcd_client::AlarmResponse::alarms));
-    member.read_error = read.err().filter(|e| !is_only_corrupt(e, &member)).map(|e| e.to_string());
+    // etcd lists alarms by way of a quorum too; a member that cannot tell them may have one.
+    let read = read.err().filter(|e| !is_only_corrupt(e, &member));
+    member.read_error = read.or(alarms.err()).map(|e| e.to_string());
     Ok(Answer { member, others })
 }
 

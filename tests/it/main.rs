@@ -8,6 +8,7 @@
 mod support;
 
 mod bench;
+mod choice;
 mod discovery;
 mod job;
 mod kustomize;

@@ -15,6 +15,7 @@ pub mod run;
 pub mod s3;
 pub mod tls;
 pub mod traffic;
+pub mod unreachable;
 
 use std::{
     thread,
