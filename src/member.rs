@@ -18,6 +18,11 @@ impl Endpoint {
         self.0.starts_with("https://")
     }
 
+    /// Host and port.
+    pub fn authority(&self) -> &str {
+        self.0.split_once("://").map_or(&*self.0, |(_, authority)| authority)
+    }
+
     /// The URL.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -145,6 +145,8 @@ fn backup(snapshot: Snapshot, member: &Member, degraded: Option<String>, taken_a
         sha256 = record.sha256,
         revision = record.revision,
         keys = record.keys,
+        total_keys = facts.total_keys,
+        last_key_revision = facts.last_key_revision,
         etcdutl_hash = format!("{:x}", facts.hash),
         storage_version = facts.storage_version,
         "proved the snapshot of {}",

@@ -87,13 +87,22 @@ impl Error {
         }
         words.retain(|w| w != "transport error");
         let words = words.join(": ");
+        if let Some((_, plain)) = PLAINER.iter().find(|(rare, _)| words.contains(rare)) {
+            return Self::Failed { what, words: (*plain).to_owned() };
+        }
         let lower = words.to_lowercase();
-        if ["certificate", "fatal alert", "corrupt message", "invalidcontenttype"].iter().any(|w| lower.contains(w)) {
+        if ["certificate", "fatal alert"].iter().any(|w| lower.contains(w)) {
             return Self::Tls(explain_tls(&words));
         }
         Self::Failed { what, words }
     }
 }
+
+/// What the libraries say, and what it means here.
+const PLAINER: [(&str, &str); 2] = [
+    ("without sending TLS close_notify", "the member, or something on the way to it, closed the connection"),
+    ("stream closed because of a broken pipe", "the connection broke, or is dead and pings are not answered"),
+];
 
 fn explain_tls(words: &str) -> String {
     let advice = if words.contains("UnknownIssuer") || words.contains("BadSignature") {
@@ -101,11 +110,13 @@ fn explain_tls(words: &str) -> String {
     } else if words.contains("not valid for name") || words.contains("NotValidForName") {
         "the member's certificate does not name the address dialled; dial another one or set TLS_SERVER_NAME"
     } else if words.contains("fatal alert") {
-        "the member does not accept this client's certificate; is it signed by the member's client authority?"
+        "the member does not accept this client's certificate: none is set (ETCDCTL_CERT), or it is not signed for clients by the authority that the member trusts"
+    } else if words.contains("not valid yet") {
+        "the member's certificate is not valid yet; look at this machine's clock"
+    } else if words.contains("extended key usage") {
+        "the member's certificate is not a server's; issue one with the usage `server auth`"
     } else if words.contains("xpired") {
         "the member's certificate has expired; renew it"
-    } else if words.contains("orrupt message") || words.contains("InvalidContentType") {
-        "the member does not speak TLS at this port; is it http://?"
     } else {
         return words.to_owned();
     };

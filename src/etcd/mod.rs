@@ -1,6 +1,7 @@
 //! The only user of etcd-client. etcd is only ever read.
 
 mod error;
+mod scheme;
 mod snapshot;
 mod survey;
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use etcd_client::{AlarmAction, AlarmType, Client, StatusResponse};
 
-use super::{Error, connect, timely};
+use super::{Error, connect, scheme, timely};
 use crate::config;
 use crate::exit::Exit;
 use crate::member::{Endpoint, Member, Refusal, Role};
@@ -88,7 +88,12 @@ fn more_telling(a: Option<Exit>, b: Exit) -> Exit {
 
 async fn probe_all(endpoints: Vec<Endpoint>, config: &config::Etcd) -> Vec<Probed> {
     let probes = endpoints.into_iter().map(|endpoint| async {
-        let probed = probe(&endpoint, config).await;
+        let mut probed = probe(&endpoint, config).await;
+        if let Err(Error::Failed { .. } | Error::Tls(_)) = probed
+            && let Some(words) = scheme::mistaken(&endpoint).await
+        {
+            probed = Err(Error::Tls(words));
+        }
         (endpoint, probed)
     });
     futures_util::future::join_all(probes).await

@@ -12,5 +12,8 @@ mod choice;
 mod discovery;
 mod job;
 mod kustomize;
+mod proof;
 mod remotes;
 mod steps;
+mod stream;
+mod tls;
