@@ -96,7 +96,7 @@ fn a_member_frozen_in_its_midst_is_given_up() {
         assert!(output.took < Duration::from_secs(24), "{output}");
     };
     thread::scope(|scope| {
-        scope.spawn(|| frozen(|cluster, i| cluster.stop(i)));
+        scope.spawn(|| frozen(Cluster::stop));
         scope.spawn(|| frozen(|cluster, i| cluster.proxy(i).set(Fault::StallAfter(0))));
     });
 }
