@@ -7,7 +7,7 @@ use tonic::Code;
 use crate::exit::Exit;
 
 /// How a member failed us.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// It did not answer in time.
     #[error("{what}: no answer within {} s", limit.as_secs())]
@@ -38,6 +38,11 @@ pub enum Error {
     },
 }
 
+/// How etcd says no; most of it comes with the code `Unknown` or `InvalidArgument`.
+const DENIALS: [&str; 4] = ["permission denied", "authentication failed", "user name is empty", "invalid auth token"];
+/// There is no lesser role that may take a snapshot.
+const NEEDED: &str = "a backup needs a user with etcd's role `root`, in ETCDCTL_USER and ETCDCTL_PASSWORD or as the client certificate's common name";
+
 impl Error {
     /// The exit that this leads to when no member did better.
     pub const fn exit(&self) -> Exit {
@@ -59,13 +64,11 @@ impl Error {
 
     fn from_status(what: &'static str, status: &tonic::Status) -> Self {
         let message = status.message();
-        if message.contains("permission denied") {
-            return Self::Denied { what, words: format!("{message}; the backup's user needs etcd's role `root`") };
-        }
-        if matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied)
-            || ["authentication failed", "user name is empty", "invalid auth token"].iter().any(|w| message.contains(w))
-        {
-            return Self::Denied { what, words: message.to_owned() };
+        let denied = matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied)
+            || message.starts_with("auth: ")
+            || DENIALS.iter().any(|words| message.contains(words));
+        if denied {
+            return Self::Denied { what, words: format!("{message}; {NEEDED}") };
         }
         match std::error::Error::source(status) {
             Some(source) => Self::from_chain(what, source),

@@ -114,8 +114,9 @@ async fn probe(endpoint: &Endpoint, config: &config::Etcd) -> Result<Answer, Err
         timely("alarm list", b.alarm(AlarmAction::Get, AlarmType::None, None)),
         other_members(&mut c),
     );
-    if let Err(denied @ Error::Denied { .. }) = alarms {
-        return Err(denied);
+    // Not a sign of a lost quorum.
+    if let (Err(denied @ Error::Denied { .. }), _) | (_, Err(denied @ Error::Denied { .. })) = (&read, &alarms) {
+        return Err(denied.clone());
     }
     note_alarms(&mut member, alarms.iter().flat_map(etcd_client::AlarmResponse::alarms));
     // etcd lists alarms by way of a quorum too; a member that cannot tell them may have one.

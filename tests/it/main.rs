@@ -7,9 +7,11 @@
 #[allow(dead_code, reason = "until the tests of the binary use all of it")]
 mod support;
 
+mod auth;
 mod bench;
 mod choice;
 mod discovery;
+mod interrupt;
 mod job;
 mod kustomize;
 mod proof;
