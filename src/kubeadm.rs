@@ -1,6 +1,7 @@
 //! What kubeadm's ClusterConfiguration says about etcd.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::Deserialize;
 use serde_yaml::Value;
@@ -24,6 +25,18 @@ impl Etcd {
             Self::External(urls) => ("external", urls),
             Self::Stacked(urls) => ("stacked", urls),
         }
+    }
+
+    /// Also looks for this node's member at the node's address, for a pod that does not share the node's network.
+    #[must_use]
+    pub fn also_at(mut self, node: Option<IpAddr>) -> Self {
+        if let (Self::Stacked(urls), Some(node)) = (&mut self, node) {
+            let host = if node.is_ipv6() { format!("//[{node}]:") } else { format!("//{node}:") };
+            let at_node = |url: &String| url.replacen("//127.0.0.1:", &host, 1).replacen("//[::1]:", &host, 1);
+            let more: Vec<String> = urls.iter().map(at_node).filter(|url| !urls.contains(url)).collect();
+            urls.extend(more);
+        }
+        self
     }
 }
 
@@ -123,6 +136,17 @@ mod tests {
 
     fn stacked(urls: &[&str]) -> Etcd {
         Etcd::Stacked(urls.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn a_stacked_member_is_also_sought_at_the_nodes_address() {
+        let at = |etcd: Etcd, node: &str| etcd.also_at(Some(node.parse().unwrap())).urls().1.to_vec();
+        let stacked = || Etcd::Stacked(vec![STACKED.into()]);
+        assert_eq!(at(stacked(), "10.0.0.7"), [STACKED, "https://10.0.0.7:2379"]);
+        assert_eq!(at(stacked(), "fd00::7"), [STACKED, "https://[fd00::7]:2379"]);
+        assert_eq!(at(stacked(), "127.0.0.1"), [STACKED]);
+        assert_eq!(at(Etcd::External(vec![STACKED.into()]), "10.0.0.7"), [STACKED]);
+        assert_eq!(stacked().also_at(None).urls().1, [STACKED]);
     }
 
     #[test]

@@ -1,10 +1,16 @@
 //! One file for each command; each wires the parts in order and decides nothing.
 
+mod copy_tls;
+mod fetch;
+mod list;
 mod prune;
 mod run;
 mod snapshot;
+#[allow(dead_code, reason = "restore and inspect are to come")]
+mod source;
 mod steps;
 mod store;
+mod verify;
 
 use std::time::Duration;
 
@@ -24,6 +30,10 @@ impl Command {
             Self::Store(_) => "store",
             Self::Completions { .. } => "completions",
             Self::Prune(_) => "prune",
+            Self::CopyTls(_) => "copy-tls",
+            Self::Fetch(_) => "fetch",
+            Self::List(_) => "list",
+            Self::Verify(_) => "verify",
         }
     }
 }
@@ -53,6 +63,19 @@ pub async fn execute(command: &Command, now: DateTime<Utc>, report: &mut Report)
         Command::Prune(args) => {
             let job = Job::new(&args.job)?;
             within(job.timeout, prune::prune(args, &job, now, report)).await
+        }
+        Command::CopyTls(args) => copy_tls::copy_tls(args),
+        Command::List(args) => {
+            let job = Job::new(&args.job)?;
+            within(job.timeout, list::list(args, &job, now, report)).await
+        }
+        Command::Verify(args) => {
+            let job = Job::new(&args.read.job)?;
+            within(job.timeout, verify::verify(args, &job, report)).await
+        }
+        Command::Fetch(args) => {
+            let job = Job::new(&args.read.job)?;
+            within(job.timeout, fetch::fetch(args, &job, report)).await
         }
     }
 }

@@ -39,7 +39,7 @@ pub fn find(args: &EtcdArgs, settings: &SettingsDir) -> Result<Result<Seeds, Str
         return source(format!("endpoints in {}", map.display()), list);
     }
     let silent = |kubeadm| format!("{VARIABLE} and --endpoints are not set, {} says nothing, {kubeadm}", map.display());
-    Ok(kubeadm_seeds(args.kubeadm_config.as_deref())?.map_err(silent))
+    Ok(kubeadm_seeds(args)?.map_err(silent))
 }
 
 /// A list of nothing but blanks is none.
@@ -48,8 +48,8 @@ fn said(list: Option<String>) -> Option<String> {
 }
 
 /// The outer error is a file that is wrong, the inner one a file that is not there.
-fn kubeadm_seeds(written: Option<&str>) -> Result<Result<Seeds, String>, Failure> {
-    let path = match present(written) {
+fn kubeadm_seeds(args: &EtcdArgs) -> Result<Result<Seeds, String>, Failure> {
+    let path = match present(args.kubeadm_config.as_deref()) {
         Some(path) => PathBuf::from(path),
         None if Path::new(KUBEADM_FILE).exists() => PathBuf::from(KUBEADM_FILE),
         None => return Ok(Err(format!("and there is no kubeadm file at {KUBEADM_FILE}"))),
@@ -58,6 +58,7 @@ fn kubeadm_seeds(written: Option<&str>) -> Result<Result<Seeds, String>, Failure
     let text =
         std::fs::read_to_string(&path).map_err(|e| refused(format!("kubeadm-config: cannot read {shown}: {e}")))?;
     let etcd = kubeadm::parse(&text).map_err(|why| refused(format!("kubeadm-config: {shown} {why}")))?;
+    let etcd = etcd.also_at(args.host_ip);
     let (kind, urls) = etcd.urls();
     if urls.is_empty() {
         return Ok(Err(format!("and etcd.external in {shown} has no endpoints")));

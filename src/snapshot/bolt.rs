@@ -76,8 +76,7 @@ impl Db {
     /// # Errors
     /// As [`Db::open`], or [`Error::Io`] when the file cannot be opened.
     pub fn open_path(path: &Path) -> Result<Self, Error> {
-        let file = open_regular(path)?;
-        let len = file.metadata().map_err(Error::io("open", path))?.len();
+        let (file, len) = open_regular(path)?;
         let trailer = if len % 512 == 32 { 32 } else { 0 };
         Self::open(file, path, len - trailer)
     }

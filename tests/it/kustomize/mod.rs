@@ -3,6 +3,8 @@
 mod contract;
 mod golden;
 mod hygiene;
+mod jobs;
 mod judges;
 mod overlays;
+mod pod;
 mod render;
