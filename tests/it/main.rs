@@ -7,8 +7,14 @@
 #[allow(dead_code, reason = "until the tests of the binary use all of it")]
 mod support;
 
+mod auth;
 mod bench;
+mod choice;
 mod discovery;
+mod interrupt;
+mod job;
+mod kustomize;
+mod proof;
 mod fetch;
 mod image;
 mod job;
@@ -18,5 +24,7 @@ mod remotes;
 mod retention;
 mod settings;
 mod steps;
+mod stream;
+mod tls;
 mod store;
 mod verify;
