@@ -60,3 +60,29 @@ $(JUDGES): tests/tools/judges.txt | $(STAMP)
 	python3 -m pip install --quiet --no-deps --require-hashes --only-binary :all: --root-user-action=ignore \
 	    --target target/judges --requirement tests/tools/judges.txt
 	touch $@
+
+IMAGE ?= etcd-backup:$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+# The image's binary: static, on the ordinary target.
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+STATIC = target/$(HOST)/release/etcd-backup
+AUDITABLE := target/auditable/bin/cargo-auditable
+
+.PHONY: image sbom static test-image
+
+image: ## build the container image, called IMAGE
+	container/build --tag $(IMAGE)
+
+sbom: ## write target/sbom.json, a CycloneDX bill of what is in IMAGE
+	container/sbom --image $(IMAGE) > target/sbom.json
+	@echo target/sbom.json
+
+test-image: static judges ## build the image's last stage from what is here, and run it; installs Docker if there is none
+	container/with-docker container/test-image $(STATIC)
+
+static: $(STAMP) $(AUDITABLE)
+	RUSTFLAGS='-C target-feature=+crt-static' PATH="$(CURDIR)/$(dir $(AUDITABLE)):$$PATH" \
+	    cargo auditable build --release --locked --target $(HOST)
+
+# It leaves the list of crates in the binary, for scanners and for `make sbom`.
+$(AUDITABLE):
+	cargo install cargo-auditable --quiet --locked --version 0.7.7 --root target/auditable

@@ -25,7 +25,7 @@ const LAST_WORDS: usize = 4_000;
 pub struct Body {
     /// For people; ends with a newline unless empty.
     pub text: String,
-    /// For machines, printed as one line; `None` for a command that has written its stdout itself.
+    /// For machines, printed as one line; `None` where the text is the only form.
     pub json: Option<serde_json::Value>,
 }
 
@@ -153,8 +153,8 @@ impl Report {
         self.error = error;
         self.seconds.total = rounded(total);
         let text = match (format, self.body.take()) {
-            (Format::Text, Some(body)) => body.text,
-            (Format::Json, Some(body)) => body.json.map(|json| format!("{json}\n")).unwrap_or_default(),
+            (Format::Json, Some(Body { json: Some(json), .. })) => format!("{json}\n"),
+            (_, Some(body)) => body.text,
             (Format::Text, None) => self.text(exit),
             (Format::Json, None) => serde_json::to_string(&self)? + "\n",
         };
@@ -209,7 +209,8 @@ impl Report {
                 line("keep", &kept.to_string());
             }
         } else if !self.kept.is_empty() {
-            line("kept", &format!("{} backups", self.kept.len()));
+            let plural = if self.kept.len() == 1 { "" } else { "s" };
+            line("kept", &format!("{} backup{plural}", self.kept.len()));
         }
         for gone in &self.removed {
             line(if self.dry_run { "would go" } else { "removed" }, &gone.to_string());

@@ -35,7 +35,11 @@ pub async fn choose(etcd: &config::Etcd, report: &mut Report) -> Result<Choice, 
         Err(why) => return Err(Failure::new(Exit::NoMember, anyhow::anyhow!("found no etcd member: {why}"))),
     };
     tracing::info!(source = %seeds.source, "looking for members at {}", list(&seeds.endpoints));
-    let survey = etcd::survey(&seeds.endpoints, etcd).await;
+    let mut survey = etcd::survey(&seeds.endpoints, etcd).await;
+    if survey.lacks_quorum() {
+        tracing::warn!("no quorum; asking once more, because a leader may just be being elected");
+        survey = etcd::survey(&seeds.endpoints, etcd).await;
+    }
     if survey.members.iter().any(|m| m.no_space) {
         tracing::warn!("NOSPACE alarm: the cluster accepts no writes; compact, defragment and disarm it");
     }
@@ -144,6 +148,8 @@ fn backup(snapshot: Snapshot, member: &Member, degraded: Option<String>, taken_a
         sha256 = record.sha256,
         revision = record.revision,
         keys = record.keys,
+        total_keys = facts.total_keys,
+        last_key_revision = facts.last_key_revision,
         etcdutl_hash = format!("{:x}", facts.hash),
         storage_version = facts.storage_version,
         "proved the snapshot of {}",

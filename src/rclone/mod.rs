@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "this module owns rclone's environment")]
 
 mod environment;
+mod private_config;
 mod redact;
 mod said;
 
@@ -19,6 +20,7 @@ use serde::Deserialize;
 use crate::child::{self, Child, Ended, Program};
 use crate::config;
 use crate::exit::{Exit, Failure};
+use private_config::PrivateConfig;
 use redact::Redactor;
 use said::Heard;
 
@@ -47,6 +49,14 @@ pub enum Error {
     Start {
         /// Which program.
         program: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// Its configuration could not be copied to where it can be written to.
+    #[error("cannot make a private copy of {}: {source}", file.display())]
+    Config {
+        /// The configuration.
+        file: PathBuf,
         /// The system's word.
         source: std::io::Error,
     },
@@ -90,6 +100,7 @@ impl Error {
         match self {
             Self::Missing { .. } | Self::TooOld { .. } | Self::Start { .. } => Exit::Settings,
             Self::Failed { code, said, .. } => said::classify(*code, said),
+            Self::Config { .. } => Exit::Disk,
             Self::Unreadable { .. } | Self::TimedOut { .. } => Exit::Store,
         }
     }
@@ -124,7 +135,7 @@ impl From<Error> for Failure {
 #[derive(Debug)]
 pub struct Rclone {
     program: PathBuf,
-    config: Option<PathBuf>,
+    config: Option<PrivateConfig>,
     flags: Vec<String>,
     environment: BTreeMap<String, String>,
     redactor: Arc<Redactor>,
@@ -161,8 +172,13 @@ impl Rclone {
         let text = store.rclone_config.as_deref().map(read_lossy).unwrap_or_default();
         let redactor = Arc::new(Redactor::new(&text, environment::secrets(&environment)));
         let flags = store.rclone_flags.0.clone();
-        let rclone =
-            Self { program, config: store.rclone_config.clone(), flags, environment, redactor, partial_suffix };
+        let config = match &store.rclone_config {
+            None => None,
+            Some(file) => {
+                Some(PrivateConfig::new(file).map_err(|source| Error::Config { file: file.clone(), source })?)
+            }
+        };
+        let rclone = Self { program, config, flags, environment, redactor, partial_suffix };
         rclone.check_version().await?;
         Ok(rclone)
     }
@@ -279,7 +295,7 @@ impl Rclone {
         argv.extend(self.flags.iter().map(OsString::from));
         argv.extend(["--use-json-log", "--ask-password=false"].map(OsString::from));
         if let Some(config) = &self.config {
-            argv.extend(["--config".into(), config.into()]);
+            argv.extend(["--config".into(), config.path().into()]);
         }
         argv.extend(call.args.iter().map(OsString::from));
         argv

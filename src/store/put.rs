@@ -97,8 +97,8 @@ impl Store {
                 let ours = hash_of(file, kind, record).await.map_err(|e| fail(format!("reading it back here: {e}")))?;
                 (kind, ours, theirs.clone())
             }
-            (None, Some(theirs)) => ("noted sha256", record.sha256.clone(), theirs),
-            (None, None) => ("content", record.sha256.clone(), self.read_back(name, &object).await?),
+            (None, Some(theirs)) => ("sha256 in its metadata", record.sha256.clone(), theirs),
+            (None, None) => ("content read back", record.sha256.clone(), self.read_back(name, &object).await?),
         };
         if !ours.eq_ignore_ascii_case(&theirs) {
             return Err(fail(format!("its {what} differs from what was sent")));
