@@ -25,4 +25,5 @@ mod steps;
 mod store;
 mod stream;
 mod tls;
+mod upload;
 mod verify;
