@@ -5,6 +5,7 @@ use std::{fs, path::Path, time::Duration};
 
 use crate::support::{
     etcd::Cluster,
+    hook::{Fate, Hooked},
     output::Output,
     proxy::Proxy,
     remote::Remote,
@@ -95,7 +96,6 @@ fn a_store_that_never_answers_is_six_within_a_minute() {
 #[test]
 fn a_clock_that_is_wrong_is_said() {
     needs!("etcd", "rclone");
-    use crate::support::hook::{Fate, Hooked};
     let remote = Remote::rclone_s3();
     let hooked = Hooked::to(remote.port(), |_| Fate::Refused(403, "RequestTimeTooSkewed"));
     let run = Run::new().arg("run").store(&remote).env("RCLONE_CONFIG", remote.config_by(hooked.port()));
