@@ -60,3 +60,87 @@ impl LiveKeys {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A store that keeps what etcd keeps: its revisions in order, each with its key and version.
+    #[derive(Default)]
+    struct Store {
+        history: Vec<(Revision, KeyHead)>,
+        versions: BTreeMap<u8, i64>,
+        revision: u64,
+    }
+
+    impl Store {
+        fn change(&mut self, key: u8, put: bool) {
+            let version = if put { self.versions.get(&key).copied().unwrap_or(0) + 1 } else { 0 };
+            if put {
+                self.versions.insert(key, version);
+            } else if self.versions.remove(&key).is_none() {
+                return;
+            }
+            self.revision += 1;
+            let revision = Revision { main: self.revision, sub: 0, tombstone: !put };
+            self.history.push((revision, KeyHead { key: vec![key], version, ..KeyHead::default() }));
+        }
+
+        /// Removes of the first `batch` revisions up to `at` those that a compaction at `at` does not leave.
+        fn compact(&mut self, at: u64, keep_tombstone_at: bool, batch: usize) {
+            let mut last = BTreeMap::new();
+            for (revision, head) in self.history.iter().filter(|(revision, _)| revision.main <= at) {
+                last.insert(head.key.clone(), *revision);
+            }
+            let mut left = batch;
+            self.history.retain(|(revision, head)| {
+                let is_last = last.get(&head.key) == Some(revision);
+                let kept = !revision.tombstone || (keep_tombstone_at && revision.main == at);
+                if revision.main > at || left == 0 || (is_last && kept) {
+                    return true;
+                }
+                left -= 1;
+                false
+            });
+        }
+
+        fn count(&self, finished: u64, scheduled: u64) -> u64 {
+            let mut live = LiveKeys::new(finished, scheduled);
+            for (revision, head) in &self.history {
+                live.add(*revision, head);
+            }
+            live.count()
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_count_is_that_of_the_store(
+            rounds in prop::collection::vec((prop::collection::vec((0_u8..12, any::<bool>()), 1..40), 0_u64..6), 1..6),
+            keep_tombstone_at: bool,
+            batch in 0_usize..30,
+        ) {
+            let mut store = Store::default();
+            let mut finished = 0;
+            for (changes, back) in rounds {
+                for (key, put) in changes {
+                    store.change(key, put);
+                }
+                let live = u64::try_from(store.versions.len()).unwrap();
+                prop_assert_eq!(store.count(finished, finished), live);
+                let at = store.revision.saturating_sub(back).max(finished);
+                store.compact(at, keep_tombstone_at, batch);
+                if at > finished {
+                    prop_assert_eq!(store.count(finished, at), live, "halfway to {}", at);
+                }
+                store.compact(at, keep_tombstone_at, usize::MAX);
+                finished = at;
+                prop_assert_eq!(store.count(finished, finished), live, "compacted at {}", at);
+            }
+        }
+    }
+}

@@ -1,11 +1,15 @@
 //! The snapshot file: received into a private folder, proved page by page, and read key by key.
 
 mod bolt;
+mod facts;
 mod live;
 mod mvcc;
 mod page;
 mod prove;
 mod receive;
+#[cfg(test)]
+mod tests;
+mod tree;
 mod workspace;
 
 use std::fmt;
@@ -15,7 +19,8 @@ use std::path::{Path, PathBuf};
 use crate::exit::{Exit, Failure};
 
 pub use bolt::{Db, Seen};
-pub use mvcc::{Alarm, Facts, KeyValue, Member, Revision, alarms, members, read_facts};
+pub use facts::{Facts, read_facts};
+pub use mvcc::{Alarm, KeyValue, Member, Revision, alarms, members};
 pub use prove::{Digest, Proof, prove_file, prove_stream};
 pub use receive::Part;
 pub use workspace::Workspace;

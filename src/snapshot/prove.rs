@@ -7,7 +7,7 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256};
 
 use super::bolt::Db;
-use super::mvcc::{Facts, read_facts};
+use super::facts::{Facts, read_facts};
 use super::{Damage, Error};
 
 /// Bytes of the SHA-256 that etcd sends behind the pages.

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::mvcc::read_facts;
+use super::facts::read_facts;
 use super::prove::{Proof, TrailerHasher, pages_of};
 use super::workspace::create_new;
 use super::{Damage, Error, Snapshot};

@@ -1,0 +1,190 @@
+//! The rules of bbolt's pages, each broken once.
+
+use std::ops::ControlFlow;
+
+use super::build::{
+    FREELIST, SIZE, branch, bucket, damage, db, db_with, header, inline, leaf, meta, open, padded, patched, value,
+};
+use crate::snapshot::page::NO_FREELIST;
+use crate::snapshot::{Error, Seen};
+
+/// Bucket `b` with a branch over two leaves: a c | e g.
+fn two_leaves() -> Vec<Vec<u8>> {
+    vec![
+        leaf(2, &[("b", bucket(3))]),
+        branch(3, &[("a", 4), ("e", 5)]),
+        leaf(4, &[("a", value("1")), ("c", value("2"))]),
+        leaf(5, &[("e", value("3")), ("g", value(""))]),
+    ]
+}
+
+fn walked(bytes: &[u8]) -> Vec<String> {
+    let mut seen = Vec::new();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    open(bytes)
+        .unwrap()
+        .walk(|item| {
+            seen.push(match item {
+                Seen::Bucket { depth, name } => format!("{depth} [{}]", text(name)),
+                Seen::Pair { depth, bucket, key, value, page } => {
+                    format!("{depth} {}/{}={} @{page}", text(bucket), text(key), text(value))
+                }
+            });
+            Ok::<_, Error>(())
+        })
+        .unwrap();
+    seen
+}
+
+#[test]
+fn pairs_come_in_key_order_with_their_buckets() {
+    let inner = inline(&[("x", value("1"))]);
+    let pages = [
+        leaf(2, &[("first", bucket(3)), ("second", inline(&[("k", value("v"))])), ("third", inline(&[]))]),
+        leaf(3, &[("a", value("1")), ("inner", inner), ("z", bucket(4))]),
+        leaf(4, &[("deep", value("2"))]),
+    ];
+    let expected = [
+        "0 [first]",
+        "1 first/a=1 @3",
+        "1 [inner]",
+        "2 inner/x=1 @3",
+        "1 [z]",
+        "2 z/deep=2 @4",
+        "0 [second]",
+        "1 second/k=v @2",
+        "0 [third]",
+    ];
+    assert_eq!(walked(&db(&pages)), expected);
+}
+
+#[test]
+fn a_scan_begins_and_ends_where_it_is_told() {
+    let db = open(&db(&two_leaves())).unwrap();
+    for (from, expected) in [("", "aceg"), ("b", "ceg"), ("c", "ceg"), ("d", "eg"), ("g", "g"), ("h", "")] {
+        let mut keys = String::new();
+        db.scan(b"b", from.as_bytes(), |key, _| {
+            keys.push_str(std::str::from_utf8(key).unwrap());
+            Ok::<_, Error>(ControlFlow::Continue(()))
+        })
+        .unwrap();
+        assert_eq!(keys, expected, "from {from:?}");
+    }
+    assert_eq!(db.get(b"b", b"e").unwrap().as_deref(), Some(&b"3"[..]));
+    assert_eq!(db.get(b"b", b"g").unwrap().as_deref(), Some(&b""[..]));
+    assert_eq!(db.get(b"b", b"d").unwrap(), None);
+    assert_eq!(db.get(b"c", b"e").unwrap(), None);
+    assert_eq!(db.get(b"", b"e").unwrap(), None);
+}
+
+#[test]
+fn a_page_may_overflow() {
+    let long = "x".repeat(3 * SIZE);
+    let mut big = leaf(3, &[("a", value(&long))]);
+    let overflow = u32::try_from(big.len() / SIZE).unwrap() - 1;
+    big = patched(big, 12, &overflow.to_le_bytes());
+    let pages = [leaf(2, &[("b", bucket(3))]), big];
+    assert_eq!(walked(&db(&pages))[1].len(), "1 b/a= @3".len() + long.len());
+}
+
+#[test]
+fn the_newer_sound_meta_page_counts() {
+    let pages = [leaf(2, &[]), leaf(3, &[("newer", inline(&[]))])].concat();
+    let old = meta(0, 2, NO_FREELIST, 4, 6);
+    let new = meta(1, 3, NO_FREELIST, 4, 7);
+    assert_eq!(walked(&[old.clone(), new.clone(), pages.clone()].concat()), ["0 [newer]"]);
+
+    let torn = patched(new.clone(), 20, &[9]);
+    assert_eq!(walked(&[old.clone(), torn.clone(), pages.clone()].concat()), [""; 0]);
+
+    let zeroed = vec![0; SIZE];
+    assert_eq!(walked(&[zeroed.clone(), new, pages.clone()].concat()), ["0 [newer]"]);
+    assert!(damage(&[zeroed, torn, pages].concat()).contains("magic number"));
+}
+
+#[test]
+fn a_written_free_list_is_checked() {
+    let counted =
+        |flagged: usize, first: u64| padded([header(3, FREELIST, flagged, 0), first.to_le_bytes().to_vec()].concat());
+    let list = |count| counted(count, 9);
+    let root = leaf(2, &[]);
+    assert_eq!(walked(&db_with(&[root.clone(), list(1)], 2, 3)), [""; 0]);
+    // 62 numbers have room; a count of 0xFFFF says that the first of them is the count.
+    assert_eq!(walked(&db_with(&[root.clone(), counted(0xFFFF, 61)], 2, 3)), [""; 0]);
+    for bad in [list(63), counted(0xFFFF, 62), counted(0xFFFF, u64::MAX), leaf(3, &[])] {
+        let pages = [root.clone(), bad];
+        assert_eq!(damage(&db_with(&pages, 2, 3)), "page 3: the list of free pages is not one");
+    }
+    assert!(damage(&db_with(&[root], 2, 3)).contains("outside"));
+}
+
+#[test]
+fn every_broken_rule_is_found_and_placed() {
+    let one = |page: Vec<u8>| db(&[leaf(2, &[("b", bucket(3))]), page]);
+    let with = |at: usize, page: Vec<u8>| {
+        let mut pages = two_leaves();
+        pages[at - 2] = page;
+        db(&pages)
+    };
+    let pair = || leaf(3, &[("a", value("1")), ("b", value("2"))]);
+    let cases = [
+        (one(leaf(4, &[])), "page 3: its header says that it is page 4"),
+        (one(padded(header(3, FREELIST, 0, 0))), "page 3: a page of the tree has type 0x10, neither branch nor leaf"),
+        (one(padded(header(3, 3, 0, 0))), "page 3: a page of the tree has type 0x3, neither branch nor leaf"),
+        (one(branch(3, &[])), "page 3: a branch without children"),
+        (one(padded(header(3, 2, 32, 0))), "page 3: 32 elements do not fit into the page"),
+        (one(patched(pair(), 12, &[1])), "page 3: lies outside the 4 pages of the file"),
+        (one(patched(pair(), 12, &[0xFF; 4])), "page 3: lies outside the 4 pages of the file"),
+        (one(patched(pair(), 16, &[2])), "page 3: element 0 points outside its place"),
+        (one(patched(pair(), 20, &[0xFF; 4])), "page 3: element 0 points outside its place"),
+        (one(patched(pair(), 20, &[0])), "page 3: element 0 points outside its place"),
+        (one(patched(pair(), 24, &[0xFF; 8])), "page 3: element 0 points outside its place"),
+        (one(patched(pair(), 36, &[16])), "page 3: element 1 points outside its place"),
+        (one(leaf(3, &[("b", value("")), ("a", value(""))])), "page 3: element 1 is out of order"),
+        (one(leaf(3, &[("a", value("")), ("a", value(""))])), "page 3: element 1 is out of order"),
+        (one(leaf(3, &[("", value(""))])), "page 3: element 0 has no key"),
+        (one(leaf(3, &[("a", (1, vec![1; 15]))])), "page 3: a bucket's header is cut off"),
+        (one(leaf(3, &[("a", (1, vec![0; 20]))])), "page 3: an inline bucket without its page"),
+        (one(leaf(3, &[("a", (1, vec![0; 32]))])), "page 3: an inline bucket whose page is not a leaf"),
+        (one(leaf(3, &[("a", bucket(3))])), "page 3: the page is referenced twice"),
+        (one(leaf(3, &[("a", bucket(1))])), "page 1: lies outside the 4 pages of the file"),
+        (one(leaf(3, &[("a", bucket(u64::MAX))])), "page 18446744073709551615: lies outside the 4 pages of the file"),
+        (one(branch(3, &[("a", 3)])), "page 3: the page is referenced twice"),
+        (db(&[leaf(2, &[("a", value(""))])]), "page 2: a pair outside every bucket"),
+        (with(3, branch(3, &[("a", 4), ("e", 4)])), "page 4: the page is referenced twice"),
+        (with(3, branch(3, &[("e", 4), ("a", 5)])), "page 4: a key lies outside the range of its branch"),
+        (with(3, branch(3, &[("b", 4), ("e", 5)])), "page 4: a key lies outside the range of its branch"),
+        (with(3, branch(3, &[("a", 4), ("f", 5)])), "page 5: a key lies outside the range of its branch"),
+        (with(4, leaf(4, &[("a", value("")), ("e", value(""))])), "page 4: a key lies outside the range of its branch"),
+        (
+            with(4, leaf(4, &[("a", value("")), ("e\0", value(""))])),
+            "page 4: a key lies outside the range of its branch",
+        ),
+    ];
+    for (bytes, expected) in cases {
+        assert_eq!(damage(&bytes), expected);
+    }
+}
+
+#[test]
+fn depth_is_bounded() {
+    let count = 60_u64;
+    let mut chain: Vec<_> = (3..count).map(|id| branch(id, &[("a", id + 1)])).collect();
+    chain.insert(0, leaf(2, &[("b", bucket(3))]));
+    chain.push(leaf(count, &[("a", value(""))]));
+    assert!(damage(&db(&chain)).contains("too deep"));
+
+    let mut nested: Vec<_> = (2..count).map(|id| leaf(id, &[("b", bucket(id + 1))])).collect();
+    nested.push(leaf(count, &[]));
+    assert!(damage(&db(&nested)).contains("nested too deep"));
+}
+
+#[test]
+fn the_size_is_pages_times_page_size() {
+    let bytes = db(&two_leaves());
+    assert!(damage(&bytes[..bytes.len() - SIZE]).contains("2560 bytes of pages where the meta page says 6 pages"));
+    assert!(damage(&[bytes, vec![0; SIZE]].concat()).contains("3584 bytes of pages"));
+    for size in [0, 1, 16, 79, 80, 511, 512, 600] {
+        assert!(!damage(&vec![0; size]).is_empty());
+    }
+}
