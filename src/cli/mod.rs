@@ -2,6 +2,7 @@
 
 mod groups;
 mod job;
+mod read;
 
 use std::ffi::OsString;
 
@@ -11,6 +12,7 @@ use crate::exit::Exit;
 
 pub use groups::{EtcdArgs, Format, JobArgs, OutputArgs, RetentionArgs, StoreArgs, WorkArgs};
 pub use job::{PruneArgs, RunArgs};
+pub use read::{ExportArgs, GetArgs, InspectArgs, PutBackArgs, SourceArgs};
 
 /// Backs up a Kubernetes cluster's etcd to any rclone remote, and proves every backup before it counts.
 ///
@@ -34,6 +36,19 @@ pub enum Command {
     Run(RunArgs),
     /// Apply retention alone, or with --dry-run print what it would do
     Prune(PruneArgs),
+    /// Show what a backup holds: revision, keys, members, and the size of each Kubernetes resource and namespace
+    Inspect(InspectArgs),
+    /// Print one key of a backup as JSON, or with --raw just its value
+    Get(GetArgs),
+    /// Print the keys of a backup as JSON Lines, in the order of `etcdctl get --prefix`
+    Export(ExportArgs),
+    /// Bring deleted keys back from a backup into the running cluster, byte for byte
+    ///
+    /// Each key is created by a transaction of its own that does nothing when the key exists, in the order in which
+    /// the keys were first created, so that owners are there before what they own. Never brought back are keys that end
+    /// with a lease, events, leases, masterleases, endpoints and endpointslices: Kubernetes makes those itself.
+    #[command(hide = true)]
+    PutBack(PutBackArgs),
 }
 
 /// Reads the command line and the environment.

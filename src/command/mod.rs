@@ -1,14 +1,19 @@
 //! One file for each command; each wires the parts in order and decides nothing.
 
+mod export;
+mod get;
+mod inspect;
 mod prune;
 mod run;
+mod source;
 mod steps;
+mod streaming;
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::cli::Command;
+use crate::cli::{Cli, Command};
 use crate::config::Job;
 use crate::exit::{Exit, Failure};
 use crate::report::Report;
@@ -19,6 +24,10 @@ impl Command {
         match self {
             Self::Run(_) => "run",
             Self::Prune(_) => "prune",
+            Self::Inspect(_) => "inspect",
+            Self::Get(_) => "get",
+            Self::Export(_) => "export",
+            Self::PutBack(_) => "put-back",
         }
     }
 }
@@ -27,8 +36,8 @@ impl Command {
 ///
 /// # Errors
 /// Whatever kept it from its end.
-pub async fn execute(command: &Command, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
-    match command {
+pub async fn execute(cli: &Cli, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
+    match &cli.command {
         Command::Run(args) => {
             let job = Job::new(&args.job)?;
             within(job.timeout, run::run(args, &job, now, report)).await
@@ -36,6 +45,19 @@ pub async fn execute(command: &Command, now: DateTime<Utc>, report: &mut Report)
         Command::Prune(args) => {
             let job = Job::new(&args.job)?;
             within(job.timeout, prune::prune(args, &job, now, report)).await
+        }
+        Command::Inspect(args) => {
+            let job = Job::new(&args.source.job)?;
+            within(job.timeout, inspect::inspect(args, &job, cli.output.output, report)).await
+        }
+        Command::Get(args) => {
+            let job = Job::new(&args.source.job)?;
+            within(job.timeout, get::get(args, &job, cli.output.output, report)).await
+        }
+        Command::PutBack(_) => Ok(Exit::Unexpected),
+        Command::Export(args) => {
+            let job = Job::new(&args.source.job)?;
+            within(job.timeout, export::export(args, &job, report)).await
         }
     }
 }
