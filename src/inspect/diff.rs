@@ -165,18 +165,18 @@ mod tests {
     use super::*;
     use crate::snapshot::Revision;
 
-    fn item(key: &str, mod_revision: i64, value: u64) -> Read {
+    fn item(key: &str, mod_revision: i64, value: u64) -> Item {
         let revision = Revision { main: 1, sub: 0, tombstone: false };
         let key = key.into();
         let (create_revision, version, lease, value_bytes) = (1, 1, 0, 4);
-        Ok(Item { key, revision, create_revision, mod_revision, version, lease, value_bytes, fingerprint: value })
+        Item { key, revision, create_revision, mod_revision, version, lease, value_bytes, fingerprint: value }
     }
 
     #[test]
     fn every_key_is_of_one_sort() {
         let before = [item("a", 1, 1), item("b", 2, 2), item("c", 3, 3), item("e", 5, 5)];
         let after = [item("b", 2, 2), item("c", 9, 4), item("d", 10, 1), item("e", 11, 5), item("f", 12, 6)];
-        let mut diff = Diff::new(before.into_iter(), after.into_iter());
+        let mut diff = Diff::new(before.into_iter().map(Ok), after.into_iter().map(Ok));
         let lines: Vec<_> = diff.by_ref().map(|difference| difference.unwrap().text()).collect();
         let expected =
             ["- a", "~ c (revision 3 to 9, 4 to 4 bytes)", "+ d", "= e (revision 5 to 11, the same value)", "+ f"];

@@ -15,6 +15,7 @@ const REVISION: Revision = Revision { main: 7, sub: 1, tombstone: false };
 
 /// The keys, sorted, with value and version, as a client would get them.
 type State = BTreeMap<Vec<u8>, (Vec<u8>, i64)>;
+type KeyState = (Vec<u8>, (Vec<u8>, i64));
 
 /// A put of a value, or a deletion, of one of a few keys.
 type Op = (Vec<u8>, Option<Vec<u8>>);
@@ -47,7 +48,7 @@ fn store(ops: &[Op]) -> (Db, Vec<State>) {
     (open(&db(&[leaf(2, &[("key", bucket(3))]), history])).unwrap(), states)
 }
 
-fn state_of(db: &Db, items: impl IntoIterator<Item = Item>) -> Vec<(Vec<u8>, (Vec<u8>, i64))> {
+fn state_of(db: &Db, items: impl IntoIterator<Item = Item>) -> Vec<KeyState> {
     items.into_iter().map(|item| (item.key.clone(), (item.value(db).unwrap(), item.version))).collect()
 }
 
