@@ -1,6 +1,7 @@
 //! What kubeadm's ClusterConfiguration says about etcd.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::Deserialize;
 use serde_yaml::Value;
@@ -25,6 +26,18 @@ impl Etcd {
             Self::Stacked(urls) => ("stacked", urls),
         }
     }
+
+    /// Also looks for this node's member at the node's address, for a pod that does not share the node's network.
+    #[must_use]
+    pub fn also_at(mut self, node: Option<IpAddr>) -> Self {
+        if let (Self::Stacked(urls), Some(node)) = (&mut self, node) {
+            let host = if node.is_ipv6() { format!("//[{node}]:") } else { format!("//{node}:") };
+            let at_node = |url: &String| url.replacen("//127.0.0.1:", &host, 1).replacen("//[::1]:", &host, 1);
+            let more: Vec<String> = urls.iter().map(at_node).filter(|url| !urls.contains(url)).collect();
+            urls.extend(more);
+        }
+        self
+    }
 }
 
 #[derive(Deserialize)]
@@ -41,8 +54,7 @@ struct EtcdSection {
 
 #[derive(Deserialize)]
 struct External {
-    #[serde(default)]
-    endpoints: Vec<String>,
+    endpoints: Option<Vec<String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -81,12 +93,14 @@ impl ExtraArgs {
 /// # Errors
 /// What is wrong with the text, for a person.
 pub fn parse(text: &str) -> Result<Etcd, String> {
-    for document in serde_yaml::Deserializer::from_str(text) {
+    for (n, document) in serde_yaml::Deserializer::from_str(text).enumerate() {
         let value = Value::deserialize(document).map_err(|e| format!("is not YAML: {e}"))?;
         if value.get("kind").and_then(Value::as_str) == Some("ClusterConfiguration") {
-            let config: ClusterConfiguration =
-                serde_yaml::from_value(value).map_err(|e| format!("is not a ClusterConfiguration: {e}"))?;
-            return Ok(locate(config.etcd.unwrap_or_default()));
+            // Once more from the text: an error then says where.
+            let document = serde_yaml::Deserializer::from_str(text).nth(n);
+            let config = document.map(ClusterConfiguration::deserialize).transpose();
+            let config = config.map_err(|e| format!("is not a ClusterConfiguration: {e}"))?;
+            return Ok(locate(config.and_then(|c| c.etcd).unwrap_or_default()));
         }
     }
     Err("has no document of kind ClusterConfiguration".into())
@@ -94,7 +108,7 @@ pub fn parse(text: &str) -> Result<Etcd, String> {
 
 fn locate(etcd: EtcdSection) -> Etcd {
     if let Some(external) = etcd.external {
-        return Etcd::External(external.endpoints);
+        return Etcd::External(external.endpoints.unwrap_or_default());
     }
     let args = etcd.local.unwrap_or_default().extra_args;
     let flag = |name| args.as_ref().and_then(|a| a.get(name)).unwrap_or_default();
@@ -122,6 +136,17 @@ mod tests {
 
     fn stacked(urls: &[&str]) -> Etcd {
         Etcd::Stacked(urls.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn a_stacked_member_is_also_sought_at_the_nodes_address() {
+        let at = |etcd: Etcd, node: &str| etcd.also_at(Some(node.parse().unwrap())).urls().1.to_vec();
+        let stacked = || Etcd::Stacked(vec![STACKED.into()]);
+        assert_eq!(at(stacked(), "10.0.0.7"), [STACKED, "https://10.0.0.7:2379"]);
+        assert_eq!(at(stacked(), "fd00::7"), [STACKED, "https://[fd00::7]:2379"]);
+        assert_eq!(at(stacked(), "127.0.0.1"), [STACKED]);
+        assert_eq!(at(Etcd::External(vec![STACKED.into()]), "10.0.0.7"), [STACKED]);
+        assert_eq!(stacked().also_at(None).urls().1, [STACKED]);
     }
 
     #[test]

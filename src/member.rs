@@ -36,6 +36,9 @@ impl FromStr for Endpoint {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let refuse = |why: &str| Err(format!("`{text}` {why}; an endpoint is written like https://10.0.0.1:2379"));
         let text = text.trim();
+        if text.is_empty() {
+            return Err("an endpoint is empty; one is written like https://10.0.0.1:2379".into());
+        }
         let Ok(uri) = text.parse::<http::Uri>() else { return refuse("is not a URL") };
         if !matches!(uri.scheme_str(), Some("http" | "https")) {
             return refuse("does not begin with http:// or https://");
@@ -289,7 +292,9 @@ mod tests {
     fn without_quorum_the_highest_revision() {
         let mut seen =
             vec![member(1, Role::Follower, 7, 1), member(2, Role::Follower, 8, 1), member(3, Role::Learner, 9, 1)];
-        seen.iter_mut().for_each(|m| m.read_error = Some("timed out".into()));
+        for member in &mut seen {
+            member.read_error = Some("timed out".into());
+        }
         let choice = rank(seen.clone(), false).unwrap();
         assert_eq!(order(&choice), [2, 1]);
         assert!(choice.degraded.unwrap().contains("no quorum"));

@@ -27,6 +27,12 @@ impl Prefix {
     }
 }
 
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl FromStr for Prefix {
     type Err = String;
 
@@ -104,6 +110,12 @@ impl BackupName {
         Some(Self { prefix: prefix.clone(), stamp, seconds })
     }
 
+    /// Reads a name with the folder of its prefix, as [`Self`] is displayed.
+    pub fn parse_path(prefix: &Prefix, path: &str) -> Option<Self> {
+        let (folder, leaf) = path.rsplit_once('/').unwrap_or(("", path));
+        (folder == prefix.folder()).then(|| Self::parse(prefix, leaf))?
+    }
+
     /// When the backup was taken. Where the zone's clock shows a time twice, or never, the later reading is
     /// returned: a backup is never taken for older than it is.
     pub fn taken_at(&self, zone: Tz) -> DateTime<Utc> {
@@ -112,6 +124,11 @@ impl BackupName {
             zone.from_local_datetime(&after_the_gap).latest()
         });
         local.map_or_else(|| self.stamp.and_utc(), |t| t.with_timezone(&Utc))
+    }
+
+    /// What backups are ordered by in time. Of two names for one moment, the one with seconds was taken later.
+    pub fn order(&self, zone: Tz) -> (DateTime<Utc>, bool) {
+        (self.taken_at(zone), self.seconds)
     }
 
     /// The file's own name, without a folder of the prefix.

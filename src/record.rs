@@ -1,9 +1,14 @@
 //! A backup in words: what the steps of the job hand to each other, and what is kept beside the stored object.
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+
+use crate::exit::{Exit, Failure};
 
 /// A proved snapshot, wherever it is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -30,8 +35,60 @@ pub struct Record {
     pub degraded: Option<String>,
 }
 
+/// A record on its way from step to step, kept beside the file that it is about.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Handover {
+    /// The file, below the folder that this is in.
+    pub file: PathBuf,
+    /// What it is.
+    #[serde(flatten)]
+    pub record: Record,
+    /// The backup's name at the store, once it is stored and confirmed there.
+    pub stored: Option<String>,
+    /// What the record before this one, in the same folder, told of the cluster.
+    #[serde(default)]
+    pub before: Remembered,
+}
+
+impl Handover {
+    /// The record's own name in its folder.
+    pub const FILE: &'static str = ".etcd-backup.json";
+
+    /// Reads the record at `path`.
+    ///
+    /// # Errors
+    /// A file that is not there or is no record.
+    pub fn read(path: &Path) -> Result<Self, Failure> {
+        let said = |e: &dyn std::fmt::Display| {
+            let error =
+                anyhow::anyhow!("cannot read the record {}: {e}; `etcd-backup snapshot` writes it", path.display());
+            Failure::new(Exit::Settings, error)
+        };
+        let text = std::fs::read(path).map_err(|e| said(&e))?;
+        serde_json::from_slice(&text).map_err(|e| said(&e))
+    }
+
+    /// Puts it into `folder` in one go, readable by the group.
+    ///
+    /// # Errors
+    /// A folder that cannot be written to.
+    pub fn write(&self, folder: &Path) -> Result<(), Failure> {
+        let attempt = || -> std::io::Result<()> {
+            let mut part = tempfile::Builder::new().permissions(Permissions::from_mode(0o640)).tempfile_in(folder)?;
+            serde_json::to_writer(&mut part, self)?;
+            part.as_file().set_permissions(Permissions::from_mode(0o640))?;
+            part.as_file().sync_all()?;
+            part.persist(folder.join(Self::FILE))?;
+            Ok(())
+        };
+        let path = folder.join(Self::FILE);
+        attempt()
+            .map_err(|e| Failure::new(Exit::Disk, anyhow::anyhow!("cannot write the record {}: {e}", path.display())))
+    }
+}
+
 /// What of a record the object's metadata told; any of it may be missing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remembered {
     /// See [`Record::revision`].
     pub revision: Option<u64>,
@@ -80,6 +137,16 @@ impl Record {
 }
 
 impl Remembered {
+    /// What fills the gaps of `self`.
+    pub fn or(self, other: Self) -> Self {
+        Self { revision: self.revision.or(other.revision), cluster_id: self.cluster_id.or(other.cluster_id) }
+    }
+
+    /// What a record tells.
+    pub fn from_record(record: &Record) -> Self {
+        Self { revision: Some(record.revision), cluster_id: Some(record.cluster_id.clone()) }
+    }
+
     /// Reads an object's metadata. Some stores capitalise keys or write `_` for `-`.
     pub fn from_metadata(metadata: &BTreeMap<String, String>) -> Self {
         let get = |wanted: &str| {

@@ -16,6 +16,7 @@ use crate::exit::Exit;
 use crate::member::Refusal;
 use crate::record::Record;
 use crate::retention::{Plan, Reason, Verdict};
+use crate::store::Removal;
 
 pub use stream::Stream;
 
@@ -28,7 +29,7 @@ const LAST_WORDS: usize = 4_000;
 pub struct Body {
     /// For people; ends with a newline unless empty.
     pub text: String,
-    /// For machines, printed as one line; `None` for a command that has written its stdout itself.
+    /// For machines, printed as one line; `None` where the text is the only form.
     pub json: Option<serde_json::Value>,
 }
 
@@ -142,9 +143,15 @@ impl Report {
 
     /// Notes a plan as if it were done.
     pub fn plan(&mut self, plan: &Plan) {
-        let judged = |v: &Verdict| Judged { name: v.name.to_string(), reasons: v.reasons.clone() };
         self.kept = plan.keep.iter().map(judged).collect();
         self.removed = plan.remove.iter().map(judged).collect();
+    }
+
+    /// Notes what became of the plan.
+    pub fn removal(&mut self, plan: &Plan, removal: &Removal) {
+        let gone = plan.remove.iter().filter(|v| removal.removed.contains(&v.name));
+        self.removed = gone.map(judged).collect();
+        self.failed = removal.failed.iter().map(ToString::to_string).collect();
     }
 
     /// Sets the ending and prints.
@@ -157,8 +164,8 @@ impl Report {
         self.error = error;
         self.seconds.total = rounded(total);
         let text = match (format, self.body.take()) {
-            (Format::Text, Some(body)) => body.text,
-            (Format::Json, Some(body)) => body.json.map(|json| format!("{json}\n")).unwrap_or_default(),
+            (Format::Json, Some(Body { json: Some(json), .. })) => format!("{json}\n"),
+            (_, Some(body)) => body.text,
             (Format::Text, None) => self.text(exit),
             (Format::Json, None) => serde_json::to_string(&self)? + "\n",
         };
@@ -219,7 +226,8 @@ impl Report {
                 line("keep", &kept.to_string());
             }
         } else if !self.kept.is_empty() {
-            line("kept", &format!("{} backups", self.kept.len()));
+            let plural = if self.kept.len() == 1 { "" } else { "s" };
+            line("kept", &format!("{} backup{plural}", self.kept.len()));
         }
         for gone in &self.removed {
             line(if self.dry_run { "would go" } else { "removed" }, &gone.to_string());
@@ -250,6 +258,10 @@ impl std::fmt::Display for Judged {
 /// Whether a person reads stdout as it is written.
 pub fn is_on_terminal() -> bool {
     io::stdout().is_terminal()
+}
+
+fn judged(verdict: &Verdict) -> Judged {
+    Judged { name: verdict.name.to_string(), reasons: verdict.reasons.clone() }
 }
 
 /// Seconds since `start`, to the millisecond.

@@ -1,6 +1,9 @@
-//! The remote in our words: list, put, confirm, remove. Everything goes through rclone.
+//! The remote in our words: list, put, confirm, read, remove. Everything goes through rclone.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod error;
+mod read;
+
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,12 +11,15 @@ use serde::Deserialize;
 
 use crate::config;
 use crate::config::target::Target;
-use crate::digest::Digests;
-use crate::exit::{Exit, Failure};
+use crate::digest::Digest;
+use crate::exit::Exit;
 use crate::name::BackupName;
-use crate::rclone::{self, Call, Rclone};
+use crate::rclone::{Call, Rclone};
 use crate::record::{Record, Remembered};
 use crate::retention::{Age, Verdict};
+
+pub use error::Error;
+pub use read::{Detail, Entry, Known, Stream};
 
 /// A remote that has not answered a question within this is out of order.
 const ANSWER: Duration = Duration::from_mins(1);
@@ -21,44 +27,6 @@ const ANSWER: Duration = Duration::from_mins(1);
 const BRISK: [&str; 4] = ["--retries=1", "--low-level-retries=2", "--contimeout=10s", "--timeout=30s"];
 /// rclone would make a missing bucket; a misspelt one is then a bucket of its own, and looks like success.
 const NO_NEW_BUCKET: &str = "--s3-no-check-bucket";
-
-/// How the store failed us.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// rclone failed.
-    #[error(transparent)]
-    Rclone(#[from] rclone::Error),
-    /// The target names no bucket.
-    #[error("target: `{0}` names a whole remote; allowed is a bucket of it, `{0}bucket` or `{0}bucket/path`")]
-    WholeRemote(String),
-    /// The bucket is not there.
-    #[error("target: there is no bucket at {0}; make it first, this program never does")]
-    NoBucket(String),
-    /// The object is not there, or not what was sent.
-    #[error("cannot confirm {name} at the remote: {why}")]
-    NotConfirmed {
-        /// Which object.
-        name: String,
-        /// What is wrong with it.
-        why: String,
-    },
-}
-
-impl Error {
-    fn exit(&self) -> Exit {
-        match self {
-            Self::Rclone(e) => e.exit(),
-            Self::WholeRemote(_) | Self::NoBucket(_) => Exit::Settings,
-            Self::NotConfirmed { .. } => Exit::Store,
-        }
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::new(error.exit(), error)
-    }
-}
 
 /// What the remote can do, as `rclone backend features` prints it.
 #[derive(Debug, Deserialize)]
@@ -140,21 +108,27 @@ impl Store {
     /// Lists the backups' folder and nothing below it. A missing folder is an empty one, a missing bucket an error.
     ///
     /// # Errors
-    /// Whatever rclone says.
+    /// Whatever rclone says; [`Error::Locked`].
     pub async fn list(&self) -> Result<Listing, Error> {
-        let folder = self.folder();
-        let mut args = vec!["--files-only", "--no-mimetype", "--no-modtime"];
-        args.extend(BRISK);
-        args.extend(["--", &folder]);
-        let listed = self.rclone.json::<Vec<Object>>(call("lsjson", &folder, &args)).await;
-        let objects = match listed {
-            Err(e) if e.is_no_directory() && self.is_bucket_based() => return Err(Error::NoBucket(folder)),
-            Err(e) if e.is_no_directory() => return Ok(Listing::default()),
-            other => other?,
-        };
-        let names = objects.iter().map(|o| BackupName::parse(&self.config.prefix, &o.name));
+        let objects = self.objects(&[], Some(ANSWER)).await?;
+        let names = objects.iter().map(|o| BackupName::parse(&self.config.naming.prefix, &o.name));
         let ours: Vec<_> = names.flatten().collect();
         Ok(Listing { foreign: objects.len() - ours.len(), ours })
+    }
+
+    async fn objects(&self, more: &[&str], limit: Option<Duration>) -> Result<Vec<Object>, Error> {
+        let folder = self.folder();
+        let mut args = vec!["--files-only", "--no-mimetype", "--no-modtime"];
+        args.extend(more);
+        args.extend(BRISK);
+        args.extend(["--", &folder]);
+        let listed = self.rclone.listing::<Vec<Object>>(Call { limit, ..call("lsjson", &folder, &args) }).await;
+        match listed {
+            Err(e) if e.is_no_directory() && self.is_bucket_based() => Err(Error::NoBucket(folder)),
+            Err(e) if e.is_no_directory() => Ok(Vec::new()),
+            Ok((objects, locked)) if objects.is_empty() && locked > 0 => Err(Error::Locked { place: folder, locked }),
+            other => Ok(other?.0),
+        }
     }
 
     /// What the metadata of a stored backup tell; nothing where the backend keeps none.
@@ -174,7 +148,7 @@ impl Store {
     /// # Errors
     /// Whatever rclone says; an object that is not there or differs.
     pub async fn put(&self, file: &Path, name: &BackupName, record: &Record) -> Result<(), Error> {
-        let place = self.config.target.join(&name.to_string());
+        let place = self.place(name);
         let source = file.to_string_lossy();
         let metadata: Vec<String> = record.metadata().into_iter().map(|(k, v)| format!("{k}={v}")).collect();
         let mut args = vec!["--retries=3", "--low-level-retries=3", "--contimeout=10s", NO_NEW_BUCKET];
@@ -187,33 +161,42 @@ impl Store {
         }
         args.extend(["--", &source, &place]);
         let call = Call { limit: None, ..call("copyto", &place, &args) };
-        self.rclone.call(call).await?;
-        self.confirm(file, name, record).await
+        let Err(error) = self.rclone.call(call).await else { return self.confirm(file, name, record).await };
+        // A connection may be cut after the store has taken the last byte.
+        if error.exit() == Exit::Store && self.confirm(file, name, record).await.is_ok() {
+            tracing::warn!(%name, "the upload failed, but the object is there and is what was sent: {error}");
+            return Ok(());
+        }
+        Err(error.into())
     }
 
-    /// Compares the stored object with the file: one object, the same size, the same hash where the backend has one.
+    /// Compares the stored object with the file: its size, and its hash where the backend has one, else the SHA-256 in
+    /// its metadata.
     async fn confirm(&self, file: &Path, name: &BackupName, record: &Record) -> Result<(), Error> {
         let fail = |why: String| Error::NotConfirmed { name: name.to_string(), why };
-        let offered = self.features.hashes.clone().unwrap_or_default();
-        let wanted: Vec<&str> = Digests::KNOWN.into_iter().filter(|kind| offered.iter().any(|o| o == kind)).collect();
-        let hash_args: Vec<&str> = wanted.iter().flat_map(|kind| ["--hash-type", kind]).collect();
-        let hash_args = if wanted.is_empty() { vec![] } else { [vec!["--hash"], hash_args].concat() };
-        let object = self.stat(name, &hash_args).await?.ok_or_else(|| fail("it is not there".into()))?;
+        let offered = self.features.hashes.as_deref().unwrap_or_default();
+        let kind = Digest::KNOWN.into_iter().find(|kind| offered.iter().any(|o| o == kind));
+        let args = kind.map_or(vec!["--metadata"], |kind| vec!["--hash", "--hash-type", kind]);
+        let object = self.stat(name, &args).await?.ok_or_else(|| fail("it is not there".into()))?;
         if u64::try_from(object.size) != Ok(record.bytes) {
             return Err(fail(format!("it has {} bytes, {} were sent", object.size, record.bytes)));
         }
-        let path = file.to_owned();
-        let kinds: BTreeSet<String> = object.hashes.keys().cloned().collect();
-        let ours = tokio::task::spawn_blocking(move || Digests::of(&path, &kinds)).await;
-        let ours = ours.map_err(|e| fail(e.to_string()))?.map_err(|e| fail(format!("reading it back here: {e}")))?;
-        for (kind, theirs) in &object.hashes {
-            if ours.get(kind).is_some_and(|hash| !theirs.is_empty() && !hash.eq_ignore_ascii_case(theirs)) {
-                return Err(fail(format!("its {kind} differs; another run may have stored the same name")));
-            }
+        let theirs = kind.and_then(|kind| object.hashes.get(kind)).filter(|hash| !hash.is_empty());
+        let (compared, same) = if let (Some(kind), Some(theirs)) = (kind, theirs) {
+            let path = file.to_owned();
+            let ours = tokio::task::spawn_blocking(move || Digest::of(&path, kind)).await;
+            let ours =
+                ours.map_err(|e| fail(e.to_string()))?.map_err(|e| fail(format!("reading it back here: {e}")))?;
+            (kind, ours.eq_ignore_ascii_case(theirs))
+        } else if let Some(theirs) = object.metadata.get("sha256") {
+            ("sha256 in its metadata", *theirs == record.sha256)
+        } else {
+            ("size alone", true)
+        };
+        if !same {
+            return Err(fail(format!("it differs ({compared}); another run may have stored the same name")));
         }
-        let checked: Vec<_> =
-            object.hashes.iter().filter(|(_, hash)| !hash.is_empty()).map(|(kind, _)| kind.as_str()).collect();
-        tracing::info!(%name, bytes = record.bytes, compared = ?checked, "confirmed at the remote");
+        tracing::info!(%name, bytes = record.bytes, compared, "confirmed at the remote");
         Ok(())
     }
 
@@ -250,7 +233,7 @@ impl Store {
     }
 
     async fn stat(&self, name: &BackupName, more: &[&str]) -> Result<Option<Object>, Error> {
-        let place = self.config.target.join(&name.to_string());
+        let place = self.place(name);
         let mut args = vec!["--stat", "--files-only", "--no-mimetype"];
         args.extend(more);
         args.extend(BRISK);
@@ -263,7 +246,7 @@ impl Store {
     }
 
     fn folder(&self) -> String {
-        self.config.target.join(self.config.prefix.folder())
+        self.config.target.join(self.config.naming.prefix.folder())
     }
 
     fn is_bucket_based(&self) -> bool {

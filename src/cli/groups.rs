@@ -1,12 +1,11 @@
 //! Groups of settings that commands share.
 
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::config::rclone_flags::RcloneFlags;
-use crate::config::target::Target;
 use crate::name::Prefix;
 use crate::retention::Age;
 
@@ -56,6 +55,9 @@ pub struct EtcdArgs {
     /// kubeadm's ClusterConfiguration [default: /k8s/config.yaml if it is there]
     #[arg(long, env = "KUBEADM_CONFIG", value_name = "FILE")]
     pub kubeadm_config: Option<String>,
+    /// This node's address, where a stacked etcd is looked for besides 127.0.0.1
+    #[arg(long, env = "HOST_IP", value_name = "IP")]
+    pub host_ip: Option<IpAddr>,
     /// Authorities that sign the members' certificates, PEM
     #[arg(long, env = "ETCDCTL_CACERT", value_name = "FILE")]
     pub cacert: Option<String>,
@@ -85,22 +87,30 @@ pub struct WorkArgs {
     pub work_dir: Option<PathBuf>,
 }
 
-/// Where backups are stored.
+/// Where backups are, and what they are called.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Store")]
-pub struct StoreArgs {
+pub struct PlaceArgs {
     /// `remote:bucket/path` of an rclone remote, or an absolute path
     #[arg(long, env = "TARGET")]
-    pub target: Option<Target>,
+    pub target: Option<String>,
     /// What backups' names start with; a `/` in it is a folder [default: empty]
     #[arg(long, env = "BACKUP_PREFIX", value_name = "PREFIX")]
     pub backup_prefix: Option<Prefix>,
+}
+
+/// Where backups are stored, and how to get there.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Store")]
+pub struct StoreArgs {
+    #[command(flatten)]
+    pub place: PlaceArgs,
     /// rclone's configuration [default: /config/rclone/rclone.conf if it is there, else rclone's own]
     #[arg(long, env = "RCLONE_CONFIG", value_name = "FILE")]
     pub rclone_config: Option<PathBuf>,
     /// Extra flags for rclone, split as a shell would
     #[arg(long, env = "RCLONE_FLAGS", value_name = "FLAGS", allow_hyphen_values = true)]
-    pub rclone_flags: Option<RcloneFlags>,
+    pub rclone_flags: Option<String>,
 }
 
 /// How long backups are kept.

@@ -1,8 +1,10 @@
 //! The command line: every flag with its type and environment variable, and nothing else.
 
+mod copy;
 mod groups;
 mod job;
 mod read;
+mod stored;
 
 use std::ffi::OsString;
 
@@ -10,9 +12,11 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::exit::Exit;
 
-pub use groups::{EtcdArgs, Format, JobArgs, OutputArgs, RetentionArgs, StoreArgs, WorkArgs};
-pub use job::{PruneArgs, RunArgs};
-pub use read::{ExportArgs, GetArgs, InspectArgs, PutBackArgs, SourceArgs};
+pub use copy::CopyTlsArgs;
+pub use groups::{EtcdArgs, Format, JobArgs, OutputArgs, PlaceArgs, RetentionArgs, StoreArgs, WorkArgs};
+pub use job::{PruneArgs, RunArgs, SnapshotArgs, StoreStepArgs};
+pub use read::{ExportArgs, GetArgs, InspectArgs, PutBackArgs};
+pub use stored::{FetchArgs, ListArgs, ReadArgs, VerifyArgs};
 
 /// Backs up a Kubernetes cluster's etcd to any rclone remote, and proves every backup before it counts.
 ///
@@ -34,7 +38,11 @@ pub struct Cli {
 pub enum Command {
     /// Take a snapshot, prove it, store it, confirm it, then apply retention: the whole job (default)
     Run(RunArgs),
-    /// Apply retention alone, or with --dry-run print what it would do
+    /// First step alone: leave a proved snapshot and a record of it in the staging folder
+    Snapshot(SnapshotArgs),
+    /// Second step alone: store and confirm what `snapshot` left
+    Store(StoreStepArgs),
+    /// Apply retention alone: with --dry-run print what it would do, with --after as the third step of a job
     Prune(PruneArgs),
     /// Show what a backup holds: revision, keys, members, and the size of each Kubernetes resource and namespace
     Inspect(InspectArgs),
@@ -49,6 +57,19 @@ pub enum Command {
     /// with a lease, events, leases, masterleases, endpoints and endpointslices: Kubernetes makes those itself.
     #[command(hide = true)]
     PutBack(PutBackArgs),
+    /// List the stored backups, newest first
+    List(ListArgs),
+    /// Prove stored backups without restoring them
+    Verify(VerifyArgs),
+    /// Get a backup, prove it, and write it to a file for use with etcd's own tools
+    Fetch(FetchArgs),
+    /// Print a shell's completion script
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Copy the TLS files that are set to another folder, for a container that cannot read the node's
+    CopyTls(CopyTlsArgs),
 }
 
 /// Reads the command line and the environment.
@@ -56,8 +77,8 @@ pub enum Command {
 /// # Errors
 /// clap's own, which also stand for `--help` and `--version`.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let matches = command().try_get_matches_from(with_default_command(args.into_iter().collect()))?;
-    Cli::from_arg_matches(&matches)
+    let parsed = command().try_get_matches_from(with_default_command(args.into_iter().collect()));
+    parsed.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(discreet)
 }
 
 /// The command line's description, with the exit codes at its end and no values of the environment in its help.
@@ -66,6 +87,24 @@ pub fn command() -> clap::Command {
     let exits = format!("Exit codes:\n{exits}");
     let command = Cli::command().after_help(exits.clone()).mut_args(|arg| arg.hide_env_values(true));
     command.mut_subcommands(move |sub| sub.after_help(exits.clone()).mut_args(|arg| arg.hide_env_values(true)))
+}
+
+/// A refused target or flag may hold a secret; it is described and not repeated.
+fn discreet(mut usage: clap::Error) -> clap::Error {
+    use clap::error::{ContextKind, ContextValue};
+    let secret =
+        matches!(usage.get(ContextKind::InvalidValue), Some(ContextValue::String(v)) if v.contains(['=', '@']));
+    if secret {
+        usage.insert(ContextKind::InvalidValue, ContextValue::String("…".into()));
+    }
+    usage
+}
+
+/// A shell's completion script.
+pub fn completions(shell: clap_complete::Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command(), "etcd-backup", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
 }
 
 /// Prints help, version or what is wrong with the usage.

@@ -4,18 +4,7 @@ use std::ffi::OsString;
 
 use clap::{ArgGroup, Args};
 
-use super::{EtcdArgs, JobArgs, StoreArgs, WorkArgs};
-
-/// Where a backup is found.
-#[derive(Args, Debug)]
-pub struct SourceArgs {
-    #[command(flatten)]
-    pub job: JobArgs,
-    #[command(flatten)]
-    pub work: WorkArgs,
-    #[command(flatten)]
-    pub store: StoreArgs,
-}
+use super::{EtcdArgs, ReadArgs};
 
 /// `inspect`.
 #[derive(Args, Debug)]
@@ -27,7 +16,7 @@ pub struct InspectArgs {
     #[arg(long, value_name = "OTHER")]
     pub diff: Option<String>,
     #[command(flatten)]
-    pub source: SourceArgs,
+    pub read: ReadArgs,
 }
 
 /// `get`.
@@ -41,9 +30,9 @@ pub struct GetArgs {
     #[arg(long)]
     pub raw: bool,
     #[command(flatten)]
-    pub read: ReadArgs,
+    pub content: ContentArgs,
     #[command(flatten)]
-    pub source: SourceArgs,
+    pub read: ReadArgs,
 }
 
 /// `export`.
@@ -58,15 +47,15 @@ pub struct ExportArgs {
     #[arg(long)]
     pub values: bool,
     #[command(flatten)]
-    pub read: ReadArgs,
+    pub content: ContentArgs,
     #[command(flatten)]
-    pub source: SourceArgs,
+    pub read: ReadArgs,
 }
 
 /// What is read, and how much of it is shown.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Content")]
-pub struct ReadArgs {
+pub struct ContentArgs {
     /// Read as of this revision, back to the last compaction [default: the snapshot's newest]
     #[arg(long, value_name = "REVISION", value_parser = clap::value_parser!(u64).range(1..))]
     pub revision: Option<u64>,
@@ -99,5 +88,5 @@ pub struct PutBackArgs {
     #[command(flatten)]
     pub etcd: EtcdArgs,
     #[command(flatten)]
-    pub source: SourceArgs,
+    pub read: ReadArgs,
 }

@@ -4,7 +4,8 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use super::source::{self, blocking};
+use super::opened::open;
+use super::source::blocking;
 use super::streaming::{Error, streaming};
 use crate::cli::ExportArgs;
 use crate::config::Job;
@@ -17,15 +18,15 @@ use crate::snapshot::Sorted;
 pub async fn export(args: &ExportArgs, job: &Job, report: &mut Report) -> Result<Exit, Failure> {
     // What reads this wants keys and nothing else, also when it ends badly.
     report.body = Some(Body::none());
-    let source = source::open(&args.name, &args.source, job).await?;
-    let at = source.at(args.read.revision)?;
-    let values = match (args.values, args.read.show_secrets) {
+    let source = open(&args.name, &args.read, job).await?;
+    let at = source.at(args.content.revision)?;
+    let values = match (args.values, args.content.show_secrets) {
         (false, _) => Values::Hidden,
         (true, false) => Values::WithoutSecrets,
         (true, true) => Values::All,
     };
     let (db, prefix) = (Arc::clone(&source.db), args.prefix.as_bytes().to_vec());
-    let (name, wanted) = (source.name.clone(), shown(&prefix));
+    let (name, wanted) = (source.staged.label.clone(), shown(&prefix));
     let write = move || {
         let (mut exported, mut withheld) = (0_u64, 0_u64);
         let exit = streaming(|out| {
@@ -40,7 +41,7 @@ pub async fn export(args: &ExportArgs, job: &Job, report: &mut Report) -> Result
             }
             Ok::<_, Error>(())
         })?;
-        Ok((exit, exported, withheld))
+        Ok::<_, Failure>((exit, exported, withheld))
     };
     let (exit, exported, withheld) = blocking(write).await?;
     if exported == 0 && !wanted.is_empty() {

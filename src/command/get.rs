@@ -4,7 +4,8 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use super::source::{self, blocking};
+use super::opened::open;
+use super::source::blocking;
 use super::streaming::streaming;
 use crate::cli::{Format, GetArgs};
 use crate::config::Job;
@@ -12,34 +13,35 @@ use crate::exit::{Exit, Failure};
 use crate::export::{Line, Values, shown};
 use crate::kubernetes::{Content, is_secret};
 use crate::report::{Body, Report};
-use crate::snapshot::find;
+use crate::snapshot::{self, find};
 
 /// Reads and prints.
 pub async fn get(args: &GetArgs, job: &Job, format: Format, report: &mut Report) -> Result<Exit, Failure> {
     if args.raw {
         report.body = Some(Body::none());
     }
-    let source = source::open(&args.name, &args.source, job).await?;
-    let at = source.at(args.read.revision)?;
+    let source = open(&args.name, &args.read, job).await?;
+    let at = source.at(args.content.revision)?;
     let (db, key) = (Arc::clone(&source.db), args.key.as_bytes().to_vec());
     let read = move || {
-        let Some(item) = find(&db, &[key], at)?.pop() else { return Ok(None) };
+        let Some(item) = find(&db, &[key], at)?.pop() else { return Ok::<_, snapshot::Error>(None) };
         let value = item.value(&db)?;
         Ok(Some((item, value)))
     };
     let Some((item, value)) = blocking(read).await? else {
         let key = shown(args.key.as_bytes());
-        let why = format!("{} has no key {key} at revision {at}; `export` lists those that it has", source.name);
+        let why =
+            format!("{} has no key {key} at revision {at}; `export` lists those that it has", source.staged.label);
         return Err(Failure::new(Exit::Settings, anyhow::anyhow!(why)));
     };
     if args.raw {
-        if !args.read.show_secrets && is_secret(&item.key, Content::of(&value).object()) {
+        if !args.content.show_secrets && is_secret(&item.key, Content::of(&value).object()) {
             let why = format!("{} is a Secret; add --show-secrets to write its value", shown(&item.key));
             return Err(Failure::new(Exit::Settings, anyhow::anyhow!(why)));
         }
         return blocking(move || streaming(|out| Ok(out.write_all(&value)?))).await;
     }
-    let values = if args.read.show_secrets { Values::All } else { Values::WithoutSecrets };
+    let values = if args.content.show_secrets { Values::All } else { Values::WithoutSecrets };
     report.body = Some(Body::none());
     let write = move || {
         let line = Line::new(&item, &value, values);

@@ -4,36 +4,39 @@ use std::hash::RandomState;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use super::source::{self, Source, blocking};
+use super::opened::{Opened, open};
+use super::source::blocking;
 use super::streaming::{self, streaming};
 use crate::cli::{Format, InspectArgs};
 use crate::config::Job;
 use crate::exit::{Exit, Failure};
 use crate::inspect::{Counts, Diff, Summary, Tally};
 use crate::report::{Body, Report, Stream, is_on_terminal};
-use crate::snapshot::{Db, Sorted, alarms, members};
+use crate::snapshot::{self, Db, Sorted, alarms, members};
 
 /// Reads and prints.
 pub async fn inspect(args: &InspectArgs, job: &Job, format: Format, report: &mut Report) -> Result<Exit, Failure> {
-    let source = source::open(&args.name, &args.source, job).await?;
+    let source = open(&args.name, &args.read, job).await?;
     let Some(other) = &args.diff else { return summary(&source, report).await };
-    let other = source::open(other, &args.source, job).await?;
+    let other = open(other, &args.read, job).await?;
     report.body = Some(Body::none());
     differences(&other, &source, format).await
 }
 
-async fn summary(source: &Source, report: &mut Report) -> Result<Exit, Failure> {
-    let (db, revisions) = (Arc::clone(&source.db), source.facts.revisions);
-    let read = move || Ok((members(&db)?, alarms(&db)?, Tally::of(&db, revisions)?));
+async fn summary(source: &Opened, report: &mut Report) -> Result<Exit, Failure> {
+    let proof = &source.staged.proof;
+    let (db, revisions) = (Arc::clone(&source.db), proof.facts.revisions);
+    let read = move || Ok::<_, snapshot::Error>((members(&db)?, alarms(&db)?, Tally::of(&db, revisions)?));
     let (members, alarms, tally) = blocking(read).await?;
-    let (name, digest, facts) = (source.name.as_str(), &source.digest, &source.facts);
+    let (name, digest, facts) = (source.staged.label.as_str(), &proof.digest, &proof.facts);
     let summary = Summary { name, digest, facts, members, alarms, tally };
     report.body = Some(Body { text: summary.text(is_on_terminal()), json: Some(summary.json()) });
     Ok(Exit::Ok)
 }
 
-async fn differences(before: &Source, after: &Source, format: Format) -> Result<Exit, Failure> {
-    let place = |source: &Source| (source.name.clone(), Arc::clone(&source.db), source.facts.revision);
+async fn differences(before: &Opened, after: &Opened, format: Format) -> Result<Exit, Failure> {
+    let place =
+        |source: &Opened| (source.staged.label.clone(), Arc::clone(&source.db), source.staged.proof.facts.revision);
     let (before, after) = (place(before), place(after));
     blocking(move || streaming(|out| write_differences(out, &before, &after, format))).await
 }

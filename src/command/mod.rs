@@ -1,33 +1,48 @@
 //! One file for each command; each wires the parts in order and decides nothing.
 
+mod copy_tls;
 mod export;
+mod fetch;
 mod get;
 mod inspect;
+mod list;
+mod opened;
 mod prune;
 mod run;
+mod snapshot;
+#[allow(dead_code, reason = "restore is to come")]
 mod source;
 mod steps;
+mod store;
 mod streaming;
+mod verify;
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::cli::{Cli, Command};
+use crate::cli::{self, Cli, Command};
 use crate::config::Job;
 use crate::exit::{Exit, Failure};
-use crate::report::Report;
+use crate::report::{Body, Report};
 
 impl Command {
     /// The name, for the report.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Run(_) => "run",
+            Self::Snapshot(_) => "snapshot",
+            Self::Store(_) => "store",
+            Self::Completions { .. } => "completions",
             Self::Prune(_) => "prune",
             Self::Inspect(_) => "inspect",
             Self::Get(_) => "get",
             Self::Export(_) => "export",
             Self::PutBack(_) => "put-back",
+            Self::CopyTls(_) => "copy-tls",
+            Self::Fetch(_) => "fetch",
+            Self::List(_) => "list",
+            Self::Verify(_) => "verify",
         }
     }
 }
@@ -42,22 +57,47 @@ pub async fn execute(cli: &Cli, now: DateTime<Utc>, report: &mut Report) -> Resu
             let job = Job::new(&args.job)?;
             within(job.timeout, run::run(args, &job, now, report)).await
         }
+        Command::Snapshot(args) => {
+            let job = Job::new(&args.job)?;
+            within(job.timeout, snapshot::snapshot(args, &job, now, report)).await
+        }
+        Command::Store(args) => {
+            let job = Job::new(&args.job)?;
+            within(job.timeout, store::store(args, &job, report)).await
+        }
+        Command::Completions { shell } => {
+            report.body = Some(Body { text: cli::completions(*shell), json: None });
+            Ok(Exit::Ok)
+        }
         Command::Prune(args) => {
             let job = Job::new(&args.job)?;
             within(job.timeout, prune::prune(args, &job, now, report)).await
         }
         Command::Inspect(args) => {
-            let job = Job::new(&args.source.job)?;
+            let job = Job::new(&args.read.job)?;
             within(job.timeout, inspect::inspect(args, &job, cli.output.output, report)).await
         }
         Command::Get(args) => {
-            let job = Job::new(&args.source.job)?;
+            let job = Job::new(&args.read.job)?;
             within(job.timeout, get::get(args, &job, cli.output.output, report)).await
         }
         Command::PutBack(_) => Ok(Exit::Unexpected),
         Command::Export(args) => {
-            let job = Job::new(&args.source.job)?;
+            let job = Job::new(&args.read.job)?;
             within(job.timeout, export::export(args, &job, report)).await
+        }
+        Command::CopyTls(args) => copy_tls::copy_tls(args),
+        Command::List(args) => {
+            let job = Job::new(&args.job)?;
+            within(job.timeout, list::list(args, &job, now, report)).await
+        }
+        Command::Verify(args) => {
+            let job = Job::new(&args.read.job)?;
+            within(job.timeout, verify::verify(args, &job, report)).await
+        }
+        Command::Fetch(args) => {
+            let job = Job::new(&args.read.job)?;
+            within(job.timeout, fetch::fetch(args, &job, report)).await
         }
     }
 }

@@ -1,5 +1,6 @@
-//! `prune`: retention alone.
+//! `prune`: retention alone, or as the last step of a job.
 
+use std::path::Path;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
@@ -8,7 +9,10 @@ use super::steps;
 use crate::cli::PruneArgs;
 use crate::config::Job;
 use crate::exit::{Exit, Failure};
+use crate::name::BackupName;
+use crate::record::Handover;
 use crate::report::{Report, since};
+use crate::retention::Policy;
 use crate::store::Store;
 
 /// Applies the policy, or prints what it would do.
@@ -17,9 +21,42 @@ pub async fn prune(args: &PruneArgs, job: &Job, now: DateTime<Utc>, report: &mut
     let policy = job.retention(&args.retention)?;
     report.target = Some(store_config.target.to_string());
     report.dry_run = args.dry_run;
-    let store = Store::open(store_config).await?;
     let begun = Instant::now();
-    let exit = steps::retain(&store, &policy, now, report).await?;
+    let store = Store::open(store_config).await?;
+    let exit = if let Some(record) = &args.after {
+        after(record, &store, &policy, now, report).await?
+    } else {
+        let listing = store.list().await?;
+        steps::retain(&store, listing, &policy, now, report).await?
+    };
     report.seconds.prune = Some(since(begun));
     Ok(exit)
+}
+
+async fn after(
+    path: &Path,
+    store: &Store,
+    policy: &Policy,
+    now: DateTime<Utc>,
+    report: &mut Report,
+) -> Result<Exit, Failure> {
+    let handover = Handover::read(path)?;
+    report.backup = Some(handover.record.clone());
+    let stored = handover.stored.as_deref().ok_or_else(|| {
+        let error = anyhow::anyhow!(
+            "{} does not say that its backup is stored and confirmed; nothing was pruned",
+            path.display()
+        );
+        Failure::new(Exit::Store, error)
+    })?;
+    let prefix = &store.config().naming.prefix;
+    let name = BackupName::parse_path(prefix, stored).ok_or_else(|| {
+        let error = anyhow::anyhow!(
+            "{}: its backup `{stored}` is not one of the backup-prefix that is set here",
+            path.display()
+        );
+        Failure::new(Exit::Settings, error)
+    })?;
+    report.name = Some(stored.to_owned());
+    steps::prune(store, (&name, &handover.record), handover.before, policy, now, report).await
 }

@@ -8,6 +8,7 @@ use super::steps;
 use crate::cli::RunArgs;
 use crate::config::{Job, work_dir};
 use crate::exit::{Exit, Failure};
+use crate::record::Remembered;
 use crate::report::{Report, since};
 use crate::snapshot::Workspace;
 use crate::store::Store;
@@ -36,13 +37,12 @@ pub async fn run(args: &RunArgs, job: &Job, now: DateTime<Utc>, report: &mut Rep
     report.seconds.snapshot = Some(since(begun));
 
     let begun = Instant::now();
-    let before = steps::newest(&store, &listing).await;
-    let name = steps::store(&store, &backup, &listing).await?;
+    let name = steps::put(&store, &backup, &listing).await?;
     report.name = Some(name.to_string());
     report.seconds.store = Some(since(begun));
 
     let begun = Instant::now();
-    let exit = steps::prune(&store, &backup.record, before, &policy, now, report).await?;
+    let exit = steps::prune(&store, (&name, &backup.record), Remembered::default(), &policy, now, report).await?;
     report.seconds.prune = Some(since(begun));
     Ok(exit)
 }

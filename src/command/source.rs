@@ -1,104 +1,223 @@
-//! Where commands that read take a backup from: one function, which answers with a file that is proved.
+//! NAME becomes a proved local file: a stored backup that is staged, or a file that is here already.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::cli::SourceArgs;
-use crate::config::Job;
+use crate::cli::{ReadArgs, WorkArgs};
+use crate::config::{Job, work_dir};
 use crate::exit::{Exit, Failure};
-use crate::progress::Meter;
-use crate::snapshot::{Db, Digest, Facts, prove_stream, read_facts, revision_to_read};
+use crate::name::BackupName;
+use crate::pick::{Wanted, pick};
+use crate::snapshot::{self, Digest, Part, Proof, Snapshot, Workspace, prove_file, prove_stream};
+use crate::store::{Known, Store, Stream};
 
-/// A proved backup on the local disk, for as long as the value lives.
-pub struct Source {
-    /// What it was asked for as.
-    pub name: String,
-    /// Its pages.
-    pub db: Arc<Db>,
-    /// Its size and hash.
-    pub digest: Digest,
-    /// What its pages hold.
-    pub facts: Facts,
+/// A backup that was found and not read yet.
+pub enum Source {
+    /// A file of this machine.
+    Local(PathBuf),
+    /// A stored one.
+    Stored(Box<Found>),
+}
+
+/// A stored backup.
+pub struct Found {
+    /// Where it is.
+    pub store: Arc<Store>,
+    /// Its name.
+    pub name: BackupName,
+    /// What the store knows of it.
+    pub known: Known,
+}
+
+/// A local file that proved good, every page of it. A staged one is removed with this value.
+pub struct Staged {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What to call it to people: its name, or its path.
+    pub label: String,
+    /// Its name; `None` for a local file.
+    pub name: Option<BackupName>,
+    /// What the proof found.
+    pub proof: Proof,
+    _workspace: Option<Workspace>,
+}
+
+/// Finds what NAME stands for: a path with a `/` that exists, or a file of that name, is a local one; else it is
+/// `latest`, a stored backup's name or an unambiguous part of one.
+///
+/// # Errors
+/// Settings of the store; whatever rclone says; a name that is none, or ambiguous.
+pub async fn find(name: &str, args: &ReadArgs, job: &Job) -> Result<Source, Failure> {
+    let path = Path::new(name);
+    if path.is_file() {
+        return Ok(Source::Local(path.to_owned()));
+    }
+    if name.contains('/') && path.exists() {
+        return Err(Failure::new(Exit::Settings, anyhow::anyhow!("{name} is not a regular file")));
+    }
+    let found = find_stored(&Wanted::parse(name), args, job).await?;
+    Ok(Source::Stored(Box::new(found)))
+}
+
+/// Finds a stored backup.
+///
+/// # Errors
+/// As [`find`].
+pub async fn find_stored(wanted: &Wanted, args: &ReadArgs, job: &Job) -> Result<Found, Failure> {
+    let store = Store::open(job.store(&args.store)?).await?;
+    let listing = store.list().await?;
+    let name = pick(wanted, listing.ours, store.config().naming.zone).map_err(|unpicked| {
+        let config = store.config();
+        let place = config.target.join(&config.naming.prefix.to_string());
+        Failure::new(Exit::Settings, anyhow::Error::new(unpicked).context(format!("looking for a backup at {place}")))
+    })?;
+    let known = store.look(&name).await?;
+    if known.noted.degraded == Some(true) {
+        tracing::warn!(%name, "this backup is degraded: it was the best that could be had when it was taken");
+    }
+    Ok(Found { store: Arc::new(store), name, known })
+}
+
+/// [`find`] and [`Source::stage`] in one.
+///
+/// # Errors
+/// As those.
+pub async fn stage(name: &str, args: &ReadArgs, job: &Job) -> Result<Staged, Failure> {
+    find(name, args, job).await?.stage(&args.work).await
 }
 
 impl Source {
-    /// The revision to read at.
+    /// What to call it to people.
+    pub fn label(&self) -> String {
+        match self {
+            Self::Local(path) => path.display().to_string(),
+            Self::Stored(found) => found.name.to_string(),
+        }
+    }
+
+    /// Brings it here, into a private folder of the staging folder, and proves all of it; a local file is proved where
+    /// it is.
     ///
     /// # Errors
-    /// One that the file cannot answer for.
-    pub fn at(&self, asked: Option<u64>) -> Result<u64, Failure> {
-        revision_to_read(asked, &self.facts).map_err(|error| Failure::new(Exit::Settings, error))
+    /// Whatever rclone says; no room; a backup that is damaged.
+    pub async fn stage(&self, work: &WorkArgs) -> Result<Staged, Failure> {
+        let label = self.label();
+        match self {
+            Self::Local(path) => {
+                let proof = blocking({
+                    let path = path.clone();
+                    move || prove_file(&path)
+                })
+                .await?;
+                Ok(Staged { path: path.clone(), label, name: None, proof, _workspace: None })
+            }
+            Self::Stored(found) => {
+                let workspace = Workspace::create(&work_dir(work))?;
+                let Snapshot { path, proof } = self.receive(&workspace).await?;
+                Ok(Staged { path, label, name: Some(found.name.clone()), proof, _workspace: Some(workspace) })
+            }
+        }
+    }
+
+    /// Proves its SHA-256 in passing: constant memory, no disk. The pages are not looked at.
+    ///
+    /// # Errors
+    /// As [`Source::stage`], but for the room.
+    pub async fn prove_passing(&self) -> Result<Digest, Failure> {
+        match self {
+            Self::Local(path) => {
+                blocking({
+                    let path = path.clone();
+                    move || prove_stream(&path, snapshot::open_regular(&path)?.0)
+                })
+                .await
+            }
+            Self::Stored(found) => found.prove_passing().await,
+        }
+    }
+
+    /// Copies it into the workspace and proves all of it on the way.
+    ///
+    /// # Errors
+    /// As [`Source::stage`].
+    pub async fn receive(&self, workspace: &Workspace) -> Result<Snapshot, Failure> {
+        let part = workspace.part("backup")?;
+        match self {
+            Self::Local(path) => {
+                blocking({
+                    let path = path.clone();
+                    move || copy(&path, part)
+                })
+                .await
+            }
+            Self::Stored(found) => found.receive(part).await,
+        }
     }
 }
 
-/// Finds the backup `name`, brings it to the local disk, and proves it: its SHA-256 trailer and every page.
+fn copy(path: &Path, mut part: Part) -> Result<Snapshot, snapshot::Error> {
+    let (mut file, bytes) = snapshot::open_regular(path)?;
+    if let Some(pages) = bytes.checked_sub(32) {
+        part.expect(pages)?;
+    }
+    part.take(&mut file)?;
+    part.finish(0).map_err(|e| e.renamed(&path.to_string_lossy()))
+}
+
+impl Found {
+    async fn receive(&self, mut part: Part) -> Result<Snapshot, Failure> {
+        if let Some(pages) = self.known.bytes.and_then(|bytes| bytes.checked_sub(32)) {
+            part.expect(pages)?;
+        }
+        let label = self.name.to_string();
+        let take = move |stream: &mut Stream| {
+            part.take(stream)?;
+            Ok(part.finish(0))
+        };
+        let received = self.store.read(&self.name, &self.known, "fetch", take).await?;
+        let snapshot = received.flatten().map_err(|e| e.renamed(&label))?;
+        self.check_hash(&snapshot.proof.digest)?;
+        Ok(snapshot)
+    }
+
+    async fn prove_passing(&self) -> Result<Digest, Failure> {
+        let label = PathBuf::from(self.name.to_string());
+        let take = move |stream: &mut Stream| match prove_stream(&label, stream) {
+            Err(own @ snapshot::Error::Io { .. }) => Err(own),
+            proved => Ok(proved),
+        };
+        let digest = self.store.read(&self.name, &self.known, "verify", take).await?.flatten()?;
+        self.check_hash(&digest)?;
+        Ok(digest)
+    }
+
+    /// Compares with the hash that was noted when it was stored.
+    ///
+    /// # Errors
+    /// Another hash: it is a whole snapshot, but not the one that was stored.
+    fn check_hash(&self, digest: &Digest) -> Result<(), Failure> {
+        match &self.known.noted.sha256 {
+            Some(noted) if !noted.eq_ignore_ascii_case(&digest.sha256) => {
+                let (name, found) = (&self.name, &digest.sha256);
+                let error = anyhow::anyhow!("{name} is not what was stored: its sha-256 is {found}, noted is {noted}");
+                Err(Failure::new(Exit::Proof, error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Runs work that reads the disk on a thread of its own, so that signals and deadlines are still heard.
 ///
 /// # Errors
-/// A name that is nobody's, a file that cannot be read, or one that is damaged.
-pub async fn open(name: &str, _args: &SourceArgs, _job: &Job) -> Result<Source, Failure> {
-    let Some(path) = local(name) else {
-        let why = format!("no backup `{name}`: there is no such file; write a path with a `/` in it");
-        return Err(Failure::new(Exit::Settings, anyhow::anyhow!(why)));
-    };
-    let shown = name.to_owned();
-    blocking(move || prove(shown, &path)).await
-}
-
-/// A path is what has a slash in it, or is there.
-fn local(name: &str) -> Option<PathBuf> {
-    let path = Path::new(name);
-    (name.contains('/') || path.exists()).then(|| path.to_owned())
-}
-
-fn prove(name: String, path: &Path) -> Result<Source, Failure> {
-    if !path.exists() {
-        return Err(Failure::new(Exit::Settings, anyhow::anyhow!("there is no file {}", path.display())));
-    }
-    let unreadable = |error: io::Error| {
-        let error = anyhow::Error::new(error).context(format!("cannot read {}", path.display()));
-        Failure::new(Exit::Disk, error)
-    };
-    let file = File::open(path).map_err(unreadable)?;
-    let metadata = file.metadata().map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err(unreadable(io::Error::other("it is not a regular file")));
-    }
-    let metered = Metered { file: &file, meter: Meter::new("proving"), done: 0, total: metadata.len() };
-    let digest = prove_stream(path, metered)?;
-    let db = Db::open(file, path, digest.bytes.saturating_sub(32))?;
-    let facts = read_facts(&db)?;
-    tracing::debug!(sha256 = digest.sha256, revision = facts.revision, "proved {}", path.display());
-    Ok(Source { name, db: Arc::new(db), digest, facts })
-}
-
-/// A file that shows how far its reader is.
-struct Metered<'a> {
-    file: &'a File,
-    meter: Meter,
-    done: u64,
-    total: u64,
-}
-
-impl Read for Metered<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read(buffer)?;
-        self.done = self.done.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
-        self.meter.show(self.done, self.total);
-        Ok(read)
-    }
-}
-
-/// Reads a file beside the runtime, so that a signal and the deadline are still heard.
-///
-/// # Errors
-/// What `work` fails with.
-pub async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
+/// The work's own.
+pub async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, Failure>
+where
+    T: Send + 'static,
+    E: Into<Failure> + Send + 'static,
+{
     match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(broken) => Err(Failure::new(Exit::Unexpected, anyhow::Error::new(broken).context("reading the backup"))),
+        Ok(done) => done.map_err(Into::into),
+        Err(error) => Err(Failure::new(Exit::Unexpected, error)),
     }
 }

@@ -15,7 +15,7 @@ use crate::record::{Record, Remembered};
 use crate::report::Report;
 use crate::retention::{Policy, plan};
 use crate::snapshot::{Snapshot, Workspace};
-use crate::store::{Listing, Store};
+use crate::store::{self, Listing, Store};
 
 /// A proved snapshot and where it is.
 pub struct Backup {
@@ -149,50 +149,64 @@ fn backup(snapshot: Snapshot, member: &Member, degraded: Option<String>, taken_a
     Backup { record, file: snapshot.path }
 }
 
-/// What the newest backup before this one was of. Not knowing is no reason to go without a backup, but one to prune nothing.
-pub async fn newest(store: &Store, listing: &Listing) -> Result<Remembered, String> {
-    let zone = store.config().zone;
-    match listing.ours.iter().max_by_key(|name| name.taken_at(zone)) {
-        Some(name) => store.remembered(name).await.map_err(|e| format!("cannot read the metadata of {name}: {e}")),
-        None => Ok(Remembered::default()),
-    }
-}
-
 /// Uploads under the first free name, and confirms.
-pub async fn store(store: &Store, backup: &Backup, listing: &Listing) -> Result<BackupName, Failure> {
+pub async fn put(store: &Store, backup: &Backup, listing: &Listing) -> Result<BackupName, Failure> {
     let config = store.config();
     let taken = |name: &BackupName| listing.ours.contains(name);
-    let name = BackupName::free(&config.prefix, backup.record.taken_at, config.zone, taken);
+    let name = BackupName::free(&config.naming.prefix, backup.record.taken_at, config.naming.zone, taken);
     tracing::info!(%name, target = %config.target, "storing");
     store.put(&backup.file, &name, &backup.record).await?;
     Ok(name)
 }
 
-/// Applies retention after a backup that is stored and confirmed, unless the backup is suspicious.
+/// Applies retention after a backup that is stored and confirmed as `name`, unless the backup is suspicious. `before`
+/// is what is known of the one before it besides what the store remembers.
 pub async fn prune(
     store: &Store,
-    record: &Record,
-    before: Result<Remembered, String>,
+    (name, record): (&BackupName, &Record),
+    before: Remembered,
     policy: &Policy,
     now: DateTime<Utc>,
     report: &mut Report,
 ) -> Result<Exit, Failure> {
-    if let Some(why) = before.map_or_else(Some, |before| record.suspicion(&before)) {
+    let listing = store.list().await.map_err(incomplete)?;
+    if !listing.ours.contains(name) {
+        let error = anyhow::anyhow!("{name} is not at {}; nothing was pruned", store.config().target);
+        return Err(Failure::new(Exit::Store, error));
+    }
+    let remembered = remembered(store, &listing, name).await.map(|stored| stored.or(before));
+    if let Some(why) = remembered.map_or_else(Some, |before| record.suspicion(&before)) {
         tracing::warn!("retention is held back: {why}");
         report.held_back = Some(why);
         return Ok(if record.degraded.is_some() { Exit::Degraded } else { Exit::Retention });
     }
-    retain(store, policy, now, report).await
+    retain(store, listing, policy, now, report).await
+}
+
+/// What the newest backup before this one was of. Not knowing is no reason to go without a backup, but one to prune
+/// nothing.
+async fn remembered(store: &Store, listing: &Listing, this: &BackupName) -> Result<Remembered, String> {
+    let zone = store.config().naming.zone;
+    match listing.ours.iter().filter(|name| *name != this).max_by_key(|name| name.taken_at(zone)) {
+        Some(name) => store.remembered(name).await.map_err(|e| format!("cannot read the metadata of {name}: {e}")),
+        None => Ok(Remembered::default()),
+    }
+}
+
+/// A failure after the backup is stored does not touch the backup.
+fn incomplete(error: store::Error) -> Failure {
+    Failure::new(Exit::Retention, anyhow::Error::new(error).context("the backup is safe, retention is not done"))
 }
 
 /// Plans and deletes.
-pub async fn retain(store: &Store, policy: &Policy, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
-    // A failure from here on does not touch the backup, which is stored.
-    let incomplete = |error: Failure| {
-        Failure::new(Exit::Retention, error.error.context("the backup is safe, retention is not done"))
-    };
-    let listing = store.list().await.map_err(|e| incomplete(e.into()))?;
-    let plan = plan(listing.ours, policy, now, store.config().zone);
+pub async fn retain(
+    store: &Store,
+    listing: Listing,
+    policy: &Policy,
+    now: DateTime<Utc>,
+    report: &mut Report,
+) -> Result<Exit, Failure> {
+    let plan = plan(listing.ours, policy, now, store.config().naming.zone);
     for kept in plan.keep.iter().filter(|v| v.is_from_the_future()) {
         tracing::warn!(name = %kept.name, "dated in the future, kept; somebody's clock is wrong");
     }
@@ -202,18 +216,15 @@ pub async fn retain(store: &Store, policy: &Policy, now: DateTime<Utc>, report: 
         return Ok(Exit::Ok);
     }
     report.removed.clear();
-    let removal = store.remove(&plan.remove, policy.max_age.as_ref()).await.map_err(|e| incomplete(e.into()))?;
-    let mut planned = Report::new("");
-    planned.plan(&plan);
-    report.removed =
-        planned.removed.into_iter().filter(|j| removal.removed.iter().any(|n| n.to_string() == j.name)).collect();
-    report.failed = removal.failed.iter().map(ToString::to_string).collect();
+    let removal = store.remove(&plan.remove, policy.max_age.as_ref()).await.map_err(incomplete)?;
+    report.removal(&plan, &removal);
     if removal.failed.is_empty() {
         return Ok(Exit::Ok);
     }
-    let why =
-        removal.complaint.unwrap_or_else(|| "rclone found them younger than the age limit by its own clock".into());
-    Err(Failure::new(Exit::Retention, anyhow::anyhow!("could not delete {}: {why}", report.failed.join(", "))))
+    let younger = "rclone found them younger than the age limit by its own clock";
+    let why = removal.complaint.as_deref().unwrap_or(younger);
+    let error = anyhow::anyhow!("could not delete {}: {why}; the backup is safe", report.failed.join(", "));
+    Err(Failure::new(Exit::Retention, error))
 }
 
 fn list(endpoints: &[member::Endpoint]) -> String {

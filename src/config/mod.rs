@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "this module owns the environment")]
 
 pub mod rclone_flags;
+mod seeds;
 pub mod settings_dir;
 pub mod target;
 pub mod tls;
@@ -17,31 +18,21 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
-use crate::cli::{EtcdArgs, JobArgs, RetentionArgs, StoreArgs, WorkArgs};
+use crate::cli::{EtcdArgs, JobArgs, PlaceArgs, RetentionArgs, StoreArgs, WorkArgs};
 use crate::exit::{Exit, Failure};
-use crate::kubeadm;
 use crate::member::Endpoint;
 use crate::name::Prefix;
 use crate::retention::Policy;
 use rclone_flags::RcloneFlags;
+pub use seeds::Seeds;
 use settings_dir::SettingsDir;
 use target::Target;
 use tls::{Files, Tls};
 
-const KUBEADM_FILE: &str = "/k8s/config.yaml";
 const RCLONE_FILE: &str = "/config/rclone/rclone.conf";
 const WORK_DIR: &str = "/backup";
 const TIMEOUT: Duration = Duration::from_hours(1);
 const KEEP_LAST: usize = 3;
-
-/// Where the endpoints come from, and what they are.
-#[derive(Debug)]
-pub struct Seeds {
-    /// For the log, such as `ETCDCTL_ENDPOINTS`.
-    pub source: String,
-    /// The first members to ask.
-    pub endpoints: Vec<Endpoint>,
-}
 
 /// How to reach etcd.
 #[derive(Debug)]
@@ -72,15 +63,22 @@ impl std::fmt::Debug for User {
     }
 }
 
+/// What backups are called.
+#[derive(Clone, Debug)]
+pub struct Naming {
+    /// What names start with.
+    pub prefix: Prefix,
+    /// The zone of the times in names.
+    pub zone: Tz,
+}
+
 /// Where to store.
 #[derive(Debug)]
 pub struct Store {
     /// The place.
     pub target: Target,
-    /// What names start with.
-    pub prefix: Prefix,
-    /// The zone of the times in names.
-    pub zone: Tz,
+    /// What backups are called.
+    pub naming: Naming,
     /// rclone's configuration file; rclone's own default for `None`.
     pub rclone_config: Option<PathBuf>,
     /// Extra flags.
@@ -122,14 +120,7 @@ impl Job {
     /// # Errors
     /// Endpoints, kubeadm file, TLS files or user that are wrong.
     pub fn etcd(&self, args: &EtcdArgs, now: DateTime<Utc>) -> Result<Etcd, Failure> {
-        let written = present(args.endpoints.as_deref());
-        let endpoints = self.settings.or(written, "endpoints").map_err(refused)?;
-        let seeds = match endpoints {
-            Some(list) => {
-                Ok(Seeds { source: "ETCDCTL_ENDPOINTS".into(), endpoints: endpoint_list("endpoints", &list)? })
-            }
-            None => kubeadm_seeds(args.kubeadm_config.as_deref())?,
-        };
+        let seeds = seeds::find(args, &self.settings)?;
         let files = Files {
             cacert: present(args.cacert.as_deref()).map(Into::into),
             cert: present(args.cert.as_deref()).map(Into::into),
@@ -144,13 +135,31 @@ impl Job {
         Ok(Etcd { seeds, tls, user: user()?, idle_timeout: args.idle_timeout.into(), strict: args.strict })
     }
 
+    /// What backups are called.
+    ///
+    /// # Errors
+    /// A prefix or a time zone that is wrong.
+    pub fn naming(&self, args: &PlaceArgs) -> Result<Naming, Failure> {
+        let prefix =
+            self.settings.or(args.backup_prefix.clone(), "backup-prefix").map_err(refused)?.unwrap_or_default();
+        Ok(Naming { prefix, zone: time_zone()? })
+    }
+
+    /// Where to store, if it is said anywhere.
+    ///
+    /// # Errors
+    /// A target that is wrong.
+    pub fn target(&self, args: &PlaceArgs) -> Result<Option<Target>, Failure> {
+        self.settings.or_text(args.target.as_deref(), "target").map_err(refused)
+    }
+
     /// Settings of the store.
     ///
     /// # Errors
     /// A target that is missing or wrong, and the like.
     pub fn store(&self, args: &StoreArgs) -> Result<Store, Failure> {
         let settings = &self.settings;
-        let target = settings.or(args.target.clone(), "target").map_err(refused)?.ok_or_else(|| {
+        let target = self.target(&args.place)?.ok_or_else(|| {
             refused("target: is not set; set --target, TARGET or the ConfigMap's key `target` to `remote:bucket/path` or an absolute path")
         })?;
         let rclone_config = args.rclone_config.clone().or_else(|| existing(RCLONE_FILE));
@@ -160,10 +169,12 @@ impl Job {
         }
         Ok(Store {
             target,
-            prefix: settings.or(args.backup_prefix.clone(), "backup-prefix").map_err(refused)?.unwrap_or_default(),
-            zone: time_zone()?,
+            naming: self.naming(&args.place)?,
             rclone_config,
-            rclone_flags: settings.or(args.rclone_flags.clone(), "rclone-flags").map_err(refused)?.unwrap_or_default(),
+            rclone_flags: settings
+                .or_text(args.rclone_flags.as_deref(), "rclone-flags")
+                .map_err(refused)?
+                .unwrap_or_default(),
         })
     }
 
@@ -214,38 +225,6 @@ fn present(written: Option<&str>) -> Option<String> {
 fn existing(path: &str) -> Option<PathBuf> {
     let path = PathBuf::from(path);
     path.exists().then_some(path)
-}
-
-/// The outer error is a file that is wrong, the inner one a file that is not there.
-fn kubeadm_seeds(written: Option<&str>) -> Result<Result<Seeds, String>, Failure> {
-    let path = match present(written) {
-        Some(path) => PathBuf::from(path),
-        None if Path::new(KUBEADM_FILE).exists() => PathBuf::from(KUBEADM_FILE),
-        None => {
-            return Ok(Err(format!("ETCDCTL_ENDPOINTS is not set, and there is no kubeadm file at {KUBEADM_FILE}")));
-        }
-    };
-    let shown = path.display();
-    let text =
-        std::fs::read_to_string(&path).map_err(|e| refused(format!("kubeadm-config: cannot read {shown}: {e}")))?;
-    let etcd = kubeadm::parse(&text).map_err(|why| refused(format!("kubeadm-config: {shown} {why}")))?;
-    let (kind, urls) = etcd.urls();
-    let endpoints = endpoint_list("kubeadm-config", &urls.join(","))?;
-    if endpoints.is_empty() {
-        return Ok(Err(format!("ETCDCTL_ENDPOINTS is not set, and etcd.external in {shown} has no endpoints")));
-    }
-    Ok(Ok(Seeds { source: format!("{shown} ({kind} etcd)"), endpoints }))
-}
-
-fn endpoint_list(setting: &str, list: &str) -> Result<Vec<Endpoint>, Failure> {
-    let mut endpoints: Vec<Endpoint> = Vec::new();
-    for text in list.split(',').filter(|_| !list.is_empty()) {
-        let endpoint = text.parse().map_err(|why| refused(format!("{setting}: {why}")))?;
-        if !endpoints.contains(&endpoint) {
-            endpoints.push(endpoint);
-        }
-    }
-    Ok(endpoints)
 }
 
 /// `ETCDCTL_USER`, which may be `user:password` as for etcdctl, and `ETCDCTL_PASSWORD`. They have no flags, because

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::tally::{Size, Tally};
 use crate::export::shown;
 use crate::snapshot::{Alarm, Digest, Facts, Member};
+use crate::table::{Side, Table};
 
 /// Rows of a table for people; machines get all of them.
 const ROWS: usize = 20;
@@ -83,10 +84,10 @@ impl Summary<'_> {
         let none = Size::default();
         let mut resources = largest(&self.tally.resources);
         resources.extend((self.tally.other != none).then_some(("(not Kubernetes)", self.tally.other)));
-        table(&mut out, "resource", &resources, bars);
+        table(&mut out, "RESOURCE", &resources, bars);
         let mut namespaces = largest(&self.tally.namespaces);
         namespaces.extend((self.tally.cluster_scoped != none).then_some(("(none)", self.tally.cluster_scoped)));
-        table(&mut out, "namespace", &namespaces, bars);
+        table(&mut out, "NAMESPACE", &namespaces, bars);
         out
     }
 
@@ -149,21 +150,23 @@ fn table(out: &mut String, label: &str, rows: &[(&str, Size)], bars: bool) {
     if rows.is_empty() {
         return;
     }
-    let (shown_rows, rest) = rows.split_at(rows.len().min(ROWS));
-    let mut lines: Vec<_> = shown_rows.iter().map(|(name, size)| (shown(name.as_bytes()), *size)).collect();
+    let right = Side::Right;
+    let head = [(label, Side::Left), ("KEYS", right), ("SIZE", right), ("HISTORY", right), ("", Side::Left)];
+    let mut table = Table::new(head);
+    let (first, rest) = rows.split_at(rows.len().min(ROWS));
+    let mut lines: Vec<_> = first.iter().map(|(name, size)| (shown(name.as_bytes()), *size)).collect();
     if !rest.is_empty() {
         let sum = rest.iter().fold(Size::default(), |sum, (_, size)| sum.and(size));
         lines.push((format!("({} more)", rest.len()), sum));
     }
-    let wide = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default().max(label.len());
     let most = lines.iter().map(|(_, size)| size.bytes).max().unwrap_or_default();
-    let _ = writeln!(out, "\n{label:<wide$} {:>9} {:>10} {:>10}", "keys", "size", "history");
     for (name, size) in lines {
         let bar = if bars { bar(size.bytes, most) } else { String::new() };
         let (live, old) = (ByteSize(size.bytes).to_string(), ByteSize(size.old_bytes).to_string());
-        let row = format!("{name:<wide$} {:>9} {live:>10} {old:>10} {bar}", size.keys);
-        let _ = writeln!(out, "{}", row.trim_end());
+        table.row([name, size.keys.to_string(), live, old, bar]);
     }
+    // Writing to a string cannot fail.
+    let _ = write!(out, "\n{table}");
 }
 
 /// As long, in eighths of a character, as `bytes` is large.

@@ -1,30 +1,30 @@
-//! The only user of duct: starts rclone with a cleaned environment, ends it when we end, and tells how it went.
+//! Starts rclone with a cleaned environment, ends it when we end, and tells how it went.
 
-#![expect(clippy::disallowed_methods, reason = "this module owns the child and its environment")]
+#![expect(clippy::disallowed_methods, reason = "this module owns rclone's environment")]
 
 mod environment;
+mod private_config;
 mod redact;
 mod said;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::{self, PipeReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use duct::Handle;
-use duct::unix::HandleExt;
 use serde::Deserialize;
 
+use crate::child::{self, Child, Ended, Program};
 use crate::config;
 use crate::exit::{Exit, Failure};
+use private_config::PrivateConfig;
 use redact::Redactor;
+use said::Heard;
 
 /// The oldest version with `--metadata-set` and all else that is used here.
 const OLDEST: (u64, u64) = (1, 60);
-/// What a child that was told to end may take; it aborts its uploads in that time.
-const GRACE: Duration = Duration::from_secs(7);
-const SIGTERM: i32 = 15;
 
 /// How a call went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +48,14 @@ pub enum Error {
     Start {
         /// Which program.
         program: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// Its configuration could not be copied to where it can be written to.
+    #[error("cannot make a private copy of {}: {source}", file.display())]
+    Config {
+        /// The configuration.
+        file: PathBuf,
         /// The system's word.
         source: std::io::Error,
     },
@@ -91,6 +99,7 @@ impl Error {
         match self {
             Self::Missing { .. } | Self::TooOld { .. } | Self::Start { .. } => Exit::Settings,
             Self::Failed { code, said, .. } => said::classify(*code, said),
+            Self::Config { .. } => Exit::Disk,
             Self::Unreadable { .. } | Self::TimedOut { .. } => Exit::Store,
         }
     }
@@ -111,7 +120,7 @@ impl From<Error> for Failure {
 #[derive(Debug)]
 pub struct Rclone {
     program: PathBuf,
-    config: Option<PathBuf>,
+    config: Option<PrivateConfig>,
     flags: Vec<String>,
     environment: BTreeMap<String, String>,
     redactor: Arc<Redactor>,
@@ -139,12 +148,18 @@ impl Rclone {
     pub async fn find(store: &config::Store) -> Result<Self, Error> {
         let program =
             which::which("rclone").map_err(|_| Error::Missing { path: std::env::var("PATH").unwrap_or_default() })?;
-        let mut environment = environment::cleaned(std::env::vars());
+        let mut environment = environment::cleaned(std::env::vars_os());
         environment.insert("LC_ALL".into(), "C".into());
         let text = store.rclone_config.as_deref().map(read_lossy).unwrap_or_default();
         let redactor = Arc::new(Redactor::new(&text, environment::secrets(&environment)));
         let flags = store.rclone_flags.0.clone();
-        let rclone = Self { program, config: store.rclone_config.clone(), flags, environment, redactor };
+        let config = match &store.rclone_config {
+            None => None,
+            Some(file) => {
+                Some(PrivateConfig::new(file).map_err(|source| Error::Config { file: file.clone(), source })?)
+            }
+        };
+        let rclone = Self { program, config, flags, environment, redactor };
         rclone.check_version().await?;
         Ok(rclone)
     }
@@ -169,9 +184,13 @@ impl Rclone {
     /// # Errors
     /// Everything but exit code 0.
     pub async fn call(&self, call: Call<'_>) -> Result<Vec<u8>, Error> {
-        let child = self.start(&call)?;
+        Ok(self.finish(&call).await?.0)
+    }
+
+    async fn finish(&self, call: &Call<'_>) -> Result<(Vec<u8>, Heard), Error> {
+        let child = self.start(call)?;
         let waiting = child.wait();
-        let finished = match call.limit {
+        let ended = match call.limit {
             None => waiting.await,
             Some(limit) => tokio::time::timeout(limit, waiting).await.map_err(|_| Error::TimedOut {
                 verb: call.verb.to_owned(),
@@ -179,7 +198,7 @@ impl Rclone {
                 limit,
             })?,
         };
-        finished.map_err(|said| said.into_error(&call))
+        outcome(call, ended)
     }
 
     /// As [`Self::call`], reading its stdout as JSON.
@@ -187,26 +206,62 @@ impl Rclone {
     /// # Errors
     /// As [`Self::call`], and output that is not what was expected.
     pub async fn json<T: for<'de> Deserialize<'de>>(&self, call: Call<'_>) -> Result<T, Error> {
-        let verb = call.verb.to_owned();
-        let out = self.call(call).await?;
-        serde_json::from_slice(&out).map_err(|source| Error::Unreadable { verb, source })
+        Ok(self.listing(call).await?.0)
     }
 
-    fn start(&self, call: &Call<'_>) -> Result<Child, Error> {
-        let failed = |source| Error::Start { program: self.program.clone(), source };
-        let (reader, writer) = std::io::pipe().map_err(failed)?;
-        let expression = duct::cmd(&self.program, self.argv(call))
-            .full_env(&self.environment)
-            .stdin_bytes(call.stdin.clone())
-            .stdout_capture()
-            .stderr_file(writer)
-            .unchecked();
-        let handle = expression.start().map_err(failed)?;
-        // It holds the pipe's writing end, and the listener waits for the last of those to close.
-        drop(expression);
+    /// As [`Self::json`], and how many names were left out because a crypt remote's password does not fit them.
+    ///
+    /// # Errors
+    /// As [`Self::json`].
+    pub async fn listing<T: for<'de> Deserialize<'de>>(&self, call: Call<'_>) -> Result<(T, usize), Error> {
+        let (stdout, heard) = self.finish(&call).await?;
+        let unreadable = |source| Error::Unreadable { verb: call.verb.to_owned(), source };
+        Ok((serde_json::from_slice(&stdout).map_err(unreadable)?, heard.undecryptable))
+    }
+
+    /// Runs one call while `read` takes its stdout, on a thread of its own, and answers what `read` made of it and how
+    /// the call ended: what was read counts only if that was well. `read` goes on to the end of the stream, unless it
+    /// fails for a reason of its own; that ends the call.
+    ///
+    /// # Errors
+    /// A program that cannot be started.
+    pub async fn stream<T, E>(
+        &self,
+        call: Call<'_>,
+        read: impl FnOnce(PipeReader) -> Result<T, E> + Send + 'static,
+    ) -> Result<Result<(T, Result<(), Error>), E>, Error>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let (child, stdout) = self.program(&call).stream(self.listener(&call)).map_err(|e| self.not_started(e))?;
+        let reading = tokio::task::spawn_blocking(move || read(stdout)).await;
+        match reading.map_err(|e| self.not_started(io::Error::other(e)))? {
+            Ok(read) => Ok(Ok((read, outcome(&call, child.wait().await).map(drop)))),
+            Err(own) => Ok(Err(own)),
+        }
+    }
+
+    fn start(&self, call: &Call<'_>) -> Result<Child<Heard>, Error> {
+        self.program(call).start(self.listener(call)).map_err(|e| self.not_started(e))
+    }
+
+    fn listener(&self, call: &Call<'_>) -> impl FnOnce(PipeReader) -> Heard + Send + 'static {
         let (verb, redactor) = (call.verb.to_owned(), Arc::clone(&self.redactor));
-        let listener = std::thread::spawn(move || said::listen(reader, &verb, &redactor));
-        Ok(Child { handle: Arc::new(handle), listener: Some(listener) })
+        move |stderr| said::listen(stderr, &verb, &redactor)
+    }
+
+    fn not_started(&self, source: io::Error) -> Error {
+        Error::Start { program: self.program.clone(), source }
+    }
+
+    fn program(&self, call: &Call<'_>) -> Program {
+        Program {
+            path: self.program.clone(),
+            args: self.argv(call),
+            environment: self.environment.clone(),
+            stdin: call.stdin.clone(),
+        }
     }
 
     /// The user's flags come first, so that ours win.
@@ -215,70 +270,23 @@ impl Rclone {
         argv.extend(self.flags.iter().map(OsString::from));
         argv.extend(["--use-json-log", "--ask-password=false"].map(OsString::from));
         if let Some(config) = &self.config {
-            argv.extend(["--config".into(), config.into()]);
+            argv.extend(["--config".into(), config.path().into()]);
         }
         argv.extend(call.args.iter().map(OsString::from));
         argv
     }
 }
 
-/// How a child ended, if not well.
-struct Complaint {
-    code: Option<i32>,
-    status: String,
-    said: String,
-}
-
-impl Complaint {
-    fn into_error(self, call: &Call<'_>) -> Error {
-        let said = if self.said.is_empty() { "it gave no reason".to_owned() } else { self.said };
-        Error::Failed { verb: call.verb.to_owned(), on: call.on.to_owned(), said, status: self.status, code: self.code }
-    }
-}
-
-/// A running rclone that does not outlive its owner.
-struct Child {
-    handle: Arc<Handle>,
-    listener: Option<std::thread::JoinHandle<String>>,
-}
-
-impl Child {
-    async fn wait(mut self) -> Result<Vec<u8>, Complaint> {
-        let handle = Arc::clone(&self.handle);
-        let ended = tokio::task::spawn_blocking(move || handle.wait().cloned()).await;
-        let said = self.listener.take().and_then(|l| l.join().ok()).unwrap_or_default();
-        let unknown = |e: &dyn std::fmt::Display| Complaint { code: None, status: e.to_string(), said: String::new() };
-        let output = ended.map_err(|e| unknown(&e))?.map_err(|e| unknown(&e))?;
-        if output.status.success() {
-            return Ok(output.stdout);
-        }
-        let code = output.status.code();
-        let signal = std::os::unix::process::ExitStatusExt::signal(&output.status);
-        let status = match (code, signal) {
-            (Some(code), _) => format!("exit code {code}"),
-            (None, Some(signal)) => format!("killed by signal {signal}"),
-            (None, None) => "ended".to_owned(),
-        };
-        Err(Complaint { code, status, said })
-    }
-}
-
-impl Drop for Child {
-    /// SIGTERM lets rclone abort its uploads, so that no half object stays; SIGKILL is for one that does not listen.
-    fn drop(&mut self) {
-        if matches!(self.handle.try_wait(), Ok(Some(_))) {
-            return;
-        }
-        if let Err(error) = self.handle.send_signal(SIGTERM) {
-            tracing::debug!(%error, "telling rclone to end");
-        }
-        if !matches!(self.handle.wait_timeout(GRACE), Ok(Some(_))) {
-            tracing::warn!("rclone did not end within {} s of being told to; killing it", GRACE.as_secs());
-            if let Err(error) = self.handle.kill() {
-                tracing::debug!(%error, "killing rclone");
-            }
-        }
-    }
+/// What a call that ended well has said, on both streams.
+fn outcome(call: &Call<'_>, ended: Ended<Heard>) -> Result<(Vec<u8>, Heard), Error> {
+    let heard = ended.heard.unwrap_or_default();
+    let (status, code) = match ended.status {
+        Ok(status) if status.success() => return Ok((ended.stdout, heard)),
+        Ok(status) => (child::words(status), status.code()),
+        Err(error) => (error, None),
+    };
+    let said = if heard.complaint.is_empty() { "it gave no reason".to_owned() } else { heard.complaint };
+    Err(Error::Failed { verb: call.verb.to_owned(), on: call.on.to_owned(), said, status, code })
 }
 
 fn read_lossy(path: &Path) -> String {

@@ -4,6 +4,7 @@
 //! mapping kills the process. What is held is one page for each level of the tree and one bit for each page.
 
 use std::fs::File;
+use std::num::NonZeroU64;
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,9 @@ use super::page::{Body, Element, Header, META_END, Meta, PAGE_SIZES};
 use super::prove::open_regular;
 use super::tree::{Span, Tree};
 use super::{Damage, Error};
+
+/// Gaps of up to this many pages are read with their neighbours.
+const READ_THROUGH: u64 = 8;
 
 /// What a walk meets, in the order of the keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,8 +76,7 @@ impl Db {
     /// # Errors
     /// As [`Db::open`], or [`Error::Io`] when the file cannot be opened.
     pub fn open_path(path: &Path) -> Result<Self, Error> {
-        let file = open_regular(path)?;
-        let len = file.metadata().map_err(Error::io("open", path))?.len();
+        let (file, len) = open_regular(path)?;
         let trailer = if len % 512 == 32 { 32 } else { 0 };
         Self::open(file, path, len - trailer)
     }
@@ -95,7 +98,7 @@ impl Db {
     /// # Errors
     /// The first damage found, a failed read, or what `visit` returns.
     pub fn walk<E: From<Error>>(&self, mut visit: impl FnMut(Seen<'_>) -> Result<(), E>) -> Result<(), E> {
-        let mut tree = Tree::new(self);
+        let mut tree = Tree::new(self, true);
         tree.freelist()?;
         let root = self.meta.root;
         tree.pages(root, Span::default(), 0, &mut |tree, page, element| match element.body {
@@ -123,7 +126,7 @@ impl Db {
             Body::Value(value) => visit(element.key, value),
             Body::Child(_) | Body::Bucket(_) => Ok(ControlFlow::Continue(())),
         };
-        let mut tree = Tree::new(self);
+        let mut tree = Tree::new(self, false);
         let span = Span::from_key(bucket);
         let root = self.meta.root;
         tree.pages(root, span, 0, &mut |tree, page, element| {
@@ -183,6 +186,20 @@ impl Db {
             self.read_at(rest, at + u64::from(self.meta.page_size))?;
         }
         Ok(header)
+    }
+
+    /// Tells the system that `pages` will be read soon. The order of keys is not that of pages: without this
+    /// a disk that is not in memory (a pod's limit counts what is cached) answers one small read at a time.
+    pub(super) fn will_read(&self, pages: &mut [u64]) {
+        pages.sort_unstable();
+        let size = u64::from(self.meta.page_size);
+        for near in pages.chunk_by(|one, next| next - one <= READ_THROUGH) {
+            if let (Some(first), Some(last)) = (near.first(), near.last().filter(|last| **last < self.meta.pages)) {
+                let len = NonZeroU64::new((last - first + 1) * size);
+                // Advice only: a system that does not take it reads a little slower.
+                let _ = rustix::fs::fadvise(&self.file, first * size, len, rustix::fs::Advice::WillNeed);
+            }
+        }
     }
 
     fn read_at(&self, buffer: &mut [u8], at: u64) -> Result<(), Error> {

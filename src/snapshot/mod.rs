@@ -24,7 +24,7 @@ pub use bolt::{Db, Seen};
 pub use facts::{Facts, read_facts};
 pub use history::{Change, Item, NoRevision, changes, find, revision_to_read};
 pub use mvcc::{Alarm, KeyValue, Member, Revision, alarms, members};
-pub use prove::{Digest, Proof, prove_file, prove_stream};
+pub use prove::{Digest, Proof, open_regular, prove_file, prove_stream};
 pub use receive::Part;
 pub use sorted::Sorted;
 pub use workspace::Workspace;
@@ -80,6 +80,16 @@ impl Error {
         match self {
             Self::NoSpace { .. } | Self::Io { .. } => Exit::Disk,
             Self::Damaged { .. } => Exit::Proof,
+        }
+    }
+
+    /// The same, calling a damaged file `label`: a stored backup's name says more than that of the part file that it was
+    /// staged in.
+    #[must_use]
+    pub fn renamed(self, label: &str) -> Self {
+        match self {
+            Self::Damaged { damage, .. } => Self::Damaged { path: label.into(), damage },
+            other => other,
         }
     }
 

@@ -163,6 +163,12 @@ impl<'a> Node<'a> {
         self.leaf
     }
 
+    /// The pages that the elements of a branch lead to, unchecked.
+    pub(super) fn children(&self) -> Vec<u64> {
+        let places = (0..self.count).map(|index| HEADER + index * ELEMENT + 8);
+        places.filter_map(|at| u64_at(self.bytes, at)).collect()
+    }
+
     /// The elements in order, each checked for its bounds and against the key before it.
     pub(super) fn elements(&self) -> Elements<'a> {
         Elements { node: *self, index: 0, floor: HEADER + self.count * ELEMENT, last: &[] }

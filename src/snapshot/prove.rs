@@ -15,7 +15,7 @@ pub(super) const TRAILER: usize = 32;
 /// The smallest page of bbolt; the pages of a snapshot fill a multiple of it.
 const SECTOR: u64 = 512;
 /// Bytes read at once when hashing.
-const CHUNK: usize = 256 << 10;
+pub(super) const CHUNK: usize = 256 << 10;
 
 /// What a stream was, once its trailer agreed with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub struct Proof {
 /// # Errors
 /// [`Error::Damaged`] when etcd could not be restored from it, [`Error::Io`] when it cannot be read.
 pub fn prove_file(path: &Path) -> Result<Proof, Error> {
-    let file = open_regular(path)?;
+    let (file, _) = open_regular(path)?;
     let digest = prove_stream(path, &file)?;
     let facts = read_facts(&pages_of(file, path, &digest)?)?;
     Ok(Proof { digest, facts })
@@ -69,13 +69,18 @@ pub(super) fn pages_of(file: File, path: &Path, digest: &Digest) -> Result<Db, E
     Db::open(file, path, digest.bytes.saturating_sub(32))
 }
 
-/// Opens a file for reading that is not a device, a pipe or a folder: those would block or mislead.
-pub(super) fn open_regular(path: &Path) -> Result<File, Error> {
+/// Opens a file for reading that is not a device, a pipe or a folder: those would block or mislead. Gives its size in
+/// bytes as well.
+///
+/// # Errors
+/// [`Error::Io`] for one that is, or that cannot be read.
+pub fn open_regular(path: &Path) -> Result<(File, u64), Error> {
     let kind = fs::metadata(path).map_err(Error::io("open", path))?;
     if !kind.is_file() {
         return Err(Error::io("open", path)(io::Error::other("it is not a regular file")));
     }
-    File::open(path).map_err(Error::io("open", path))
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    Ok((file, kind.len()))
 }
 
 /// SHA-256 of a stream, with the last 32 bytes held back: they are the hash of what came before.

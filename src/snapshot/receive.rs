@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::facts::read_facts;
-use super::prove::{Proof, TrailerHasher, pages_of};
+use super::prove::{CHUNK, Proof, TrailerHasher, pages_of};
 use super::workspace::create_new;
 use super::{Damage, Error, Snapshot};
 
@@ -67,6 +67,22 @@ impl Part {
         self.hasher.push(blob);
         self.written = after;
         Ok(())
+    }
+
+    /// Takes a stream to its end.
+    ///
+    /// # Errors
+    /// As [`Part::push`], and [`Error::Io`] when the stream fails.
+    pub fn take(&mut self, stream: &mut impl io::Read) -> Result<(), Error> {
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            match stream.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(len) => self.push(buffer.get(..len).unwrap_or_default())?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::io("read", &self.path)(error)),
+            }
+        }
     }
 
     /// Bytes received so far.

@@ -41,14 +41,17 @@ pub(super) struct Tree<'d> {
     /// One bit a page, set when the page, or one that it overflows into, was met.
     met: Vec<u64>,
     spare: Vec<Vec<u8>>,
+    /// Whether everything will be read, so that the disk can be told in advance.
+    whole: bool,
 }
 
 impl<'d> Tree<'d> {
-    pub(super) fn new(db: &'d Db) -> Self {
+    /// `whole` says that every page will be read, not only those towards one key.
+    pub(super) fn new(db: &'d Db, whole: bool) -> Self {
         // The number of pages is bounded by the file's size, which `Db::open` compared; a bitmap that
         // could not be addressed is refused by `mark`.
         let words = usize::try_from(db.meta.pages / 64 + 1).unwrap_or(0);
-        Self { db, met: vec![0; words], spare: Vec::new() }
+        Self { db, met: vec![0; words], spare: Vec::new(), whole }
     }
 
     /// Notes that `page` and its overflow were met; a page has one place in the tree.
@@ -119,6 +122,9 @@ impl<'d> Tree<'d> {
     ) -> Flow<E> {
         let db = self.db;
         let node = Node::parse(page, bytes).map_err(|damage| db.damaged(damage))?;
+        if self.whole && !node.is_leaf() {
+            db.will_read(&mut node.children());
+        }
         let mut elements = node.elements().peekable();
         while let Some(element) = elements.next() {
             let element = element.map_err(|damage| db.damaged(damage))?;

@@ -124,7 +124,7 @@ fn every_remote_keeps_what_is_put() {
         let remote = make();
         assert_eq!(remote.names(), [""; 0]);
         remote.put("one", b"first");
-        remote.put_aged("sub/two", b"second", Duration::from_secs(86_400));
+        remote.put_aged("sub/two", b"second", Duration::from_hours(24));
         assert_eq!(remote.names(), ["one", "sub/two"]);
         assert_eq!(remote.read("sub/two"), b"second");
         let listing = remote.lsjson();

@@ -8,4 +8,15 @@
 mod support;
 
 mod bench;
+mod discovery;
+mod fetch;
+mod image;
 mod job;
+mod kustomize;
+mod list;
+mod remotes;
+mod retention;
+mod settings;
+mod steps;
+mod store;
+mod verify;

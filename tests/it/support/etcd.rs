@@ -3,7 +3,7 @@
 use std::{
     io::{Read, Write},
     net::TcpStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -18,6 +18,8 @@ use super::{
     tools,
 };
 
+const LOOPBACK: &str = "127.0.0.1";
+
 const READY: Duration = Duration::from_secs(30);
 
 /// What a cluster is to be like, before it starts.
@@ -26,6 +28,8 @@ pub struct Wanted {
     members: usize,
     plain: bool,
     proxied: bool,
+    host: &'static str,
+    snapshot: Option<PathBuf>,
     server: Option<fn(&Pki) -> Pair>,
     flags: Vec<String>,
 }
@@ -46,6 +50,18 @@ impl Wanted {
     /// Another certificate for the members' client port than the good one.
     pub fn server(mut self, make: fn(&Pki) -> Pair) -> Self {
         self.server = Some(make);
+        self
+    }
+
+    /// The host that the members advertise to clients, instead of the address that they listen on.
+    pub fn advertised_as(mut self, host: &'static str) -> Self {
+        self.host = host;
+        self
+    }
+
+    /// A member whose data `etcdutl` restores from this file first.
+    pub fn restored_from(mut self, snapshot: &Path) -> Self {
+        self.snapshot = Some(snapshot.to_owned());
         self
     }
 
@@ -88,7 +104,15 @@ impl Cluster {
     }
 
     pub fn with(members: usize) -> Wanted {
-        Wanted { members, plain: false, proxied: false, server: None, flags: Vec::new() }
+        Wanted {
+            members,
+            plain: false,
+            proxied: false,
+            host: LOOPBACK,
+            snapshot: None,
+            server: None,
+            flags: Vec::new(),
+        }
     }
 
     fn launch(wanted: Wanted) -> Self {
@@ -101,6 +125,7 @@ impl Cluster {
         let folder = tempfile::tempdir().unwrap();
         let mut cluster = Self { members, wanted, pki, server, folder };
         for i in 0..cluster.members.len() {
+            cluster.restore(i);
             cluster.run(i, "new");
         }
         for i in 0..cluster.members.len() {
@@ -109,9 +134,29 @@ impl Cluster {
         cluster
     }
 
+    fn roster(&self) -> String {
+        let roster: Vec<_> = self.members.iter().map(|m| m.roster(self.scheme())).collect();
+        roster.join(",")
+    }
+
+    fn restore(&self, i: usize) {
+        let Some(snapshot) = &self.wanted.snapshot else { return };
+        let member = &self.members[i];
+        let restored = tools::command(tools::tool("etcdutl"))
+            .args(["snapshot", "restore"])
+            .arg(snapshot)
+            .arg(format!("--name={}", member.name))
+            .arg(format!("--data-dir={}", self.data_dir(i).display()))
+            .arg(format!("--initial-advertise-peer-urls={}://{LOOPBACK}:{}", self.scheme(), member.peer))
+            .arg(format!("--initial-cluster={}", self.roster()))
+            .output()
+            .expect("etcdutl starts");
+        assert!(restored.status.success(), "{restored:?}");
+    }
+
     fn run(&mut self, i: usize, state: &str) {
         let scheme = self.scheme();
-        let roster: Vec<_> = self.members.iter().map(|m| m.roster(scheme)).collect();
+        let roster = self.roster();
         let member = &self.members[i];
         let url = |port| format!("{scheme}://127.0.0.1:{port}");
         let mut command = tools::command(tools::tool("etcd"));
@@ -123,7 +168,7 @@ impl Cluster {
             .arg(format!("--listen-peer-urls={}", url(member.peer)))
             .arg(format!("--initial-advertise-peer-urls={}", url(member.peer)))
             .arg(format!("--listen-metrics-urls=http://127.0.0.1:{}", member.health))
-            .arg(format!("--initial-cluster={}", roster.join(",")))
+            .arg(format!("--initial-cluster={roster}"))
             .arg(format!("--initial-cluster-state={state}"))
             // Quick instead of durable: a test's data may die with the machine.
             .args(["--unsafe-no-fsync", "--heartbeat-interval=50", "--election-timeout=500"])
@@ -174,7 +219,7 @@ impl Cluster {
     pub fn endpoint(&self, i: usize) -> String {
         let member = &self.members[i];
         let port = member.proxy.as_ref().map_or(member.client, Proxy::port);
-        format!("{}://127.0.0.1:{port}", self.scheme())
+        format!("{}://{}:{port}", self.scheme(), self.wanted.host)
     }
 
     pub fn endpoints(&self) -> Vec<String> {

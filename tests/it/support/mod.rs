@@ -13,6 +13,7 @@ pub mod proxy;
 pub mod remote;
 pub mod run;
 pub mod s3;
+pub mod sample;
 pub mod tls;
 pub mod traffic;
 

@@ -55,7 +55,7 @@ impl Output {
         }
     }
 
-    /// For a verdict on the exit code in assert_cmd's words.
+    /// For a verdict on the exit code in `assert_cmd`'s words.
     pub fn assert(&self) -> Assert {
         let output = process::Output {
             status: self.status,
@@ -79,6 +79,13 @@ impl Display for Output {
 pub struct Report(Value);
 
 impl Report {
+    /// The names of its fields, sorted.
+    pub fn keys(&self) -> Vec<&str> {
+        let mut keys: Vec<_> = self.0.as_object().expect("an object").keys().map(String::as_str).collect();
+        keys.sort_unstable();
+        keys
+    }
+
     pub fn value(&self, field: &str) -> &Value {
         self.0.get(field).unwrap_or_else(|| panic!("no {field:?} in {}", self.0))
     }

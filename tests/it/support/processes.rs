@@ -14,6 +14,13 @@ pub fn is_alive(pid: u32) -> bool {
     stat(pid).is_some_and(|(state, _)| state != 'Z')
 }
 
+/// The most memory that the process has held so far, in KiB; `None` once it has ended.
+pub fn peak_rss(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().trim_end_matches(" kB").parse().ok()
+}
+
 fn children_of(parent: u32) -> Vec<u32> {
     let pids = fs::read_dir("/proc").expect("a Linux machine");
     let pids = pids.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());

@@ -25,6 +25,8 @@ pub enum Fault {
     Silent,
     /// At most so many bytes a second.
     Throttle(u64),
+    /// One bit of the first such text in each chunk is turned; what TLS carries is not seen.
+    Alter(&'static [u8]),
 }
 
 pub struct Proxy {
@@ -136,6 +138,7 @@ fn pump(mut from: &TcpStream, mut to: &TcpStream, state: &State, used: &AtomicU6
             Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
             Err(_) => break,
         };
+        alter(&mut buffer[..count], state);
         let allowed = allow(count, state, used);
         if to.write_all(&buffer[..allowed]).is_err() || allowed < count {
             break;
@@ -145,6 +148,13 @@ fn pump(mut from: &TcpStream, mut to: &TcpStream, state: &State, used: &AtomicU6
     to.shutdown(Shutdown::Both).ok();
 }
 
+fn alter(bytes: &mut [u8], state: &State) {
+    let Fault::Alter(text) = *state.fault.lock().unwrap() else { return };
+    if let Some(at) = bytes.windows(text.len()).position(|window| window == text) {
+        bytes[at] ^= 1;
+    }
+}
+
 /// How many of these bytes may pass; fewer than all of them means that the connection is to be cut.
 fn allow(count: usize, state: &State, used: &AtomicU64) -> usize {
     let start = Instant::now();
@@ -152,7 +162,7 @@ fn allow(count: usize, state: &State, used: &AtomicU64) -> usize {
     let before = used.fetch_add(wanted, Ordering::SeqCst);
     let fault = *state.fault.lock().unwrap();
     let allowed = match fault {
-        Fault::None => wanted,
+        Fault::None | Fault::Alter(_) => wanted,
         Fault::CutAfter(limit) => wanted.min(limit.saturating_sub(before)),
         Fault::StallAfter(limit) if before + wanted <= limit => wanted,
         Fault::StallAfter(_) | Fault::Silent => {

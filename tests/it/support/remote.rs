@@ -46,6 +46,50 @@ impl Remote {
         Self::bucket(S3::seaweedfs())
     }
 
+    /// rclone's crypt in front of this one, with encrypted names or without.
+    pub fn encrypted(self, names: bool) -> Self {
+        let names = if names { "standard" } else { "off" };
+        let section = format!(
+            "[vault]\ntype = crypt\nremote = {}/vault\npassword = {}\nfilename_encryption = {names}\n",
+            self.target,
+            obscured("right")
+        );
+        let text = fs::read_to_string(&self.config).unwrap();
+        write_private(&self.config, &format!("{text}{section}"));
+        Self { target: "vault:backups".to_owned(), ..self }
+    }
+
+    /// The same with another password for crypt; only the names' folders are as before.
+    pub fn config_with_wrong_password(&self) -> PathBuf {
+        let text = fs::read_to_string(&self.config).unwrap();
+        let line = text.lines().find(|line| line.starts_with("password = ")).expect("a crypt remote");
+        self.config_with(line, &format!("password = {}", obscured("wrong")))
+    }
+
+    /// Everything below what crypt hides, by paths that `put_raw` takes.
+    pub fn raw_names(&self) -> Vec<String> {
+        let listing = self.rclone(&["lsf", "-R", "--files-only", &self.raw("")]);
+        String::from_utf8(listing.stdout).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    /// The bytes below what crypt hides.
+    pub fn read_raw(&self, name: &str) -> Vec<u8> {
+        self.rclone(&["cat", &self.raw(name)]).stdout
+    }
+
+    /// Replaces the bytes below what crypt hides.
+    pub fn put_raw(&self, name: &str, bytes: &[u8]) {
+        let local = self.folder.path().join("object");
+        fs::write(&local, bytes).unwrap();
+        self.rclone(&["copyto", "--ignore-times", local.to_str().unwrap(), &self.raw(name)]);
+    }
+
+    fn raw(&self, name: &str) -> String {
+        let text = fs::read_to_string(&self.config).unwrap();
+        let below = text.lines().find_map(|line| line.strip_prefix("remote = ")).expect("a crypt remote");
+        format!("{below}/{name}")
+    }
+
     fn bucket(server: Arc<S3>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let bucket = server.new_bucket_name();
@@ -161,6 +205,12 @@ impl Remote {
             .output()
             .expect("rclone starts")
     }
+}
+
+/// The spelling of a password that rclone.conf wants.
+fn obscured(password: &str) -> String {
+    let output = tools::command(tools::tool("rclone")).args(["obscure", password]).output().expect("rclone starts");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 fn write_private(path: &Path, text: &str) {

@@ -25,6 +25,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_etcd-backup");
 /// One call of the binary, with nothing of the machine's environment but a PATH.
 #[must_use]
 pub struct Run {
+    through: Vec<OsString>,
     args: Vec<OsString>,
     env: BTreeMap<OsString, OsString>,
     secrets: Vec<String>,
@@ -38,8 +39,15 @@ impl Run {
         for name in ["work", "tmp", "config"] {
             fs::create_dir(home.path().join(name)).unwrap();
         }
-        Self { args: Vec::new(), env: BTreeMap::new(), secrets: Vec::new(), limit: Duration::from_mins(2), home }
-            .env("PATH", tools::path())
+        Self {
+            through: Vec::new(),
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            secrets: Vec::new(),
+            limit: Duration::from_mins(2),
+            home,
+        }
+        .env("PATH", tools::path())
     }
 
     /// `run` from this cluster to this remote, reporting in JSON.
@@ -70,6 +78,12 @@ impl Run {
 
     pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// Started by this program, which is given the binary and its arguments behind its own.
+    pub fn through<S: AsRef<OsStr>>(mut self, argv: impl IntoIterator<Item = S>) -> Self {
+        self.through = argv.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
         self
     }
 
@@ -128,8 +142,10 @@ impl Run {
     /// Starts it and answers at once, for tests that interfere.
     pub fn spawn(self) -> Job {
         let file = |name| File::create(self.home.path().join(name)).unwrap();
-        let mut command = Command::new(BINARY);
+        let mut argv = self.through.iter().map(OsString::as_os_str).chain([OsStr::new(BINARY)]);
+        let mut command = Command::new(argv.next().expect("at least the binary"));
         command
+            .args(argv)
             .env_clear()
             .env("HOME", self.home.path())
             .env("TMPDIR", self.home.path().join("tmp"))
@@ -169,6 +185,18 @@ impl Job {
 
     pub fn work_dir(&self) -> PathBuf {
         self.run.work_dir()
+    }
+
+    /// Bytes of the snapshot that it has received so far.
+    pub fn received(&self) -> u64 {
+        let folders = fs::read_dir(self.work_dir()).into_iter().flatten().flatten();
+        let files = folders.flat_map(|folder| fs::read_dir(folder.path()).into_iter().flatten().flatten());
+        let parts = files.filter(|file| file.path().extension().is_some_and(|ext| ext == "part"));
+        parts.filter_map(|part| Some(part.metadata().ok()?.len())).max().unwrap_or_default()
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// The processes that it has started and that live.

@@ -1,0 +1,43 @@
+//! `copy-tls`: hands etcd's TLS files, and no other file of the node, to a container that is not root.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::cli::CopyTlsArgs;
+use crate::exit::{Exit, Failure};
+
+/// Copies the files that are set. A file outside of the folder would not be where the next container looks for it.
+pub fn copy_tls(args: &CopyTlsArgs) -> Result<Exit, Failure> {
+    for (setting, file) in [("cacert", &args.cacert), ("cert", &args.cert), ("key", &args.key)] {
+        let Some(file) = file.as_ref().filter(|file| !file.as_os_str().is_empty()) else { continue };
+        let refused = |why: String| Failure::new(Exit::Settings, anyhow::anyhow!("{setting}: {why}"));
+        let (shown, from) = (file.display(), args.from.display());
+        let place =
+            place(file, args).ok_or_else(|| refused(format!("`{shown}` is not below {from}, and cannot be copied")))?;
+        let content = fs::read(file).map_err(|e| refused(format!("cannot read {shown}: {e}")))?;
+        write(&place, &content).map_err(|e| {
+            Failure::new(Exit::Disk, anyhow::anyhow!("cannot write the copy of {shown} to {}: {e}", place.display()))
+        })?;
+        tracing::info!("copied {shown} to {}", place.display());
+    }
+    Ok(Exit::Ok)
+}
+
+fn place(file: &Path, args: &CopyTlsArgs) -> Option<PathBuf> {
+    let inside = file.strip_prefix(&args.from).ok()?;
+    inside.components().all(|part| matches!(part, std::path::Component::Normal(_))).then(|| args.to.join(inside))
+}
+
+/// Readable by the folder's group, which a pod's `fsGroup` is. A copy of an earlier try is replaced.
+fn write(place: &Path, content: &[u8]) -> io::Result<()> {
+    if let Some(folder) = place.parent() {
+        DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
+    }
+    match fs::remove_file(place) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    OpenOptions::new().write(true).create_new(true).mode(0o440).open(place)?.write_all(content)
+}

@@ -1,0 +1,161 @@
+//! `list`: the stored backups, newest first.
+
+use bytesize::ByteSize;
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono_tz::Tz;
+use serde::Serialize;
+
+use crate::cli::ListArgs;
+use crate::config::Job;
+use crate::exit::{Exit, Failure};
+use crate::report::{Body, Report};
+use crate::store::{Detail, Entry, Store};
+use crate::table::{Side, Table, known};
+
+/// What `list --output json` prints. Its fields are an interface; what is not known is `null`.
+#[derive(Debug, Serialize)]
+struct Listed {
+    /// Where the backups are.
+    target: String,
+    /// What their names start with.
+    prefix: String,
+    /// The backups, newest first.
+    backups: Vec<Line>,
+    /// How many other files are in the folder.
+    foreign: usize,
+}
+
+/// One backup.
+#[derive(Debug, Serialize)]
+struct Line {
+    /// Its name below the target.
+    name: String,
+    /// When it was taken, RFC 3339 in UTC.
+    taken_at: String,
+    /// How long ago, in seconds; negative for one from the future.
+    age_seconds: i64,
+    /// Size of the file.
+    bytes: Option<u64>,
+    /// SHA-256 of the file, noted when it was stored.
+    sha256: Option<String>,
+    /// The store's revision.
+    revision: Option<u64>,
+    /// Live keys.
+    keys: Option<u64>,
+    /// Version of the member that gave it.
+    etcd_version: Option<String>,
+    /// Whether it was only the best that could be had.
+    degraded: Option<bool>,
+}
+
+/// Asks the store, sorts, prints.
+pub async fn list(args: &ListArgs, job: &Job, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
+    let store = Store::open(job.store(&args.store)?).await?;
+    let detail = if args.quick { Detail::Sizes } else { Detail::Notes };
+    let (mut entries, foreign) = store.entries(detail).await?;
+    let config = store.config();
+    let zone = config.naming.zone;
+    newest_first(&mut entries, zone);
+    let listed = Listed {
+        target: config.target.to_string(),
+        prefix: config.naming.prefix.to_string(),
+        backups: entries.into_iter().map(|entry| line(entry, zone, now)).collect(),
+        foreign,
+    };
+    let json = serde_json::to_value(&listed).map_err(|e| Failure::new(Exit::Unexpected, e))?;
+    report.body = Some(Body { text: listed.text(), json: Some(json) });
+    Ok(Exit::Ok)
+}
+
+/// Puts the newest first.
+pub fn newest_first(entries: &mut [Entry], zone: Tz) {
+    entries.sort_by_cached_key(|entry| std::cmp::Reverse(entry.name.order(zone)));
+}
+
+fn line(entry: Entry, zone: Tz, now: DateTime<Utc>) -> Line {
+    let taken_at = entry.name.taken_at(zone);
+    let noted = entry.known.noted;
+    Line {
+        name: entry.name.to_string(),
+        taken_at: taken_at.to_rfc3339_opts(SecondsFormat::Secs, true),
+        age_seconds: (now - taken_at).num_seconds(),
+        bytes: entry.known.bytes,
+        sha256: noted.sha256,
+        revision: noted.revision,
+        keys: noted.keys,
+        etcd_version: noted.etcd_version,
+        degraded: noted.degraded,
+    }
+}
+
+impl Listed {
+    fn text(&self) -> String {
+        let right = Side::Right;
+        let mut table = Table::new([
+            ("NAME", Side::Left),
+            ("AGE", right),
+            ("SIZE", right),
+            ("REVISION", right),
+            ("KEYS", right),
+            ("ETCD", right),
+            ("DEGRADED", Side::Left),
+        ]);
+        for line in &self.backups {
+            table.row([
+                line.name.clone(),
+                age(TimeDelta::seconds(line.age_seconds)),
+                known(line.bytes.map(ByteSize)),
+                known(line.revision),
+                known(line.keys),
+                known(line.etcd_version.as_ref()),
+                known(line.degraded.map(|degraded| if degraded { "DEGRADED" } else { "no" })),
+            ]);
+        }
+        let backups = match self.backups.len() {
+            0 => format!("no backups of prefix `{}` in {}", self.prefix, self.target),
+            1 => format!("1 backup in {}", self.target),
+            n => format!("{n} backups in {}", self.target),
+        };
+        let rows = if self.backups.is_empty() { String::new() } else { table.to_string() };
+        let foreign = match self.foreign {
+            0 => String::new(),
+            1 => ", and 1 other file".to_owned(),
+            n => format!(", and {n} other files"),
+        };
+        format!("{rows}{backups}{foreign}\n")
+    }
+}
+
+/// An age in its largest unit that says enough.
+fn age(age: TimeDelta) -> String {
+    let (before, after) = if age < TimeDelta::zero() { ("in ", "") } else { ("", " ago") };
+    let age = age.abs();
+    let text = match (age.num_days(), age.num_hours(), age.num_minutes()) {
+        (days @ 3.., _, _) => format!("{days} days"),
+        (_, hours @ 3.., _) => format!("{hours} h"),
+        (_, _, minutes @ 2..) => format!("{minutes} min"),
+        _ => format!("{} s", age.num_seconds()),
+    };
+    format!("{before}{text}{after}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_for_people() {
+        for (seconds, text) in [
+            (0, "0 s ago"),
+            (119, "119 s ago"),
+            (120, "2 min ago"),
+            (3 * 3600 - 1, "179 min ago"),
+            (3 * 3600, "3 h ago"),
+            (3 * 86_400 - 1, "71 h ago"),
+            (30 * 86_400, "30 days ago"),
+            (-7200, "in 120 min"),
+        ] {
+            assert_eq!(age(TimeDelta::seconds(seconds)), text);
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! `verify`: stored backups are proved, and none is restored.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use bytesize::ByteSize;
+use serde::Serialize;
+
+use super::list::newest_first;
+use super::source::{Found, Source, find};
+use crate::cli::VerifyArgs;
+use crate::config::Job;
+use crate::exit::{Exit, Failure};
+use crate::pick::Unpicked;
+use crate::report::{Body, Report};
+use crate::snapshot::{Digest, Facts};
+use crate::store::{self, Detail, Entry, Store};
+use crate::table::{Side, Table, known};
+
+/// What was read of a good one; the facts when every page was walked.
+type Outcome = Result<(Digest, Option<Facts>), Failure>;
+
+/// What was found out of one backup, as `verify --output json` prints it. Its fields are an interface; what is not
+/// known is `null`.
+#[derive(Debug, Serialize)]
+struct Line {
+    /// Its name below the target, or the path of a local file.
+    name: String,
+    /// Whether it is good.
+    verdict: Verdict,
+    /// What is wrong.
+    error: Option<String>,
+    /// Size of the file.
+    bytes: Option<u64>,
+    /// SHA-256 of the file.
+    sha256: Option<String>,
+    /// Whether a SHA-256 was noted when it was stored. A file with another one is bad.
+    sha256_noted: bool,
+    /// Whether every page was walked.
+    deep: bool,
+    /// The store's revision, if every page was walked.
+    revision: Option<u64>,
+    /// Live keys, if every page was walked.
+    keys: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    /// It proved good.
+    Good,
+    /// etcd could not be restored from it.
+    Bad,
+    /// It could not be read to its end.
+    Unread,
+}
+
+/// Proves one backup or all.
+pub async fn verify(args: &VerifyArgs, job: &Job, report: &mut Report) -> Result<Exit, Failure> {
+    let sources = if args.all {
+        all(args, job).await?
+    } else {
+        vec![find(args.name.as_deref().unwrap_or("latest"), &args.read, job).await?]
+    };
+    let mut outcomes = Vec::new();
+    for source in &sources {
+        let outcome = check(source, args).await;
+        match &outcome {
+            Ok(_) => tracing::info!(name = source.label(), "good"),
+            Err(failure) if args.all => tracing::error!(name = source.label(), "{:#}", failure.error),
+            Err(_) => {}
+        }
+        outcomes.push(outcome);
+    }
+    let verdicts = judge(&outcomes);
+    let lines: Vec<_> = sources.iter().zip(&outcomes).zip(&verdicts).map(|((s, o), v)| line(s, args, o, *v)).collect();
+    report.body = Some(body(&lines)?);
+    conclude(&lines, outcomes)
+}
+
+async fn all(args: &VerifyArgs, job: &Job) -> Result<Vec<Source>, Failure> {
+    let store = Arc::new(Store::open(job.store(&args.read.store)?).await?);
+    let (mut entries, _) = store.entries(Detail::Notes).await?;
+    newest_first(&mut entries, store.config().naming.zone);
+    if entries.is_empty() {
+        return Err(Failure::new(Exit::Settings, Unpicked::Empty));
+    }
+    let found = |e: Entry| Found { store: Arc::clone(&store), name: e.name, known: e.known };
+    Ok(entries.into_iter().map(|entry| Source::Stored(Box::new(found(entry)))).collect())
+}
+
+async fn check(source: &Source, args: &VerifyArgs) -> Outcome {
+    if !args.deep {
+        return Ok((source.prove_passing().await?, None));
+    }
+    let staged = source.stage(&args.read.work).await?;
+    Ok((staged.proof.digest, Some(staged.proof.facts)))
+}
+
+/// A crypt remote's password that opens one object is right, and an object that it does not open is damaged.
+fn judge(outcomes: &[Outcome]) -> Vec<Verdict> {
+    let opened = outcomes.iter().any(Result::is_ok);
+    let is_undecryptable = |f: &Failure| matches!(f.error.downcast_ref(), Some(store::Error::Undecryptable { .. }));
+    let verdict = |outcome: &Outcome| match outcome {
+        Ok(_) => Verdict::Good,
+        Err(failure) if failure.exit == Exit::Proof || (opened && is_undecryptable(failure)) => Verdict::Bad,
+        Err(_) => Verdict::Unread,
+    };
+    outcomes.iter().map(verdict).collect()
+}
+
+fn line(source: &Source, args: &VerifyArgs, outcome: &Outcome, verdict: Verdict) -> Line {
+    let good = outcome.as_ref().ok();
+    let facts = good.and_then(|(_, facts)| facts.as_ref());
+    Line {
+        name: source.label(),
+        verdict,
+        error: outcome.as_ref().err().map(|failure| format!("{:#}", failure.error)),
+        bytes: good.map(|(digest, _)| digest.bytes),
+        sha256: good.map(|(digest, _)| digest.sha256.clone()),
+        sha256_noted: matches!(source, Source::Stored(found) if found.known.noted.sha256.is_some()),
+        deep: args.deep,
+        revision: facts.map(|facts| facts.revision),
+        keys: facts.map(|facts| facts.live_keys),
+    }
+}
+
+fn conclude(lines: &[Line], outcomes: Vec<Outcome>) -> Result<Exit, Failure> {
+    let spoilt: Vec<_> = lines.iter().filter(|line| line.verdict != Verdict::Good).map(|l| l.name.as_str()).collect();
+    let bad = lines.iter().any(|line| line.verdict == Verdict::Bad);
+    let Some(first) = outcomes.into_iter().find_map(Result::err) else { return Ok(Exit::Ok) };
+    let exit = if bad { Exit::Proof } else { first.exit };
+    if let [_] = lines {
+        return Err(Failure { exit, ..first });
+    }
+    let (some, of) = (spoilt.len(), lines.len());
+    Err(Failure::new(exit, anyhow::anyhow!("{some} of {of} backups did not prove good: {}", spoilt.join(", "))))
+}
+
+fn body(lines: &[Line]) -> Result<Body, Failure> {
+    let count = |verdict| lines.iter().filter(|line| line.verdict == verdict).count();
+    let json = serde_json::json!({
+        "backups": serde_json::to_value(lines).map_err(|e| Failure::new(Exit::Unexpected, e))?,
+        "good": count(Verdict::Good), "bad": count(Verdict::Bad), "unread": count(Verdict::Unread),
+    });
+    let text = if let [only] = lines { only.text() } else { table(lines) };
+    Ok(Body { text, json: Some(json) })
+}
+
+fn table(lines: &[Line]) -> String {
+    let left = Side::Left;
+    let mut table = Table::new([("VERDICT", left), ("NAME", left), ("SIZE", Side::Right), ("WHY", left)]);
+    for line in lines {
+        let why = line.error.clone().unwrap_or_default();
+        table.row([line.verdict.word().to_owned(), line.name.clone(), known(line.bytes.map(ByteSize)), why]);
+    }
+    table.to_string()
+}
+
+impl Line {
+    fn text(&self) -> String {
+        let mut text = format!("{:<10} {}\n", self.verdict.word(), self.name);
+        let mut line = |label: &str, value: String| {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{label:<10} {value}");
+        };
+        if let Some(error) = &self.error {
+            line("why", error.clone());
+        }
+        if let Some((bytes, sha256)) = self.bytes.zip(self.sha256.as_ref()) {
+            line("size", format!("{} ({bytes} bytes)", ByteSize(bytes)));
+            let noted = if self.sha256_noted { "as noted when it was stored" } else { "none was noted to compare" };
+            line("sha256", format!("{sha256} ({noted})"));
+            line("checked", self.checked());
+        }
+        text
+    }
+
+    fn checked(&self) -> String {
+        match self.revision.zip(self.keys) {
+            Some((revision, keys)) => {
+                format!("the sha-256 at its end and every page: revision {revision}, {keys} keys")
+            }
+            None => "the sha-256 at its end; --deep walks every page, too".to_owned(),
+        }
+    }
+}
+
+impl Verdict {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Bad => "BAD",
+            Self::Unread => "NOT READ",
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Which backup is meant: `latest`, a name, an unambiguous part of one, or a time. Pure.
+
+use std::cmp::Reverse;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use chrono_tz::Tz;
+
+use crate::name::BackupName;
+
+/// How many candidates an error lists.
+const SHOWN: usize = 10;
+
+/// What was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The newest.
+    Latest,
+    /// The newest that was taken at this time or before.
+    Before(DateTime<Utc>),
+    /// The one of this name, or the only one with this in its name.
+    Named(String),
+}
+
+/// Why none was picked.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unpicked {
+    /// There is nothing to pick from.
+    #[error("there are no backups")]
+    Empty,
+    /// All are younger.
+    #[error("no backup is as old as {time}; the oldest is {oldest}")]
+    NoneBefore {
+        /// The time that was asked for.
+        time: String,
+        /// Its name.
+        oldest: BackupName,
+    },
+    /// None has this name.
+    #[error("no backup is called `{wanted}`, and none has it in its name; there are {count}, the newest is {newest}")]
+    NoMatch {
+        /// What was asked for.
+        wanted: String,
+        /// How many backups there are.
+        count: usize,
+        /// Its name.
+        newest: BackupName,
+    },
+    /// Several have this in their names.
+    #[error("`{wanted}` is ambiguous, name one of: {candidates}")]
+    Ambiguous {
+        /// What was asked for.
+        wanted: String,
+        /// Their names, newest first.
+        candidates: String,
+    },
+}
+
+impl Wanted {
+    /// Reads a NAME.
+    pub fn parse(text: &str) -> Self {
+        if text == "latest" { Self::Latest } else { Self::Named(text.to_owned()) }
+    }
+}
+
+/// Picks the one that is wanted.
+///
+/// # Errors
+/// Why there is none, or no single one.
+pub fn pick(wanted: &Wanted, mut names: Vec<BackupName>, zone: Tz) -> Result<BackupName, Unpicked> {
+    names.sort_by_cached_key(|name| Reverse(name.order(zone)));
+    let Some((newest, oldest)) = names.first().zip(names.last()) else { return Err(Unpicked::Empty) };
+    match wanted {
+        Wanted::Latest => Ok(newest.clone()),
+        Wanted::Before(time) => {
+            names.iter().find(|name| name.taken_at(zone) <= *time).cloned().ok_or_else(|| Unpicked::NoneBefore {
+                time: time.with_timezone(&zone).to_rfc3339_opts(SecondsFormat::Secs, true),
+                oldest: oldest.clone(),
+            })
+        }
+        Wanted::Named(text) => named(text, &names, newest),
+    }
+}
+
+fn named(text: &str, names: &[BackupName], newest: &BackupName) -> Result<BackupName, Unpicked> {
+    if let Some(exact) = names.iter().find(|name| name.to_string() == text || name.leaf() == text) {
+        return Ok(exact.clone());
+    }
+    let has_part = |name: &&BackupName| !text.is_empty() && name.to_string().contains(text);
+    let candidates: Vec<_> = names.iter().filter(has_part).collect();
+    match candidates.as_slice() {
+        [] => Err(Unpicked::NoMatch { wanted: text.to_owned(), count: names.len(), newest: newest.clone() }),
+        [only] => Ok((*only).clone()),
+        many => Err(Unpicked::Ambiguous { wanted: text.to_owned(), candidates: listed(many) }),
+    }
+}
+
+fn listed(names: &[&BackupName]) -> String {
+    let mut shown: Vec<_> = names.iter().take(SHOWN).map(ToString::to_string).collect();
+    if names.len() > SHOWN {
+        shown.push(format!("and {} more", names.len() - SHOWN));
+    }
+    shown.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::Prefix;
+
+    fn names(leaves: &[&str]) -> Vec<BackupName> {
+        let prefix: Prefix = "a/p-".parse().unwrap();
+        leaves.iter().map(|leaf| BackupName::parse(&prefix, &format!("p-{leaf}.etcdb")).unwrap()).collect()
+    }
+
+    fn picked(wanted: &Wanted, leaves: &[&str]) -> Result<String, String> {
+        pick(wanted, names(leaves), Tz::UTC).map(|name| name.to_string()).map_err(|e| e.to_string())
+    }
+
+    const THREE: [&str; 3] = ["202601020000", "20260102000030", "202601010000"];
+
+    #[test]
+    fn the_latest() {
+        assert_eq!(picked(&Wanted::parse("latest"), &THREE).unwrap(), "a/p-20260102000030.etcdb");
+        assert_eq!(picked(&Wanted::Latest, &[]).unwrap_err(), "there are no backups");
+        // The later run of one second wins over the earlier one of its minute.
+        assert_eq!(picked(&Wanted::Latest, &["20260102000000", "202601020000"]).unwrap(), "a/p-20260102000000.etcdb");
+    }
+
+    #[test]
+    fn by_name_and_by_part() {
+        for full in ["a/p-202601020000.etcdb", "p-202601020000.etcdb"] {
+            assert_eq!(picked(&Wanted::parse(full), &THREE).unwrap(), "a/p-202601020000.etcdb", "{full}");
+        }
+        assert_eq!(picked(&Wanted::parse("20260101"), &THREE).unwrap(), "a/p-202601010000.etcdb");
+        let ambiguous = picked(&Wanted::parse("20260102"), &THREE).unwrap_err();
+        assert!(ambiguous.ends_with("name one of: a/p-20260102000030.etcdb, a/p-202601020000.etcdb"), "{ambiguous}");
+        for none in ["", "2025", "P-"] {
+            let error = picked(&Wanted::parse(none), &THREE).unwrap_err();
+            assert!(error.contains("there are 3, the newest is a/p-20260102000030.etcdb"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_long_list_is_cut() {
+        let many: Vec<String> = (10..40).map(|minute| format!("2026010100{minute}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let error = picked(&Wanted::parse("2026"), &many).unwrap_err();
+        assert!(error.contains("p-202601010039") && error.ends_with("and 20 more"), "{error}");
+    }
+
+    #[test]
+    fn by_time() {
+        let before = |text: &str| Wanted::Before(text.parse().unwrap());
+        assert_eq!(picked(&before("2026-01-02T00:00:00Z"), &THREE).unwrap(), "a/p-202601020000.etcdb");
+        assert_eq!(picked(&before("2026-01-01T23:59:59Z"), &THREE).unwrap(), "a/p-202601010000.etcdb");
+        let error = picked(&before("2025-12-31T23:59:59Z"), &THREE).unwrap_err();
+        assert_eq!(error, "no backup is as old as 2025-12-31T23:59:59Z; the oldest is a/p-202601010000.etcdb");
+    }
+}

@@ -1,0 +1,67 @@
+//! Columns for people: text to the left, numbers to the right, a dash for what is not known. Pure.
+
+use std::fmt;
+
+/// What stands where nothing is known.
+pub const UNKNOWN: &str = "–";
+
+/// On which side of its column a cell is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Text.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+/// Rows below a head.
+#[derive(Debug)]
+pub struct Table<const N: usize> {
+    sides: [Side; N],
+    rows: Vec<[String; N]>,
+}
+
+impl<const N: usize> Table<N> {
+    /// A table with nothing but its head.
+    pub fn new(head: [(&str, Side); N]) -> Self {
+        Self { sides: head.map(|(_, side)| side), rows: vec![head.map(|(title, _)| title.to_owned())] }
+    }
+
+    /// Adds a row.
+    pub fn row(&mut self, cells: [String; N]) {
+        self.rows.push(cells);
+    }
+}
+
+/// What is known, in words; else a dash.
+pub fn known<T: fmt::Display>(value: Option<T>) -> String {
+    value.map_or_else(|| UNKNOWN.to_owned(), |value| value.to_string())
+}
+
+impl<const N: usize> fmt::Display for Table<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max();
+        let widths: Vec<_> = (0..N).map(|column| width(column).unwrap_or_default()).collect();
+        for row in &self.rows {
+            let cells = row.iter().zip(&widths).zip(self.sides).map(|((cell, width), side)| match side {
+                Side::Left => format!("{cell:<width$}"),
+                Side::Right => format!("{cell:>width$}"),
+            });
+            writeln!(f, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let mut table = Table::new([("NAME", Side::Left), ("KEYS", Side::Right), ("WHY", Side::Left)]);
+        table.row(["a".into(), known(Some(12_345)), String::new()]);
+        table.row(["longer".into(), known(None::<u64>), "x".into()]);
+        assert_eq!(table.to_string(), "NAME     KEYS  WHY\na       12345\nlonger      –  x\n");
+    }
+}

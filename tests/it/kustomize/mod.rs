@@ -1,0 +1,10 @@
+//! The packages as their users see them: rendered with `kubectl kustomize`, alone and under overlays.
+
+mod contract;
+mod golden;
+mod hygiene;
+mod jobs;
+mod judges;
+mod overlays;
+mod pod;
+mod render;

@@ -1,0 +1,108 @@
+//! `list`: what is stored, and nothing else.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::{etcd::Cluster, remote::Remote, run::Run};
+
+fn list(remote: &Remote) -> Run {
+    Run::new().arg("list").store(remote).env("BACKUP_PREFIX", "p-")
+}
+
+fn names(report: &Value) -> Vec<&str> {
+    report.as_array().unwrap().iter().map(|line| line["name"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_stored_backup_in_every_column() {
+    needs!("etcd", "etcdctl", "rclone", "weed");
+    let remote = Remote::seaweedfs();
+    let cluster = Cluster::with(1).plain().start();
+    cluster.put_many(7, "/registry/pods/", 100);
+    let job = Run::job(&cluster, &remote).env("BACKUP_PREFIX", "p-").success();
+    remote.put("p-202001020304.etcdb", b"by others, without metadata");
+    remote.put("p-notes.etcdb", b"foreign");
+    remote.put("below/p-202001020305.etcdb", b"in another folder");
+
+    let report = list(&remote).success();
+    assert_eq!(report.keys(), ["backups", "foreign", "prefix", "target"]);
+    assert_eq!((report.text("target"), report.text("prefix")), (remote.target(), "p-"));
+    assert_eq!(report.number("foreign"), 1);
+    let backups = report.value("backups");
+    assert_eq!(names(backups), [job.text("name"), "p-202001020304.etcdb"]);
+
+    let (ours, others) = (&backups[0], &backups[1]);
+    let fields: Vec<_> = ours.as_object().unwrap().keys().collect();
+    let documented = "age_seconds bytes degraded etcd_version keys name revision sha256 taken_at";
+    assert_eq!(fields, documented.split(' ').collect::<Vec<_>>());
+    for field in ["bytes", "sha256", "revision", "keys", "etcd_version"] {
+        assert_eq!(&ours[field], job.value(field), "{field}");
+    }
+    assert_eq!(ours["degraded"], false);
+    let age = ours["age_seconds"].as_i64().unwrap();
+    assert!((0..180).contains(&age), "{age}");
+    assert_eq!(others["taken_at"], "2020-01-02T03:04:00Z");
+    assert_eq!(others["bytes"], 27);
+    for field in ["sha256", "revision", "keys", "etcd_version", "degraded"] {
+        assert_eq!(others[field], Value::Null, "{field}");
+    }
+
+    let text = list(&remote).env("OUTPUT", "text").exits(0).stdout;
+    let lines: Vec<_> = text.lines().collect();
+    let columns = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(columns(lines[0]), ["NAME", "AGE", "SIZE", "REVISION", "KEYS", "ETCD", "DEGRADED"]);
+    let version = job.text("etcd_version");
+    assert!(lines[1].contains(" s ago ") || lines[1].contains(" min ago "), "{text}");
+    assert!(columns(lines[1]).ends_with(&["7".into(), version.into(), "no".into()]), "{text}");
+    assert!(columns(lines[2]).ends_with(&["27".into(), "B".into(), "–".into(), "–".into(), "–".into(), "–".into()]));
+    assert_eq!(lines[3], format!("2 backups in {}, and 1 other file", remote.target()));
+
+    let quick = list(&remote).arg("--quick").success();
+    assert_eq!(names(quick.value("backups")), names(backups));
+    assert_eq!(quick.value("backups")[0]["revision"], Value::Null);
+    assert_eq!(quick.value("backups")[0]["bytes"], ours["bytes"]);
+}
+
+#[test]
+fn the_order_is_that_of_the_names_times() {
+    needs!("rclone");
+    let remote = Remote::folder();
+    // The newest by name is the oldest by the file's own time.
+    remote.put_aged("p-299912312359.etcdb", b"future", Duration::from_hours(1000));
+    for name in ["p-202601010000.etcdb", "p-20260101000030.etcdb", "p-202512312359.etcdb"] {
+        remote.put(name, b"x");
+    }
+    let report = list(&remote).success();
+    let expected = ["p-299912312359.etcdb", "p-20260101000030.etcdb", "p-202601010000.etcdb", "p-202512312359.etcdb"];
+    assert_eq!(names(report.value("backups")), expected);
+    assert!(report.value("backups")[0]["age_seconds"].as_i64().unwrap() < 0);
+    let text = list(&remote).env("OUTPUT", "text").exits(0).stdout;
+    assert!(text.lines().nth(1).unwrap().contains(" in "), "{text}");
+}
+
+#[test]
+fn an_empty_folder_is_no_error_and_a_missing_bucket_is() {
+    needs!("rclone", "weed");
+    let remote = Remote::seaweedfs();
+    let report = list(&remote).success();
+    assert_eq!(names(report.value("backups")), [""; 0]);
+    let text = list(&remote).env("OUTPUT", "text").exits(0).stdout;
+    assert_eq!(text, format!("no backups of prefix `p-` in {}\n", remote.target()));
+    list(&remote).env("TARGET", "store:missing").exits(2).says(&["no bucket at store:missing"]);
+}
+
+#[test]
+fn behind_crypt() {
+    needs!("rclone", "weed");
+    let remote = Remote::seaweedfs().encrypted(true);
+    remote.put("p-202601010000.etcdb", b"x");
+    assert_eq!(names(list(&remote).success().value("backups")), ["p-202601010000.etcdb"]);
+    // Of the encrypted name of a folder nobody knows what it is; that of a file may be a backup's.
+    let wrong = remote.config_with_wrong_password();
+    let root = || list(&remote).env("TARGET", "vault:");
+    assert_eq!(names(root().env("RCLONE_CONFIG", &wrong).success().value("backups")), [""; 0]);
+    remote.rclone(&["copyto", "vault:backups/p-202601010000.etcdb", "vault:p-202601010000.etcdb"]);
+    root().success();
+    root().env("RCLONE_CONFIG", &wrong).exits(9).says(&["none of the 1 names", "password is wrong"]);
+}

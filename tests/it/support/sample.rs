@@ -1,0 +1,30 @@
+//! One real snapshot, taken once for all tests that only read it.
+
+use std::sync::LazyLock;
+
+use super::etcd::Cluster;
+
+/// Live keys in the sample.
+pub const KEYS: usize = 200;
+
+static SAMPLE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let cluster = Cluster::with(1).plain().start();
+    cluster.put_many(KEYS, "/registry/pods/", 2000);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sample");
+    cluster.etcdctl(&["snapshot", "save", path.to_str().unwrap()]);
+    std::fs::read(path).unwrap()
+});
+
+/// The snapshot's bytes, as `etcdctl snapshot save` wrote them.
+pub fn snapshot() -> &'static [u8] {
+    &SAMPLE
+}
+
+/// The same with one bit of a value turned over.
+pub fn damaged() -> Vec<u8> {
+    let mut bytes = SAMPLE.clone();
+    let at = bytes.len() - 10_000;
+    bytes[at] ^= 1;
+    bytes
+}
