@@ -81,10 +81,10 @@ fn log_verdicts(seen: &[Member], silent: &[Refusal], choice: &Choice) {
             Some(n) => format!("spare {n}"),
             None => "refused".to_owned(),
         };
-        let reason = choice.refused.iter().find(|r| r.endpoint == m.endpoint).map_or("", |r| r.reason.as_str());
+        let reason = choice.refused.iter().find(|r| r.endpoint == m.endpoint).map(|r| r.reason.as_str());
         tracing::info!(
             version = m.version, role = %m.role, size = %ByteSize(m.db_size), applied = m.applied_index,
-            round_trip = ?m.round_trip, verdict, reason, "member {}", m.endpoint
+            round_trip_ms = m.round_trip.as_millis(), verdict, reason, "member {}", m.endpoint
         );
     }
     for refusal in silent {
