@@ -139,7 +139,7 @@ pub struct Rclone {
     flags: Vec<String>,
     environment: BTreeMap<String, String>,
     redactor: Arc<Redactor>,
-    partial_suffix: String,
+    mark: String,
 }
 
 /// One call: the subcommand, what it works on (for errors), and its arguments.
@@ -166,9 +166,6 @@ impl Rclone {
             which::which("rclone").map_err(|_| Error::Missing { path: std::env::var("PATH").unwrap_or_default() })?;
         let mut environment = environment::cleaned(std::env::vars_os());
         environment.insert("LC_ALL".into(), "C".into());
-        let partial_suffix = partial_suffix();
-        // As a variable: a version that does not know the flag passes over it.
-        environment.insert("RCLONE_PARTIAL_SUFFIX".into(), partial_suffix.clone());
         let text = store.rclone_config.as_deref().map(read_lossy).unwrap_or_default();
         let redactor = Arc::new(Redactor::new(&text, environment::secrets(&environment)));
         let flags = store.rclone_flags.0.clone();
@@ -178,15 +175,14 @@ impl Rclone {
                 Some(PrivateConfig::new(file).map_err(|source| Error::Config { file: file.clone(), source })?)
             }
         };
-        let rclone = Self { program, config, flags, environment, redactor, partial_suffix };
+        let rclone = Self { program, config, flags, environment, redactor, mark: mark() };
         rclone.check_version().await?;
         Ok(rclone)
     }
 
-    /// How the files end that this process alone has begun and not finished, on backends that write under another name
-    /// first.
-    pub fn partial_suffix(&self) -> &str {
-        &self.partial_suffix
+    /// Ends the names of what this process alone has begun and not finished; nobody else's.
+    pub fn mark(&self) -> &str {
+        &self.mark
     }
 
     async fn check_version(&self) -> Result<(), Error> {
@@ -314,10 +310,8 @@ fn outcome(call: &Call<'_>, ended: Ended<Heard>) -> Result<(Vec<u8>, Heard), Err
     Err(Error::Failed { verb: call.verb.to_owned(), on: call.on.to_owned(), said, status, code })
 }
 
-/// At most 16 characters, which is rclone's limit.
-fn partial_suffix() -> String {
-    let chance = std::hash::RandomState::new().hash_one("");
-    format!(".{:07x}.partial", chance % (1 << 28))
+fn mark() -> String {
+    format!(".{:08x}.part", std::hash::RandomState::new().hash_one("") >> 32)
 }
 
 fn read_lossy(path: &Path) -> String {
