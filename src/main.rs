@@ -4,15 +4,16 @@ mod child;
 mod cli;
 mod command;
 mod config;
+mod datadir;
 mod digest;
 mod etcd;
+mod etcdutl;
 mod exit;
 mod hardening;
 mod kubeadm;
 mod logging;
 mod member;
 mod name;
-#[allow(dead_code, reason = "restore --before is to come")]
 mod pick;
 mod place;
 mod progress;
@@ -20,6 +21,8 @@ mod rclone;
 mod record;
 mod report;
 mod retention;
+mod roster;
+mod runbook;
 mod signals;
 #[allow(dead_code, unused_imports)]
 mod snapshot;

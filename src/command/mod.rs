@@ -3,10 +3,11 @@
 mod copy_tls;
 mod fetch;
 mod list;
+mod plan;
 mod prune;
+mod restore;
 mod run;
 mod snapshot;
-#[allow(dead_code, reason = "restore and inspect are to come")]
 mod source;
 mod steps;
 mod store;
@@ -32,6 +33,7 @@ impl Command {
             Self::Prune(_) => "prune",
             Self::CopyTls(_) => "copy-tls",
             Self::Fetch(_) => "fetch",
+            Self::Restore(_) => "restore",
             Self::List(_) => "list",
             Self::Verify(_) => "verify",
         }
@@ -63,6 +65,10 @@ pub async fn execute(command: &Command, now: DateTime<Utc>, report: &mut Report)
         Command::Prune(args) => {
             let job = Job::new(&args.job)?;
             within(job.timeout, prune::prune(args, &job, now, report)).await
+        }
+        Command::Restore(args) => {
+            let job = Job::new(&args.read.job)?;
+            within(job.timeout, restore::restore(args, &job, report)).await
         }
         Command::CopyTls(args) => copy_tls::copy_tls(args),
         Command::List(args) => {

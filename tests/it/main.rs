@@ -8,11 +8,13 @@
 mod support;
 
 mod bench;
+mod disaster;
 mod discovery;
 mod fetch;
 mod job;
 mod kustomize;
 mod list;
 mod remotes;
+mod restore;
 mod steps;
 mod verify;
