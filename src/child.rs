@@ -6,19 +6,21 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, PipeReader, PipeWriter};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use duct::unix::HandleExt;
 use duct::{Expression, Handle};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process_group};
 
 /// What a child that was told to end may take; rclone aborts its uploads in that time.
 const GRACE: Duration = Duration::from_secs(7);
-const SIGTERM: i32 = 15;
+/// What one that was killed may take until the kernel has taken it down.
+const LAST_GRACE: Duration = Duration::from_secs(1);
 
 /// A program to start, with nothing in its environment but what is here.
 pub struct Program {
@@ -83,7 +85,13 @@ impl Program {
             .full_env(&self.environment)
             .stdin_bytes(self.stdin.clone())
             .stderr_file(writer)
-            .unchecked();
+            .unchecked()
+            .before_spawn(|command| {
+                // A group of its own: an interrupt from the keyboard reaches it through us, in our order, and helpers
+                // that it started, such as ssh, end with it.
+                command.process_group(0);
+                Ok(())
+            });
         let expression = stdout(&expression);
         let handle = expression.start()?;
         // It holds the pipes' writing ends, and their readers wait for the last of those to close.
@@ -93,34 +101,49 @@ impl Program {
     }
 }
 
-impl<H> Child<H> {
+impl<H: Send + 'static> Child<H> {
     /// Waits for its end. When the future is dropped, the program is told to end, and is killed if it does not.
     pub async fn wait(mut self) -> Ended<H> {
-        let handle = Arc::clone(&self.handle);
-        let ended = tokio::task::spawn_blocking(move || handle.wait().cloned()).await;
-        let heard = self.listener.take().and_then(|l| l.join().ok());
-        match ended {
-            Ok(Ok(output)) => Ended { stdout: output.stdout, heard, status: Ok(output.status) },
-            Ok(Err(error)) => Ended { stdout: Vec::new(), heard, status: Err(error.to_string()) },
-            Err(error) => Ended { stdout: Vec::new(), heard, status: Err(error.to_string()) },
+        let (handle, listener) = (Arc::clone(&self.handle), self.listener.take());
+        let ended = tokio::task::spawn_blocking(move || {
+            let output = handle.wait().cloned();
+            (output, listener.and_then(|l| l.join().ok()))
+        });
+        match ended.await {
+            Ok((Ok(output), heard)) => Ended { stdout: output.stdout, heard, status: Ok(output.status) },
+            Ok((Err(error), heard)) => Ended { stdout: Vec::new(), heard, status: Err(error.to_string()) },
+            Err(error) => Ended { stdout: Vec::new(), heard: None, status: Err(error.to_string()) },
         }
+    }
+}
+
+impl<H> Child<H> {
+    fn signal(&self, signal: Signal) {
+        for pid in self.handle.pids() {
+            let Some(group) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { continue };
+            match kill_process_group(group, signal) {
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(error) => tracing::debug!(%error, ?signal, "signalling a child"),
+            }
+        }
+    }
+
+    fn has_ended(&self, within: Duration) -> bool {
+        matches!(self.handle.wait_timeout(within), Ok(Some(_)))
     }
 }
 
 impl<H> Drop for Child<H> {
     /// SIGTERM lets a program put its things in order; SIGKILL is for one that does not listen.
     fn drop(&mut self) {
-        if matches!(self.handle.try_wait(), Ok(Some(_))) {
+        if self.has_ended(Duration::ZERO) {
             return;
         }
-        if let Err(error) = self.handle.send_signal(SIGTERM) {
-            tracing::debug!(%error, "telling a child to end");
-        }
-        if !matches!(self.handle.wait_timeout(GRACE), Ok(Some(_))) {
+        self.signal(Signal::TERM);
+        if !self.has_ended(GRACE) {
             tracing::warn!("a child did not end within {} s of being told to; killing it", GRACE.as_secs());
-            if let Err(error) = self.handle.kill() {
-                tracing::debug!(%error, "killing a child");
-            }
+            self.signal(Signal::KILL);
+            self.has_ended(LAST_GRACE);
         }
     }
 }

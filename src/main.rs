@@ -9,8 +9,11 @@ mod digest;
 mod etcd;
 mod etcdutl;
 mod exit;
+mod export;
 mod hardening;
+mod inspect;
 mod kubeadm;
+mod kubernetes;
 mod logging;
 mod member;
 mod name;
@@ -71,7 +74,7 @@ fn start(cli: &cli::Cli, now: chrono::DateTime<Utc>, report: &mut Report) -> Res
     let outcome = runtime.block_on(async {
         let mut signals = Signals::new().map_err(unexpected)?;
         tokio::select! {
-            outcome = command::execute(&cli.command, now, report) => outcome,
+            outcome = command::execute(cli, now, report) => outcome,
             exit = signals.first() => Err(Failure::new(exit, anyhow::anyhow!("{exit}; nothing half-made is left"))),
         }
     });

@@ -1,8 +1,10 @@
 //! The report: text for people, one JSON line for machines, and in brief the pod's termination message. The only
 //! writer of stdout.
 
+mod stream;
+
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -16,6 +18,8 @@ use crate::record::Record;
 use crate::retention::{Plan, Reason, Verdict};
 use crate::store::Removal;
 
+pub use stream::Stream;
+
 /// Where Kubernetes reads a container's last words from; at most 4096 bytes of them.
 const TERMINATION_LOG: &str = "/dev/termination-log";
 const LAST_WORDS: usize = 4_000;
@@ -25,8 +29,15 @@ const LAST_WORDS: usize = 4_000;
 pub struct Body {
     /// For people; ends with a newline unless empty.
     pub text: String,
-    /// For machines, printed as one line; `None` for a command that has written its stdout itself.
+    /// For machines, printed as one line; `None` where the text is the only form.
     pub json: Option<serde_json::Value>,
+}
+
+impl Body {
+    /// For a command that writes its stdout itself: nothing is added to it, whatever the end.
+    pub const fn none() -> Self {
+        Self { text: String::new(), json: None }
+    }
 }
 
 /// Everything that a command has to say; filled while it runs, so that a run cut short can still be reported.
@@ -153,15 +164,21 @@ impl Report {
         self.error = error;
         self.seconds.total = rounded(total);
         let text = match (format, self.body.take()) {
-            (Format::Text, Some(body)) => body.text,
-            (Format::Json, Some(body)) => body.json.map(|json| format!("{json}\n")).unwrap_or_default(),
+            (Format::Json, Some(Body { json: Some(json), .. })) => format!("{json}\n"),
+            (_, Some(body)) => body.text,
             (Format::Text, None) => self.text(exit),
             (Format::Json, None) => serde_json::to_string(&self)? + "\n",
         };
         leave_last_words(&self.brief(exit));
+        if text.is_empty() {
+            return Ok(());
+        }
         let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes())?;
-        out.flush()
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            // Whoever read it has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written,
+        }
     }
 
     fn brief(&self, exit: Exit) -> String {
@@ -176,7 +193,11 @@ impl Report {
             // Writing to a string cannot fail.
             let _ = writeln!(out, "{label:<10} {value}");
         };
-        line("outcome", &format!("{} (exit {}: {exit})", self.outcome, self.exit));
+        if exit == Exit::Ok {
+            line("outcome", self.outcome);
+        } else {
+            line("outcome", &format!("{} (exit {}: {exit})", self.outcome, self.exit));
+        }
         if let Some(name) = &self.name {
             line("stored", &format!("{name} in {}", self.target.as_deref().unwrap_or_default()));
         }
@@ -209,7 +230,8 @@ impl Report {
                 line("keep", &kept.to_string());
             }
         } else if !self.kept.is_empty() {
-            line("kept", &format!("{} backups", self.kept.len()));
+            let plural = if self.kept.len() == 1 { "" } else { "s" };
+            line("kept", &format!("{} backup{plural}", self.kept.len()));
         }
         for gone in &self.removed {
             line(if self.dry_run { "would go" } else { "removed" }, &gone.to_string());
@@ -235,6 +257,11 @@ impl std::fmt::Display for Judged {
         let reasons: Vec<_> = self.reasons.iter().map(ToString::to_string).collect();
         write!(f, "{} ({})", self.name, reasons.join(", "))
     }
+}
+
+/// Whether a person reads stdout as it is written.
+pub fn is_on_terminal() -> bool {
+    io::stdout().is_terminal()
 }
 
 fn judged(verdict: &Verdict) -> Judged {

@@ -6,8 +6,6 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::config::rclone_flags::RcloneFlags;
-use crate::config::target::Target;
 use crate::name::Prefix;
 use crate::retention::Age;
 
@@ -95,7 +93,7 @@ pub struct WorkArgs {
 pub struct PlaceArgs {
     /// `remote:bucket/path` of an rclone remote, or an absolute path
     #[arg(long, env = "TARGET")]
-    pub target: Option<Target>,
+    pub target: Option<String>,
     /// What backups' names start with; a `/` in it is a folder [default: empty]
     #[arg(long, env = "BACKUP_PREFIX", value_name = "PREFIX")]
     pub backup_prefix: Option<Prefix>,
@@ -112,7 +110,7 @@ pub struct StoreArgs {
     pub rclone_config: Option<PathBuf>,
     /// Extra flags for rclone, split as a shell would
     #[arg(long, env = "RCLONE_FLAGS", value_name = "FLAGS", allow_hyphen_values = true)]
-    pub rclone_flags: Option<RcloneFlags>,
+    pub rclone_flags: Option<String>,
 }
 
 /// How long backups are kept.

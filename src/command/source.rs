@@ -82,7 +82,6 @@ pub async fn find_stored(wanted: &Wanted, args: &ReadArgs, job: &Job) -> Result<
 ///
 /// # Errors
 /// As those.
-#[allow(dead_code, reason = "for the commands that look inside")]
 pub async fn stage(name: &str, args: &ReadArgs, job: &Job) -> Result<Staged, Failure> {
     find(name, args, job).await?.stage(&args.work).await
 }

@@ -150,7 +150,7 @@ impl Job {
     /// # Errors
     /// A target that is wrong.
     pub fn target(&self, args: &PlaceArgs) -> Result<Option<Target>, Failure> {
-        self.settings.or(args.target.clone(), "target").map_err(refused)
+        self.settings.or_text(args.target.as_deref(), "target").map_err(refused)
     }
 
     /// Settings of the store.
@@ -171,7 +171,10 @@ impl Job {
             target,
             naming: self.naming(&args.place)?,
             rclone_config,
-            rclone_flags: settings.or(args.rclone_flags.clone(), "rclone-flags").map_err(refused)?.unwrap_or_default(),
+            rclone_flags: settings
+                .or_text(args.rclone_flags.as_deref(), "rclone-flags")
+                .map_err(refused)?
+                .unwrap_or_default(),
         })
     }
 

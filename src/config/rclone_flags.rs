@@ -10,8 +10,9 @@ use super::target::is_credential;
 pub struct RcloneFlags(pub Vec<String>);
 
 /// Flags whose names begin so could filter, dry-run, delete, move, overwrite, or replace what this program sets itself.
-const REFUSED: [&str; 48] = [
+const REFUSED: [&str; 53] = [
     "ask-password",
+    "auto-confirm",
     "backup-dir",
     "checksum",
     "compare-dest",
@@ -53,14 +54,21 @@ const REFUSED: [&str; 48] = [
     "no-traverse",
     "partial-suffix",
     "password-command",
+    "progress",
+    "quiet",
     "rc",
     "size-only",
     "suffix",
+    "syslog",
     "track-renames",
     "update",
     "use-json-log",
+    "version",
 ];
 
+/// Options of backends that hide objects or show others than the current ones, whichever the backend.
+const REFUSED_ENDINGS: [&str; 6] =
+    ["-show-mapping", "-starred-only", "-trashed-only", "-version-at", "-version-deleted", "-versions"];
 impl fmt::Display for RcloneFlags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // No flag has a NUL, the one character that cannot be quoted.
@@ -71,17 +79,26 @@ impl fmt::Display for RcloneFlags {
 impl FromStr for RcloneFlags {
     type Err = String;
 
+    // A word may be a secret where none belongs, so no error repeats one.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let Some(words) = shlex::split(text) else { return Err("has an open quote".into()) };
         let mut value_may_follow = false;
+        let mut header_follows = false;
         for word in &words {
+            if header_follows {
+                check_header(word)?;
+            }
+            header_follows = false;
             if let Some(flag) = word.strip_prefix("--").filter(|f| !f.is_empty()) {
-                check(flag.split('=').next().unwrap_or(flag))?;
-                value_may_follow = !flag.contains('=');
+                let (name, value) = flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value)));
+                check(name)?;
+                value_may_follow = value.is_none();
+                header_follows = value_may_follow && name.starts_with("header");
+                value.filter(|_| name.starts_with("header")).map_or(Ok(()), check_header)?;
             } else if word.starts_with('-') {
-                return Err(format!("has `{word}`; write flags in their long form, `--bwlimit 10M`"));
+                return Err("has a flag in its short form; write the long one, such as `--bwlimit 10M`".into());
             } else if !std::mem::take(&mut value_may_follow) {
-                return Err(format!("has `{word}`, which is neither a flag nor the value of one"));
+                return Err("has a word that is neither a flag nor the value of one".into());
             }
         }
         Ok(Self(words))
@@ -94,10 +111,19 @@ fn check(flag: &str) -> Result<(), String> {
     if is_credential(&flag) {
         return Err(format!("carries a credential (`--{flag}`); put it into rclone.conf"));
     }
-    if REFUSED.iter().any(|refused| flag.starts_with(refused)) {
+    if REFUSED.iter().any(|refused| flag.starts_with(refused)) || REFUSED_ENDINGS.iter().any(|e| flag.ends_with(e)) {
         return Err(format!(
             "has `--{flag}`; flags that filter, dry-run, delete, move or change the config are refused, because this program decides what is stored and deleted"
         ));
+    }
+    Ok(())
+}
+
+/// Every process of a machine can read another one's arguments.
+fn check_header(header: &str) -> Result<(), String> {
+    let name = header.split(':').next().unwrap_or(header).to_lowercase();
+    if is_credential(&name) || name.contains("auth") || name.contains("cookie") {
+        return Err("carries a credential in a header; put it into rclone.conf".into());
     }
     Ok(())
 }
@@ -110,6 +136,7 @@ mod tests {
     fn harmless_flags_pass() {
         let flags: RcloneFlags = "--bwlimit '10M' --s3-storage-class=GLACIER --transfers 1".parse().unwrap();
         assert_eq!(flags.0, ["--bwlimit", "10M", "--s3-storage-class=GLACIER", "--transfers", "1"]);
+        assert!("--header 'X-Purpose: backup' --header-upload X-A:b".parse::<RcloneFlags>().is_ok());
         assert_eq!("".parse::<RcloneFlags>(), Ok(RcloneFlags::default()));
     }
 
@@ -137,6 +164,13 @@ mod tests {
             "--bwlimit 1 2",
             "--bwlimit '1",
             "--rc",
+            "--progress",
+            "--syslog",
+            "--s3-versions",
+            "--s3-version-at 2026-01-01",
+            "--drive-trashed-only=true",
+            "--header 'Authorization: x'",
+            "--header=Cookie:x",
             "--password-command=x",
             "--s3-no-check-bucket=false --delete-before",
         ] {

@@ -6,6 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use super::target::is_credential;
+
 /// Every key that means something here.
 pub const KEYS: [&str; 8] =
     ["target", "retention", "retention-count", "keep-last", "backup-prefix", "endpoints", "rclone-flags", "timeout"];
@@ -66,6 +68,20 @@ impl SettingsDir {
         self.path.join(key)
     }
 
+    /// As [`Self::or`], for a setting whose text may hold a secret where none belongs. Such a one is not parsed by clap,
+    /// which repeats whatever it refuses.
+    ///
+    /// # Errors
+    /// The key, its value unless that may be a secret, and what is allowed.
+    pub fn or_text<T>(&self, written: Option<&str>, key: &str) -> Result<Option<T>, String>
+    where
+        T: FromStr<Err: Display>,
+    {
+        let Some(text) = written else { return self.or(None, key) };
+        let refused = |why| format!("{key}: `{}` {why} (from --{key} or its environment variable)", shown(key, text));
+        text.parse().map(Some).map_err(refused)
+    }
+
     /// A sentence for each key that nothing reads.
     pub fn warnings(&self) -> Vec<String> {
         let unknown = self.values.keys().filter(|key| !KEYS.contains(&key.as_str()));
@@ -83,14 +99,16 @@ impl SettingsDir {
     }
 }
 
-/// A refused target or flag may hold a secret; it is described and not repeated.
+/// A refused target or flag may hold a secret; it is then described and not repeated.
 fn shown<'a>(key: &str, value: &'a str) -> &'a str {
-    if matches!(key, "target" | "rclone-flags") && value.contains(['=', '@']) { "…" } else { value }
+    let suspect = value.contains(['=', '@', '?']) || is_credential(value);
+    if matches!(key, "target" | "rclone-flags") && suspect { "…" } else { value }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::rclone_flags::RcloneFlags;
 
     #[test]
     fn a_mounted_config_map() {
@@ -117,6 +135,22 @@ mod tests {
     fn no_folder_is_an_empty_one() {
         let settings = SettingsDir::read(Path::new("/nonexistent")).unwrap();
         assert_eq!(settings.or(None::<u32>, "keep-last").unwrap(), None);
+    }
+
+    #[test]
+    fn a_secret_in_the_wrong_place_is_not_repeated() {
+        let dir = tempfile::tempdir().unwrap();
+        let secrets = ["--s3-secret-access-key hunter2", ":s3,secret_access_key=hunter2:b", "--header 'Token hunter2"];
+        for secret in secrets {
+            std::fs::write(dir.path().join("rclone-flags"), secret).unwrap();
+            let settings = SettingsDir::read(dir.path()).unwrap();
+            for written in [None, Some(secret)] {
+                let error = settings.or_text::<RcloneFlags>(written, "rclone-flags").unwrap_err();
+                assert!(!error.contains("hunter2") && error.starts_with("rclone-flags: `…` "), "{error}");
+            }
+        }
+        let error = SettingsDir::default().or_text::<RcloneFlags>(Some("--dry-run"), "rclone-flags").unwrap_err();
+        assert!(error.starts_with("rclone-flags: `--dry-run` has "), "{error}");
     }
 
     #[test]

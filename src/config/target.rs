@@ -93,7 +93,7 @@ fn check_remote(remote: &str) -> Result<(), String> {
     let _name = options.next();
     for option in options {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
-        if is_credential(name) || has_user_info(value) {
+        if is_credential(name) || opens_something(value) {
             return Err(format!("carries credentials (`{name}`); put them into rclone.conf"));
         }
     }
@@ -107,8 +107,11 @@ pub fn is_credential(option: &str) -> bool {
     secret.iter().any(|word| option.contains(word)) && !option.ends_with("_file") && !option.ends_with("_agent")
 }
 
-fn has_user_info(value: &str) -> bool {
-    value.split_once("://").is_some_and(|(_, rest)| rest.split('/').next().is_some_and(|host| host.contains('@')))
+/// Whether a URL has a user in it, or a query, which is where signed URLs keep their signature.
+fn opens_something(value: &str) -> bool {
+    value
+        .split_once("://")
+        .is_some_and(|(_, rest)| rest.contains('?') || rest.split('/').next().is_some_and(|host| host.contains('@')))
 }
 
 #[cfg(test)]
@@ -151,7 +154,8 @@ mod tests {
             (":s3,secret_access_key=abc:b", "credentials (`secret_access_key`)"),
             ("minio,access_key_id=abc:b", "credentials"),
             (":sftp,pass=abc,host=h:b", "credentials"),
-            (":webdav,url='https://u:p@h/':b", "credentials"),
+            (":webdav,url='https://u:abc@h/':b", "credentials"),
+            (":http,url='https://h/?sig=abc':b", "credentials"),
         ] {
             let error = refused(text);
             assert!(error.contains(why), "{text:?}: {error}");

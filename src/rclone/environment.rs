@@ -2,6 +2,7 @@
 //! `RCLONE_DRY_RUN` or `RCLONE_INCLUDE` would make it store nothing and report success.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 
 /// Programs' and libraries' own variables.
 const EXACT: [&str; 12] = [
@@ -56,9 +57,10 @@ const BACKENDS: [&str; 30] = [
     "WEBDAV",
 ];
 
-/// Picks rclone's environment out of ours.
-pub fn cleaned(ours: impl Iterator<Item = (String, String)>) -> BTreeMap<String, String> {
-    ours.filter(|(name, _)| is_allowed(name)).collect()
+/// Picks rclone's environment out of ours; what is no text is none of its settings.
+pub fn cleaned(ours: impl Iterator<Item = (OsString, OsString)>) -> BTreeMap<String, String> {
+    let texts = ours.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    texts.filter(|(name, _)| is_allowed(name)).collect()
 }
 
 fn is_allowed(name: &str) -> bool {

@@ -3,11 +3,13 @@
 #![expect(clippy::disallowed_methods, reason = "this module owns rclone's environment")]
 
 mod environment;
+mod private_config;
 mod redact;
 mod said;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::hash::BuildHasher;
 use std::io::{self, PipeReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use serde::Deserialize;
 use crate::child::{self, Child, Ended, Program};
 use crate::config;
 use crate::exit::{Exit, Failure};
+use private_config::PrivateConfig;
 use redact::Redactor;
 use said::Heard;
 
@@ -46,6 +49,14 @@ pub enum Error {
     Start {
         /// Which program.
         program: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// Its configuration could not be copied to where it can be written to.
+    #[error("cannot make a private copy of {}: {source}", file.display())]
+    Config {
+        /// The configuration.
+        file: PathBuf,
         /// The system's word.
         source: std::io::Error,
     },
@@ -89,8 +100,23 @@ impl Error {
         match self {
             Self::Missing { .. } | Self::TooOld { .. } | Self::Start { .. } => Exit::Settings,
             Self::Failed { code, said, .. } => said::classify(*code, said),
+            Self::Config { .. } => Exit::Disk,
             Self::Unreadable { .. } | Self::TimedOut { .. } => Exit::Store,
         }
+    }
+
+    /// Whether the name was taken: by rclone's own look, exit code 9, or by the store's, HTTP status 412.
+    pub fn is_name_taken(&self) -> bool {
+        match self {
+            Self::Failed { code: Some(9), .. } => true,
+            Self::Failed { said, .. } => said.contains("PreconditionFailed") || said.contains("StatusCode: 412"),
+            _ => false,
+        }
+    }
+
+    /// Whether the store does not know something that it was asked: HTTP status 501.
+    pub fn is_not_implemented(&self) -> bool {
+        matches!(self, Self::Failed { said, .. } if said.contains("NotImplemented") || said.contains("StatusCode: 501"))
     }
 
     /// Whether rclone said that a directory is not there: its exit code 3.
@@ -109,10 +135,11 @@ impl From<Error> for Failure {
 #[derive(Debug)]
 pub struct Rclone {
     program: PathBuf,
-    config: Option<PathBuf>,
+    config: Option<PrivateConfig>,
     flags: Vec<String>,
     environment: BTreeMap<String, String>,
     redactor: Arc<Redactor>,
+    partial_suffix: String,
 }
 
 /// One call: the subcommand, what it works on (for errors), and its arguments.
@@ -137,14 +164,29 @@ impl Rclone {
     pub async fn find(store: &config::Store) -> Result<Self, Error> {
         let program =
             which::which("rclone").map_err(|_| Error::Missing { path: std::env::var("PATH").unwrap_or_default() })?;
-        let mut environment = environment::cleaned(std::env::vars());
+        let mut environment = environment::cleaned(std::env::vars_os());
         environment.insert("LC_ALL".into(), "C".into());
+        let partial_suffix = partial_suffix();
+        // As a variable: a version that does not know the flag passes over it.
+        environment.insert("RCLONE_PARTIAL_SUFFIX".into(), partial_suffix.clone());
         let text = store.rclone_config.as_deref().map(read_lossy).unwrap_or_default();
         let redactor = Arc::new(Redactor::new(&text, environment::secrets(&environment)));
         let flags = store.rclone_flags.0.clone();
-        let rclone = Self { program, config: store.rclone_config.clone(), flags, environment, redactor };
+        let config = match &store.rclone_config {
+            None => None,
+            Some(file) => {
+                Some(PrivateConfig::new(file).map_err(|source| Error::Config { file: file.clone(), source })?)
+            }
+        };
+        let rclone = Self { program, config, flags, environment, redactor, partial_suffix };
         rclone.check_version().await?;
         Ok(rclone)
+    }
+
+    /// How the files end that this process alone has begun and not finished, on backends that write under another name
+    /// first.
+    pub fn partial_suffix(&self) -> &str {
+        &self.partial_suffix
     }
 
     async fn check_version(&self) -> Result<(), Error> {
@@ -253,7 +295,7 @@ impl Rclone {
         argv.extend(self.flags.iter().map(OsString::from));
         argv.extend(["--use-json-log", "--ask-password=false"].map(OsString::from));
         if let Some(config) = &self.config {
-            argv.extend(["--config".into(), config.into()]);
+            argv.extend(["--config".into(), config.path().into()]);
         }
         argv.extend(call.args.iter().map(OsString::from));
         argv
@@ -270,6 +312,12 @@ fn outcome(call: &Call<'_>, ended: Ended<Heard>) -> Result<(Vec<u8>, Heard), Err
     };
     let said = if heard.complaint.is_empty() { "it gave no reason".to_owned() } else { heard.complaint };
     Err(Error::Failed { verb: call.verb.to_owned(), on: call.on.to_owned(), said, status, code })
+}
+
+/// At most 16 characters, which is rclone's limit.
+fn partial_suffix() -> String {
+    let chance = std::hash::RandomState::new().hash_one("");
+    format!(".{:07x}.partial", chance % (1 << 28))
 }
 
 fn read_lossy(path: &Path) -> String {

@@ -17,13 +17,17 @@ impl Redactor {
     /// its complaint.
     pub fn new<'a>(config: &str, more: impl Iterator<Item = &'a str>) -> Self {
         let mut secrets: Vec<String> = more.map(ToOwned::to_owned).collect();
-        for line in config.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with(['#', ';', '['])) {
+        let is_section = |line: &str| line.starts_with('[') && line.ends_with(']');
+        for line in config.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with(['#', ';'])) {
             match line.split_once('=') {
                 Some((key, value)) if !is_harmless(key.trim(), value.trim()) => secrets.push(value.trim().to_owned()),
                 Some(_) => {}
+                None if is_section(line) => {}
                 None => secrets.push(line.to_owned()),
             }
         }
+        let parts: Vec<String> = secrets.iter().flat_map(|secret| parts_of_url(secret)).collect();
+        secrets.extend(parts);
         secrets.retain(|s| s.len() >= SHORTEST);
         // A secret may be part of another one.
         secrets.sort_by_key(|s| std::cmp::Reverse(s.len()));
@@ -36,6 +40,16 @@ impl Redactor {
     }
 }
 
+/// What opens a door in a URL: an error shows it with another path between the host and the query, or escaped.
+fn parts_of_url(value: &str) -> Vec<String> {
+    let Some((_, rest)) = value.split_once("://") else { return vec![] };
+    let user = rest.split('/').next().and_then(|host| host.rsplit_once('@')).map(|(user, _)| user);
+    let query = rest.split_once('?').map(|(_, query)| query);
+    let passwords = user.into_iter().flat_map(|user| user.split(':'));
+    let values = query.into_iter().flat_map(|query| query.split('&')).filter_map(|pair| pair.split('=').nth(1));
+    passwords.chain(values).map(ToOwned::to_owned).collect()
+}
+
 fn is_harmless(key: &str, value: &str) -> bool {
     HARMLESS.contains(&key) || matches!(value, "true" | "false")
 }
@@ -45,12 +59,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_opens_a_door_in_a_url_is_taken_out() {
+        let config =
+            "sas_url = https://h.example/c?sv=2026-01-01&sig=abc%2Bdef\nurl = https://user:passw0rd@h.example/";
+        let redactor = Redactor::new(config, std::iter::empty());
+        assert_eq!(
+            redactor.clean("PUT https://h.example/c/x?comp=block&sig=abc%2Bdef as user with passw0rd"),
+            "PUT https://h.example/c/x?comp=block&sig=*** as *** with ***"
+        );
+    }
+
+    #[test]
     fn values_and_broken_lines_are_taken_out() {
-        let config = "[m]\ntype = s3\nprovider = Minio\nsecret_access_key = topsecret\n# note\nbroken SECRETXYZ line\npassword=topsecret2\nbool = true\n";
+        let config = "[m]\ntype = s3\nprovider = Minio\nsecret_access_key = topsecret\n# note\nbroken SECRETXYZ line\n[broken section\npassword=topsecret2\nbool = true\n";
         let redactor = Redactor::new(config, ["fromenv"].into_iter());
         assert_eq!(
-            redactor.clean("s3 Minio topsecret topsecret2 fromenv: could not parse line: broken SECRETXYZ line; true"),
-            "s3 Minio *** *** ***: could not parse line: ***; true"
+            redactor.clean("s3 Minio topsecret topsecret2 fromenv: could not parse line: broken SECRETXYZ line; true; [m]; [broken section"),
+            "s3 Minio *** *** ***: could not parse line: ***; true; [m]; ***"
         );
     }
 }

@@ -32,13 +32,13 @@ pub fn listen(stderr: impl Read, verb: &str, redactor: &Redactor) -> Heard {
     let mut lines = BufReader::new(stderr);
     let mut raw = Vec::new();
     while matches!(lines.read_until(b'\n', &mut raw), Ok(n) if n > 0) {
-        let line = redactor.clean(String::from_utf8_lossy(&raw).trim());
+        let line = String::from_utf8_lossy(&raw).trim().to_owned();
         raw.clear();
         if line.is_empty() {
             continue;
         }
         heard.undecryptable += usize::from(line.contains("Skipping undecryptable file name"));
-        if let Some(complaint) = log(&line, verb) {
+        if let Some(complaint) = log(&line, verb, redactor) {
             heard.complaint = complaint;
         }
     }
@@ -46,14 +46,16 @@ pub fn listen(stderr: impl Read, verb: &str, redactor: &Redactor) -> Heard {
     heard
 }
 
-/// Logs one line; returns it when it is a complaint. Usage errors are plain text, everything else is JSON.
-fn log(text: &str, verb: &str) -> Option<String> {
+/// Logs one line; returns it when it is a complaint. Usage errors are plain text, everything else is JSON, in which a
+/// secret may be escaped: it is taken out of the message, not of the line.
+fn log(text: &str, verb: &str, redactor: &Redactor) -> Option<String> {
     let Ok(line) = serde_json::from_str::<Line>(text) else {
+        let text = redactor.clean(text);
         tracing::debug!(rclone = verb, "{text}");
-        return text.starts_with("Error:").then(|| text.trim_start_matches("Error:").trim().to_owned());
+        return text.strip_prefix("Error:").map(|complaint| complaint.trim().to_owned());
     };
-    let message = line.msg.split_whitespace().collect::<Vec<_>>().join(" ");
-    let message = line.object.filter(|o| !o.is_empty()).map_or(message.clone(), |o| format!("{o}: {message}"));
+    let message = line.object.filter(|o| !o.is_empty()).map_or(line.msg.clone(), |o| format!("{o}: {}", line.msg));
+    let message = redactor.clean(&message).split_whitespace().collect::<Vec<_>>().join(" ");
     match line.level.as_str() {
         "error" => {
             tracing::warn!(rclone = verb, "{message}");
@@ -93,7 +95,6 @@ pub fn classify(code: Option<i32>, complaint: &str) -> Exit {
         "couldn't find type of fs",
         "password not set",
         "failed to make password",
-        "no such host",
     ];
     let denied = [
         "accessdenied",
@@ -131,8 +132,10 @@ mod tests {
 
     #[test]
     fn the_last_complaint_is_kept_and_clean() {
-        let log = "{\"level\":\"error\",\"msg\":\"first\"}\n{\"level\":\"notice\",\"msg\":\"Failed to copyto: key abcdef\\n is bad\"}\n{\"level\":\"info\",\"msg\":\"x\"}\n\n";
-        let redactor = Redactor::new("k = abcdef", std::iter::empty());
+        let log = r#"{"level":"error","msg":"first"}
+            {"level":"notice","msg":"Failed to copyto: key abc\"\u003cdef\n is bad"}
+            {"level":"info","msg":"x"}"#;
+        let redactor = Redactor::new("k = abc\"<def", std::iter::empty());
         assert_eq!(listen(log.as_bytes(), "copyto", &redactor).complaint, "Failed to copyto: key *** is bad");
         let usage = listen(&b"Error: unknown flag: --x\nUsage:\n\xff\n"[..], "copyto", &redactor);
         assert_eq!(usage, Heard { complaint: "unknown flag: --x".into(), undecryptable: 0 });

@@ -7,14 +7,24 @@
 #[allow(dead_code, reason = "until the tests of the binary use all of it")]
 mod support;
 
+mod auth;
 mod bench;
+mod choice;
 mod disaster;
 mod discovery;
 mod fetch;
+mod image;
+mod interrupt;
 mod job;
 mod kustomize;
 mod list;
+mod proof;
 mod remotes;
 mod restore;
+mod retention;
+mod settings;
 mod steps;
+mod store;
+mod stream;
+mod tls;
 mod verify;

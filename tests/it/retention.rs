@@ -1,0 +1,244 @@
+//! Retention on real stores: what goes, and all that must stay.
+
+use std::time::Duration;
+
+use rstest::rstest;
+use serde_json::Value;
+
+use crate::support::{etcd::Cluster, remote::Remote, run::Run};
+
+const DAY: Duration = Duration::from_hours(24);
+const OLD: Duration = Duration::from_hours(24 * 2000);
+
+fn cluster() -> Cluster {
+    let cluster = Cluster::with(1).plain().start();
+    cluster.put_many(3, "/a/", 10);
+    cluster
+}
+
+fn names(list: &Value) -> Vec<&str> {
+    let mut names: Vec<_> = list.as_array().unwrap().iter().map(|j| j["name"].as_str().unwrap()).collect();
+    names.sort_unstable();
+    names
+}
+
+/// Everything that looks like ours and is not stays, on a store of the given kind.
+#[rstest]
+#[case::s3(Remote::rclone_s3)]
+#[case::folder(Remote::folder)]
+fn only_exact_names_in_exactly_one_place_go(#[case] remote: fn() -> Remote) {
+    needs!("etcd", "rclone");
+    let remote = remote();
+    let ours = ["prod-202001010000.etcdb", "prod-20200101000000.etcdb"];
+    let others = [
+        "prod-eu-202001010000.etcdb",
+        "prod-notes.etcdb",
+        "prod-202001010000.etcdb.bak",
+        "prod-209913451260.etcdb",
+        "prod-202002300000.etcdb",
+        "PROD-202001010000.etcdb",
+        "202001010000.etcdb",
+        "xprod-202001010000.etcdb",
+        "sub/prod-202001010000.etcdb",
+        "readme.txt",
+    ];
+    for name in ours.iter().chain(&others) {
+        remote.put_aged(name, b"x", OLD);
+    }
+    let future = "prod-209901010000.etcdb";
+    remote.put_aged(future, b"x", OLD);
+    let cluster = cluster();
+    let run = Run::job(&cluster, &remote).env("BACKUP_PREFIX", "prod-").env("RETENTION", "10d").env("KEEP_LAST", "1");
+    let output = run.exits(0);
+    let report = output.report();
+    assert_eq!(names(report.value("removed")), ours);
+    assert!(output.stderr.contains("dated in the future"), "{output}");
+    assert_eq!(report.number("foreign"), 9, "the one in a subfolder is not even listed");
+    let left = remote.names();
+    for name in others.iter().chain([&future]) {
+        assert!(left.iter().any(|l| l == name), "{name} is gone");
+    }
+    assert_eq!(left.len(), others.len() + 2);
+}
+
+#[rstest]
+fn a_prefix_is_taken_literally(
+    #[values("p[1]-", "pr[ae]d-", "a*b-", "{x,y}-", "q?-", "back\\slash-", "{{", "**", "", "a b-", "#x-", "dir/p-")]
+    prefix: &str,
+) {
+    needs!("etcd", "rclone");
+    let remote = Remote::rclone_s3();
+    let folder = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let slash = if folder.is_empty() { "" } else { "/" };
+    let lookalikes =
+        ["p1-", "pred-", "axb-", "x-", "qz-", "other-"].map(|p| format!("{folder}{slash}{p}202001010000.etcdb"));
+    for name in &lookalikes {
+        remote.put_aged(name, b"x", OLD);
+    }
+    let own = format!("{prefix}202001010000.etcdb");
+    remote.put_aged(&own, b"x", OLD);
+    let prune = |extra: &str, value: &str| {
+        Run::new().arg("prune").store(&remote).env("BACKUP_PREFIX", prefix).env("KEEP_LAST", "1").env(extra, value)
+    };
+    // Alone it is the newest, and stays.
+    assert!(names(prune("RETENTION", "10d").success().value("removed")).is_empty());
+    let newer = format!("{prefix}202001020000.etcdb");
+    remote.put_aged(&newer, b"x", OLD);
+    assert_eq!(names(prune("RETENTION", "10d").success().value("removed")), [own.as_str()]);
+    let newest = format!("{prefix}202001030000.etcdb");
+    remote.put_aged(&newest, b"x", OLD);
+    assert_eq!(names(prune("RETENTION_COUNT", "1").success().value("removed")), [newer.as_str()]);
+    let mut expected: Vec<_> = lookalikes.into_iter().chain([newest]).collect();
+    expected.sort();
+    assert_eq!(remote.names(), expected);
+}
+
+#[test]
+fn the_newest_stay_whatever_their_age() {
+    needs!("etcd", "rclone");
+    let remote = Remote::folder();
+    for day in 1..=6 {
+        remote.put_aged(&format!("2020010{day}0000.etcdb"), b"x", OLD);
+    }
+    // The new one counts as one of the newest.
+    let cluster = cluster();
+    let report = Run::job(&cluster, &remote).env("RETENTION", "1d").success();
+    assert_eq!(report.value("removed").as_array().unwrap().len(), 4);
+    assert_eq!(remote.names()[..2], ["202001050000.etcdb", "202001060000.etcdb"]);
+}
+
+#[test]
+fn a_dry_run_says_why_and_deletes_nothing() {
+    needs!("rclone");
+    let remote = Remote::folder();
+    for day in 1..=3 {
+        remote.put_aged(&format!("p-2020010{day}0000.etcdb"), b"x", OLD);
+    }
+    let prune = || {
+        let run = Run::new().args(["prune", "--dry-run"]).store(&remote).env("BACKUP_PREFIX", "p-");
+        run.env("RETENTION", "10d").env("RETENTION_COUNT", "2").env("KEEP_LAST", "1")
+    };
+    let report = prune().success();
+    assert_eq!(names(report.value("removed")), ["p-202001010000.etcdb", "p-202001020000.etcdb"]);
+    assert_eq!(report.value("removed")[1]["reasons"], serde_json::json!(["expired", "beyond-count"]));
+    assert_eq!(report.value("removed")[0]["reasons"], serde_json::json!(["expired"]));
+    assert_eq!(report.value("kept")[0]["reasons"], serde_json::json!(["newest", "within-count"]));
+    let text = prune().env("OUTPUT", "text").exits(0).stdout;
+    assert!(
+        text.contains("would go   p-202001010000.etcdb (older than the age limit, beyond the count limit)"),
+        "{text}"
+    );
+    assert_eq!(remote.names().len(), 3);
+}
+
+#[test]
+fn rclones_clock_is_a_second_guard() {
+    needs!("rclone");
+    let remote = Remote::rclone_s3();
+    remote.put_aged("202001010000.etcdb", b"x", DAY);
+    remote.put_aged("202001020000.etcdb", b"x", OLD);
+    remote.put_aged("202001030000.etcdb", b"x", OLD);
+    let output = Run::new().arg("prune").store(&remote).env("RETENTION", "10d").env("KEEP_LAST", "1").exits(3);
+    let report = output.report();
+    assert_eq!(report.list("failed"), ["202001010000.etcdb"]);
+    assert_eq!(names(report.value("removed")), ["202001020000.etcdb"]);
+    assert!(report.text("error").contains("younger than the age limit by its own clock"), "{report:?}");
+    assert_eq!(remote.names(), ["202001010000.etcdb", "202001030000.etcdb"]);
+}
+
+#[test]
+fn what_cannot_be_deleted_is_named_and_the_backup_is_safe() {
+    needs!("etcd", "rclone");
+    let remote = Remote::folder();
+    remote.put_aged("202001010000.etcdb", b"x", OLD);
+    let locked = format!("{}/202001010000.etcdb", remote.target());
+    // Root may delete from any folder, so the file itself is made undeletable: something is mounted on it.
+    let mount = |args: &[&str]| std::process::Command::new(args[0]).args(&args[1..]).status().unwrap().success();
+    assert!(mount(&["mount", "--bind", &locked, &locked]));
+    let cluster = cluster();
+    let output = Run::job(&cluster, &remote).env("RETENTION", "10d").env("KEEP_LAST", "1").exits(3);
+    assert!(mount(&["umount", &locked]));
+    let report = output.report();
+    assert_eq!(report.list("failed"), ["202001010000.etcdb"]);
+    assert!(report.text("error").contains("the backup is safe"), "{report:?}");
+    assert_eq!(remote.names().len(), 2);
+}
+
+#[test]
+fn a_suspicious_backup_is_stored_and_prunes_nothing() {
+    needs!("etcd", "rclone");
+    let remote = Remote::rclone_s3();
+    remote.put_aged("202001010000.etcdb", b"x", OLD);
+    let limited = |run: Run| run.env("RETENTION", "10d").env("KEEP_LAST", "1");
+
+    let empty = Cluster::with(1).plain().start();
+    let report = limited(Run::job(&empty, &remote)).exits(3).report();
+    assert_eq!(report.text("held_back"), "the backup holds no keys");
+
+    let other = cluster();
+    let report = limited(Run::job(&other, &remote)).exits(3).report();
+    assert!(report.text("held_back").contains("is of cluster"), "{report:?}");
+    assert_eq!(remote.names().len(), 3, "each was stored, nothing is gone");
+
+    // The same cluster again is as expected, and prunes. What is there has no metadata that says otherwise.
+    let report = limited(Run::job(&other, &remote)).success();
+    assert_eq!(report.value("removed")[0]["name"], "202001010000.etcdb");
+}
+
+#[test]
+fn a_revision_that_went_back_holds_retention() {
+    needs!("etcd", "rclone");
+    let remote = Remote::rclone_s3();
+    let cluster = cluster();
+    let name = Run::job(&cluster, &remote).success().text("name").to_owned();
+    // The same cluster, as if it had been further when the newest backup was taken.
+    let listed = remote.lsjson();
+    let id = listed[0]["Metadata"]["cluster-id"].as_str().unwrap().to_owned();
+    let newest = "202001010000.etcdb";
+    let object = format!("{}/{newest}", remote.target());
+    let from = format!("{}/{name}", remote.target());
+    let set = [format!("cluster-id={id}"), "revision=999999".to_owned()];
+    remote.rclone(&["copyto", &from, "/tmp/etcd-backup-it-revision"]);
+    remote.rclone(&[
+        "copyto",
+        "-M",
+        "--metadata-set",
+        &set[0],
+        "--metadata-set",
+        &set[1],
+        "/tmp/etcd-backup-it-revision",
+        &object,
+    ]);
+    std::fs::remove_file("/tmp/etcd-backup-it-revision").unwrap();
+    remote.rclone(&["deletefile", &from]);
+    let report = Run::job(&cluster, &remote).env("RETENTION", "10d").env("KEEP_LAST", "1").exits(3).report();
+    assert!(report.text("held_back").contains("revision 999999"), "{report:?}");
+}
+
+#[test]
+fn a_backup_that_failed_prunes_nothing() {
+    needs!("rclone");
+    let remote = Remote::folder();
+    for day in 1..=3 {
+        remote.put_aged(&format!("2020010{day}0000.etcdb"), b"x", OLD);
+    }
+    let run = Run::new().arg("run").store(&remote).env("ETCDCTL_ENDPOINTS", "http://127.0.0.1:1");
+    run.env("RETENTION", "10d").env("KEEP_LAST", "1").exits(4);
+    assert_eq!(remote.names().len(), 3);
+}
+
+#[test]
+fn thousands_are_listed_and_pruned_right() {
+    needs!("rclone");
+    let remote = Remote::folder();
+    let start = chrono::NaiveDate::from_ymd_opt(2015, 1, 1).unwrap().and_hms_opt(0, 0, 0).unwrap();
+    let old = std::time::SystemTime::now() - OLD;
+    for hour in 0..2_500 {
+        let name = (start + chrono::Duration::hours(hour)).format("%Y%m%d%H%M.etcdb").to_string();
+        let file = std::fs::File::create(format!("{}/{name}", remote.target())).unwrap();
+        file.set_modified(old).unwrap();
+    }
+    let report = Run::new().arg("prune").store(&remote).env("RETENTION", "10d").env("KEEP_LAST", "10").success();
+    assert_eq!(report.value("removed").as_array().unwrap().len(), 2_490);
+    assert_eq!(remote.names().len(), 10);
+}
