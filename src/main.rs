@@ -4,8 +4,10 @@ mod child;
 mod cli;
 mod command;
 mod config;
+mod datadir;
 mod digest;
 mod etcd;
+mod etcdutl;
 mod exit;
 mod export;
 mod hardening;
@@ -15,7 +17,6 @@ mod kubernetes;
 mod logging;
 mod member;
 mod name;
-#[allow(dead_code, reason = "restore --before is to come")]
 mod pick;
 mod place;
 mod progress;
@@ -23,6 +24,8 @@ mod rclone;
 mod record;
 mod report;
 mod retention;
+mod roster;
+mod runbook;
 mod signals;
 #[allow(dead_code, unused_imports)]
 mod snapshot;

@@ -7,10 +7,11 @@ mod get;
 mod inspect;
 mod list;
 mod opened;
+mod plan;
 mod prune;
+mod restore;
 mod run;
 mod snapshot;
-#[allow(dead_code, reason = "restore is to come")]
 mod source;
 mod steps;
 mod store;
@@ -41,6 +42,7 @@ impl Command {
             Self::PutBack(_) => "put-back",
             Self::CopyTls(_) => "copy-tls",
             Self::Fetch(_) => "fetch",
+            Self::Restore(_) => "restore",
             Self::List(_) => "list",
             Self::Verify(_) => "verify",
         }
@@ -72,6 +74,10 @@ pub async fn execute(cli: &Cli, now: DateTime<Utc>, report: &mut Report) -> Resu
         Command::Prune(args) => {
             let job = Job::new(&args.job)?;
             within(job.timeout, prune::prune(args, &job, now, report)).await
+        }
+        Command::Restore(args) => {
+            let job = Job::new(&args.read.job)?;
+            within(job.timeout, restore::restore(args, &job, report)).await
         }
         Command::Inspect(args) => {
             let job = Job::new(&args.read.job)?;
