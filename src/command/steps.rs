@@ -74,6 +74,7 @@ fn no_member(error: NoMember, survey: &Survey, source: &str) -> Failure {
 }
 
 fn log_verdicts(seen: &[Member], silent: &[Refusal], choice: &Choice) {
+    let newest = seen.iter().map(|m| m.applied_index).max().unwrap_or_default();
     for m in seen {
         let place = choice.members.iter().position(|c| c.id == m.id);
         let verdict = match place {
@@ -81,7 +82,10 @@ fn log_verdicts(seen: &[Member], silent: &[Refusal], choice: &Choice) {
             Some(n) => format!("spare {n}"),
             None => "refused".to_owned(),
         };
-        let reason = choice.refused.iter().find(|r| r.endpoint == m.endpoint).map(|r| r.reason.as_str());
+        let refused = choice.refused.iter().find(|r| r.endpoint == m.endpoint).map(|r| r.reason.clone());
+        let reason = refused.unwrap_or_else(|| {
+            format!("{}, {} entries behind the newest", m.role, newest.saturating_sub(m.applied_index))
+        });
         tracing::info!(
             version = m.version, role = %m.role, size = %ByteSize(m.db_size), applied = m.applied_index,
             round_trip_ms = m.round_trip.as_millis(), verdict, reason, "member {}", m.endpoint
