@@ -139,6 +139,7 @@ fn all_dead_is_told_at_once() {
     for endpoint in cluster.endpoints() {
         let told = format!("{endpoint}: connecting: tcp connect error: Connection refused");
         assert!(output.report().text("error").contains(&told), "{told:?} in {output}");
+        assert!(output.stderr.contains(&format!("WARN member {endpoint} verdict=\"refused\"")), "{output}");
     }
     assert!(remote.names().is_empty());
 }
