@@ -18,6 +18,11 @@ impl Endpoint {
         self.0.starts_with("https://")
     }
 
+    /// Host and port.
+    pub fn authority(&self) -> &str {
+        self.0.split_once("://").map_or(&*self.0, |(_, authority)| authority)
+    }
+
     /// The URL.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -102,7 +107,7 @@ pub struct Member {
     pub revision: u64,
     /// How long a status request took.
     pub round_trip: Duration,
-    /// Why a linearizable read failed; `None` when it worked, which proves a quorum.
+    /// Why a linearizable read or the list of alarms failed; `None` when both worked, which proves a quorum.
     pub read_error: Option<String>,
     /// Members that have a CORRUPT alarm, in this member's view.
     pub corrupt: BTreeSet<u64>,
@@ -208,8 +213,7 @@ fn why_refused(member: &Member, corrupt: &BTreeSet<u64>) -> String {
     if corrupt.contains(&member.id) {
         return "has a CORRUPT alarm".into();
     }
-    let error = member.read_error.as_deref().unwrap_or("failed");
-    format!("linearizable read: {error}")
+    member.read_error.clone().unwrap_or_else(|| "a read failed".into())
 }
 
 fn refusal(member: &Member, reason: &str) -> Refusal {

@@ -193,7 +193,11 @@ impl Report {
             // Writing to a string cannot fail.
             let _ = writeln!(out, "{label:<10} {value}");
         };
-        line("outcome", &format!("{} (exit {}: {exit})", self.outcome, self.exit));
+        if exit == Exit::Ok {
+            line("outcome", self.outcome);
+        } else {
+            line("outcome", &format!("{} (exit {}: {exit})", self.outcome, self.exit));
+        }
         if let Some(name) = &self.name {
             line("stored", &format!("{name} in {}", self.target.as_deref().unwrap_or_default()));
         }

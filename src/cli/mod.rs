@@ -76,8 +76,8 @@ pub enum Command {
 /// # Errors
 /// clap's own, which also stand for `--help` and `--version`.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let parsed = command().try_get_matches_from(with_default_command(args.into_iter().collect()));
-    parsed.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(discreet)
+    let matches = command().try_get_matches_from(with_default_command(args.into_iter().collect()))?;
+    Cli::from_arg_matches(&matches)
 }
 
 /// The command line's description, with the exit codes at its end and no values of the environment in its help.
@@ -86,17 +86,6 @@ pub fn command() -> clap::Command {
     let exits = format!("Exit codes:\n{exits}");
     let command = Cli::command().after_help(exits.clone()).mut_args(|arg| arg.hide_env_values(true));
     command.mut_subcommands(move |sub| sub.after_help(exits.clone()).mut_args(|arg| arg.hide_env_values(true)))
-}
-
-/// A refused target or flag may hold a secret; it is described and not repeated.
-fn discreet(mut usage: clap::Error) -> clap::Error {
-    use clap::error::{ContextKind, ContextValue};
-    let secret =
-        matches!(usage.get(ContextKind::InvalidValue), Some(ContextValue::String(v)) if v.contains(['=', '@']));
-    if secret {
-        usage.insert(ContextKind::InvalidValue, ContextValue::String("…".into()));
-    }
-    usage
 }
 
 /// A shell's completion script.

@@ -17,6 +17,9 @@ use crate::retention::{Policy, plan};
 use crate::snapshot::{Snapshot, Workspace};
 use crate::store::{self, Listing, Store};
 
+/// How often another name is tried when one was taken meanwhile.
+const NAMES: u8 = 5;
+
 /// A proved snapshot and where it is.
 pub struct Backup {
     /// What it is.
@@ -32,7 +35,11 @@ pub async fn choose(etcd: &config::Etcd, report: &mut Report) -> Result<Choice, 
         Err(why) => return Err(Failure::new(Exit::NoMember, anyhow::anyhow!("found no etcd member: {why}"))),
     };
     tracing::info!(source = %seeds.source, "looking for members at {}", list(&seeds.endpoints));
-    let survey = etcd::survey(&seeds.endpoints, etcd).await;
+    let mut survey = etcd::survey(&seeds.endpoints, etcd).await;
+    if survey.lacks_quorum() {
+        tracing::warn!("no quorum; asking once more, because a leader may just be being elected");
+        survey = etcd::survey(&seeds.endpoints, etcd).await;
+    }
     if survey.members.iter().any(|m| m.no_space) {
         tracing::warn!("NOSPACE alarm: the cluster accepts no writes; compact, defragment and disarm it");
     }
@@ -141,6 +148,8 @@ fn backup(snapshot: Snapshot, member: &Member, degraded: Option<String>, taken_a
         sha256 = record.sha256,
         revision = record.revision,
         keys = record.keys,
+        total_keys = facts.total_keys,
+        last_key_revision = facts.last_key_revision,
         etcdutl_hash = format!("{:x}", facts.hash),
         storage_version = facts.storage_version,
         "proved the snapshot of {}",
@@ -149,14 +158,23 @@ fn backup(snapshot: Snapshot, member: &Member, degraded: Option<String>, taken_a
     Backup { record, file: snapshot.path }
 }
 
-/// Uploads under the first free name, and confirms.
-pub async fn put(store: &Store, backup: &Backup, listing: &Listing) -> Result<BackupName, Failure> {
+/// Uploads under the first free name, and confirms. The folder is listed anew, because a snapshot may have taken an
+/// hour; and again when another run is quicker.
+pub async fn put(store: &Store, backup: &Backup) -> Result<BackupName, Failure> {
     let config = store.config();
-    let taken = |name: &BackupName| listing.ours.contains(name);
-    let name = BackupName::free(&config.naming.prefix, backup.record.taken_at, config.naming.zone, taken);
-    tracing::info!(%name, target = %config.target, "storing");
-    store.put(&backup.file, &name, &backup.record).await?;
-    Ok(name)
+    let mut tries = 1..=NAMES;
+    loop {
+        let listing = store.list().await?;
+        let taken = |name: &BackupName| listing.ours.contains(name);
+        let name = BackupName::free(&config.naming.prefix, backup.record.taken_at, config.naming.zone, taken);
+        tracing::info!(%name, target = %config.target, "storing");
+        match store.put(&backup.file, &name, &backup.record).await {
+            Err(error @ store::Error::Taken(_)) if tries.next().is_some() => {
+                tracing::warn!("{error}; taking another name");
+            }
+            outcome => return Ok(outcome.map(|()| name)?),
+        }
+    }
 }
 
 /// Applies retention after a backup that is stored and confirmed as `name`, unless the backup is suspicious. `before`

@@ -100,7 +100,10 @@ fn certificates(setting: &str, path: &Path, pem: &[u8]) -> Result<Vec<Certificat
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match all {
         Ok(all) if !all.is_empty() => Ok(all.into_iter().map(CertificateDer::into_owned).collect()),
-        Ok(_) => Err(format!("{setting}: {} holds no PEM certificate (-----BEGIN CERTIFICATE-----)", path.display())),
+        Ok(_) => {
+            let what = format!("{setting}: {} holds no PEM certificate (-----BEGIN CERTIFICATE-----)", path.display());
+            Err(what + &der_hint(pem, "x509"))
+        }
         Err(e) => Err(format!("{setting}: {} is not PEM: {e}", path.display())),
     }
 }
@@ -112,6 +115,14 @@ fn private_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, String
     }
     PrivateKeyDer::from_pem_slice(pem)
         .map_err(|_| format!("key: {} holds no PEM private key (-----BEGIN … PRIVATE KEY-----)", path.display()))
+        .map_err(|what| what + &der_hint(pem, "pkey"))
+}
+
+/// Binary DER begins with a long ASN.1 sequence.
+fn der_hint(bytes: &[u8], command: &str) -> String {
+    let looks_like_it = bytes.starts_with(&[0x30, 0x81]) || bytes.starts_with(&[0x30, 0x82]);
+    let hint = format!("; it looks like DER, convert it with `openssl {command} -inform der`");
+    if looks_like_it { hint } else { String::new() }
 }
 
 /// One valid authority is enough: bundles keep the old one for a while when authorities change.

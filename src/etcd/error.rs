@@ -7,7 +7,7 @@ use tonic::Code;
 use crate::exit::Exit;
 
 /// How a member failed us.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// It did not answer in time.
     #[error("{what}: no answer within {} s", limit.as_secs())]
@@ -38,6 +38,11 @@ pub enum Error {
     },
 }
 
+/// How etcd says no; most of it comes with the code `Unknown` or `InvalidArgument`.
+const DENIALS: [&str; 4] = ["permission denied", "authentication failed", "user name is empty", "invalid auth token"];
+/// There is no lesser role that may take a snapshot.
+const NEEDED: &str = "a backup needs a user with etcd's role `root`, in ETCDCTL_USER and ETCDCTL_PASSWORD or as the client certificate's common name";
+
 impl Error {
     /// The exit that this leads to when no member did better.
     pub const fn exit(&self) -> Exit {
@@ -59,13 +64,11 @@ impl Error {
 
     fn from_status(what: &'static str, status: &tonic::Status) -> Self {
         let message = status.message();
-        if message.contains("permission denied") {
-            return Self::Denied { what, words: format!("{message}; the backup's user needs etcd's role `root`") };
-        }
-        if matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied)
-            || ["authentication failed", "user name is empty", "invalid auth token"].iter().any(|w| message.contains(w))
-        {
-            return Self::Denied { what, words: message.to_owned() };
+        let denied = matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied)
+            || message.starts_with("auth: ")
+            || DENIALS.iter().any(|words| message.contains(words));
+        if denied {
+            return Self::Denied { what, words: format!("{message}; {NEEDED}") };
         }
         match std::error::Error::source(status) {
             Some(source) => Self::from_chain(what, source),
@@ -87,13 +90,22 @@ impl Error {
         }
         words.retain(|w| w != "transport error");
         let words = words.join(": ");
+        if let Some((_, plain)) = PLAINER.iter().find(|(rare, _)| words.contains(rare)) {
+            return Self::Failed { what, words: (*plain).to_owned() };
+        }
         let lower = words.to_lowercase();
-        if ["certificate", "fatal alert", "corrupt message", "invalidcontenttype"].iter().any(|w| lower.contains(w)) {
+        if ["certificate", "fatal alert"].iter().any(|w| lower.contains(w)) {
             return Self::Tls(explain_tls(&words));
         }
         Self::Failed { what, words }
     }
 }
+
+/// What the libraries say, and what it means here.
+const PLAINER: [(&str, &str); 2] = [
+    ("without sending TLS close_notify", "the member, or something on the way to it, closed the connection"),
+    ("stream closed because of a broken pipe", "the connection broke, or is dead and pings are not answered"),
+];
 
 fn explain_tls(words: &str) -> String {
     let advice = if words.contains("UnknownIssuer") || words.contains("BadSignature") {
@@ -101,11 +113,13 @@ fn explain_tls(words: &str) -> String {
     } else if words.contains("not valid for name") || words.contains("NotValidForName") {
         "the member's certificate does not name the address dialled; dial another one or set TLS_SERVER_NAME"
     } else if words.contains("fatal alert") {
-        "the member does not accept this client's certificate; is it signed by the member's client authority?"
+        "the member does not accept this client's certificate: none is set (ETCDCTL_CERT), or it is not signed for clients by the authority that the member trusts"
+    } else if words.contains("not valid yet") {
+        "the member's certificate is not valid yet; look at this machine's clock"
+    } else if words.contains("extended key usage") {
+        "the member's certificate is not a server's; issue one with the usage `server auth`"
     } else if words.contains("xpired") {
         "the member's certificate has expired; renew it"
-    } else if words.contains("orrupt message") || words.contains("InvalidContentType") {
-        "the member does not speak TLS at this port; is it http://?"
     } else {
         return words.to_owned();
     };

@@ -2,6 +2,7 @@
 
 mod error;
 mod put;
+mod scheme;
 mod snapshot;
 mod survey;
 
@@ -41,11 +42,10 @@ async fn connect(endpoint: &Endpoint, config: &config::Etcd) -> Result<Client, E
 
 fn dial(endpoint: &Endpoint, config: &config::Etcd) -> Result<Dial, tonic::transport::Error> {
     let dial = Dial::from_shared(endpoint.as_str().to_owned())?
-        .connect_timeout(PATIENCE)
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_WITHIN);
     let Some(files) = config.tls.as_ref().filter(|_| endpoint.is_tls()) else { return Ok(dial) };
-    let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&files.ca)).timeout(PATIENCE);
+    let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&files.ca));
     if let Some((cert, key)) = &files.identity {
         tls = tls.identity(Identity::from_pem(cert, key));
     }

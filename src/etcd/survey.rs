@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use etcd_client::{AlarmAction, AlarmType, Client, StatusResponse};
 
-use super::{Error, connect, timely};
+use super::{Error, connect, scheme, timely};
 use crate::config;
 use crate::exit::Exit;
 use crate::member::{Endpoint, Member, Refusal, Role};
@@ -22,6 +22,14 @@ pub struct Survey {
     pub refused: Vec<Refusal>,
     /// What those failures lead to when no member answered: the most telling of them.
     pub exit: Option<Exit>,
+}
+
+impl Survey {
+    /// Whether voters answered, and none of them reached the others. An election looks just like it, for a moment.
+    pub fn lacks_quorum(&self) -> bool {
+        let mut voters = self.members.iter().filter(|m| m.role != Role::Learner).peekable();
+        voters.peek().is_some() && voters.all(|m| m.read_error.is_some())
+    }
 }
 
 /// A member's answer, and the members that it knows, by id.
@@ -80,7 +88,12 @@ fn more_telling(a: Option<Exit>, b: Exit) -> Exit {
 
 async fn probe_all(endpoints: Vec<Endpoint>, config: &config::Etcd) -> Vec<Probed> {
     let probes = endpoints.into_iter().map(|endpoint| async {
-        let probed = probe(&endpoint, config).await;
+        let mut probed = probe(&endpoint, config).await;
+        if let Err(Error::Failed { .. } | Error::Tls(_)) = probed
+            && let Some(words) = scheme::mistaken(&endpoint).await
+        {
+            probed = Err(Error::Tls(words));
+        }
         (endpoint, probed)
     });
     futures_util::future::join_all(probes).await
@@ -101,11 +114,14 @@ async fn probe(endpoint: &Endpoint, config: &config::Etcd) -> Result<Answer, Err
         timely("alarm list", b.alarm(AlarmAction::Get, AlarmType::None, None)),
         other_members(&mut c),
     );
-    if let Err(denied @ Error::Denied { .. }) = alarms {
-        return Err(denied);
+    // Not a sign of a lost quorum.
+    if let (Err(denied @ Error::Denied { .. }), _) | (_, Err(denied @ Error::Denied { .. })) = (&read, &alarms) {
+        return Err(denied.clone());
     }
     note_alarms(&mut member, alarms.iter().flat_map(etcd_client::AlarmResponse::alarms));
-    member.read_error = read.err().filter(|e| !is_only_corrupt(e, &member)).map(|e| e.to_string());
+    // etcd lists alarms by way of a quorum too; a member that cannot tell them may have one.
+    let read = read.err().filter(|e| !is_only_corrupt(e, &member));
+    member.read_error = read.or(alarms.err()).map(|e| e.to_string());
     Ok(Answer { member, others })
 }
 

@@ -9,6 +9,7 @@ mod said;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::hash::BuildHasher;
 use std::io::{self, PipeReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -104,6 +105,20 @@ impl Error {
         }
     }
 
+    /// Whether the name was taken: by rclone's own look, exit code 9, or by the store's, HTTP status 412.
+    pub fn is_name_taken(&self) -> bool {
+        match self {
+            Self::Failed { code: Some(9), .. } => true,
+            Self::Failed { said, .. } => said.contains("PreconditionFailed") || said.contains("StatusCode: 412"),
+            _ => false,
+        }
+    }
+
+    /// Whether the store does not know something that it was asked: HTTP status 501.
+    pub fn is_not_implemented(&self) -> bool {
+        matches!(self, Self::Failed { said, .. } if said.contains("NotImplemented") || said.contains("StatusCode: 501"))
+    }
+
     /// Whether rclone said that a directory is not there: its exit code 3.
     pub const fn is_no_directory(&self) -> bool {
         matches!(self, Self::Failed { code: Some(3), .. })
@@ -124,6 +139,7 @@ pub struct Rclone {
     flags: Vec<String>,
     environment: BTreeMap<String, String>,
     redactor: Arc<Redactor>,
+    partial_suffix: String,
 }
 
 /// One call: the subcommand, what it works on (for errors), and its arguments.
@@ -150,6 +166,9 @@ impl Rclone {
             which::which("rclone").map_err(|_| Error::Missing { path: std::env::var("PATH").unwrap_or_default() })?;
         let mut environment = environment::cleaned(std::env::vars_os());
         environment.insert("LC_ALL".into(), "C".into());
+        let partial_suffix = partial_suffix();
+        // As a variable: a version that does not know the flag passes over it.
+        environment.insert("RCLONE_PARTIAL_SUFFIX".into(), partial_suffix.clone());
         let text = store.rclone_config.as_deref().map(read_lossy).unwrap_or_default();
         let redactor = Arc::new(Redactor::new(&text, environment::secrets(&environment)));
         let flags = store.rclone_flags.0.clone();
@@ -159,9 +178,15 @@ impl Rclone {
                 Some(PrivateConfig::new(file).map_err(|source| Error::Config { file: file.clone(), source })?)
             }
         };
-        let rclone = Self { program, config, flags, environment, redactor };
+        let rclone = Self { program, config, flags, environment, redactor, partial_suffix };
         rclone.check_version().await?;
         Ok(rclone)
+    }
+
+    /// How the files end that this process alone has begun and not finished, on backends that write under another name
+    /// first.
+    pub fn partial_suffix(&self) -> &str {
+        &self.partial_suffix
     }
 
     async fn check_version(&self) -> Result<(), Error> {
@@ -287,6 +312,12 @@ fn outcome(call: &Call<'_>, ended: Ended<Heard>) -> Result<(Vec<u8>, Heard), Err
     };
     let said = if heard.complaint.is_empty() { "it gave no reason".to_owned() } else { heard.complaint };
     Err(Error::Failed { verb: call.verb.to_owned(), on: call.on.to_owned(), said, status, code })
+}
+
+/// At most 16 characters, which is rclone's limit.
+fn partial_suffix() -> String {
+    let chance = std::hash::RandomState::new().hash_one("");
+    format!(".{:07x}.partial", chance % (1 << 28))
 }
 
 fn read_lossy(path: &Path) -> String {

@@ -40,6 +40,9 @@ impl Workspace {
             return Err(Error::io("use the work folder", &work_dir)(io::Error::other(what)));
         }
         let swept = sweep(&work_dir)?;
+        for folder in &swept {
+            tracing::info!(folder = %folder.display(), "removed what a run that was cut short had left");
+        }
         for _ in 0..TRIES {
             if let Some((path, lock)) = claim(&work_dir)? {
                 return Ok(Self { path, swept, _lock: lock });

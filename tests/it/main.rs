@@ -7,16 +7,22 @@
 #[allow(dead_code, reason = "until the tests of the binary use all of it")]
 mod support;
 
+mod auth;
 mod bench;
+mod choice;
 mod discovery;
 mod fetch;
 mod image;
+mod interrupt;
 mod job;
 mod kustomize;
 mod list;
+mod proof;
 mod remotes;
 mod retention;
 mod settings;
 mod steps;
 mod store;
+mod stream;
+mod tls;
 mod verify;

@@ -16,6 +16,7 @@ pub mod s3;
 pub mod sample;
 pub mod tls;
 pub mod traffic;
+pub mod unreachable;
 
 use std::{
     thread,

@@ -80,6 +80,11 @@ impl Leaf {
         Self::new("etcd", names, &usages)
     }
 
+    /// A server's, which must not be taken for a client's.
+    pub fn server_only(common_name: &str) -> Self {
+        Self::new(common_name, &[], &[ExtendedKeyUsagePurpose::ServerAuth])
+    }
+
     fn new(common_name: &str, names: &[&str], usages: &[ExtendedKeyUsagePurpose]) -> Self {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names).unwrap();
