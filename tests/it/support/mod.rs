@@ -6,6 +6,7 @@ pub mod tools;
 pub mod child;
 pub mod etcd;
 pub mod kubeadm;
+pub mod kubernetes;
 pub mod output;
 pub mod ports;
 pub mod processes;
