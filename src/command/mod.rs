@@ -9,7 +9,11 @@ mod list;
 mod opened;
 mod plan;
 mod prune;
+<<<<<<< HEAD
 mod restore;
+=======
+mod put_back;
+>>>>>>> dec155d576de781789d5b6c94cae6e3276116dfc
 mod run;
 mod snapshot;
 mod source;
@@ -87,7 +91,10 @@ pub async fn execute(cli: &Cli, now: DateTime<Utc>, report: &mut Report) -> Resu
             let job = Job::new(&args.read.job)?;
             within(job.timeout, get::get(args, &job, cli.output.output, report)).await
         }
-        Command::PutBack(_) => Ok(Exit::Unexpected),
+        Command::PutBack(args) => {
+            let job = Job::new(&args.read.job)?;
+            within(job.timeout, put_back::put_back(args, &job, now, report)).await
+        }
         Command::Export(args) => {
             let job = Job::new(&args.read.job)?;
             within(job.timeout, export::export(args, &job, report)).await
