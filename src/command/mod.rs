@@ -9,11 +9,8 @@ mod list;
 mod opened;
 mod plan;
 mod prune;
-<<<<<<< HEAD
-mod restore;
-=======
 mod put_back;
->>>>>>> dec155d576de781789d5b6c94cae6e3276116dfc
+mod restore;
 mod run;
 mod snapshot;
 mod source;
