@@ -1,33 +1,28 @@
 //! The remote in our words: list, put, confirm, read, remove. Everything goes through rclone.
 
 mod error;
+mod put;
 mod read;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use crate::config;
 use crate::config::target::Target;
-use crate::digest::Digest;
-use crate::exit::Exit;
 use crate::name::BackupName;
 use crate::rclone::{Call, Rclone};
-use crate::record::{Record, Remembered};
+use crate::record::Remembered;
 use crate::retention::{Age, Verdict};
 
 pub use error::Error;
 pub use read::{Detail, Entry, Known, Stream};
 
 /// A remote that has not answered a question within this is out of order.
-const ANSWER: Duration = Duration::from_mins(1);
+const ANSWER: Duration = Duration::from_secs(45);
 /// Small questions are not repeated for minutes: a wrong remote is to fail within seconds.
 const BRISK: [&str; 4] = ["--retries=1", "--low-level-retries=2", "--contimeout=10s", "--timeout=30s"];
-/// rclone would make a missing bucket; a misspelt one is then a bucket of its own, and looks like success.
-const NO_NEW_BUCKET: &str = "--s3-no-check-bucket";
-
 /// What the remote can do, as `rclone backend features` prints it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -126,8 +121,9 @@ impl Store {
         match listed {
             Err(e) if e.is_no_directory() && self.is_bucket_based() => Err(Error::NoBucket(folder)),
             Err(e) if e.is_no_directory() => Ok(Vec::new()),
+            Err(e) => Err(Error::of(e, "list that folder")),
             Ok((objects, locked)) if objects.is_empty() && locked > 0 => Err(Error::Locked { place: folder, locked }),
-            other => Ok(other?.0),
+            Ok((objects, _)) => Ok(objects),
         }
     }
 
@@ -141,63 +137,6 @@ impl Store {
         }
         let object = self.stat(name, &["--metadata"]).await?;
         Ok(object.map(|o| Remembered::from_metadata(&o.metadata)).unwrap_or_default())
-    }
-
-    /// Uploads `file` as `name`, which must not be there yet, and confirms what arrived.
-    ///
-    /// # Errors
-    /// Whatever rclone says; an object that is not there or differs.
-    pub async fn put(&self, file: &Path, name: &BackupName, record: &Record) -> Result<(), Error> {
-        let place = self.place(name);
-        let source = file.to_string_lossy();
-        let metadata: Vec<String> = record.metadata().into_iter().map(|(k, v)| format!("{k}={v}")).collect();
-        let mut args = vec!["--retries=3", "--low-level-retries=3", "--contimeout=10s", NO_NEW_BUCKET];
-        // Neither guard is enough alone: the first is honoured by every backend but looks before it uploads, the second
-        // is decided by the store itself but known to S3 alone.
-        args.extend(["--ignore-existing", "--header-upload", "If-None-Match: *"]);
-        if self.features.has("WriteMetadata") && self.features.has("UserMetadata") {
-            args.push("--metadata");
-            args.extend(metadata.iter().flat_map(|pair| ["--metadata-set", pair.as_str()]));
-        }
-        args.extend(["--", &source, &place]);
-        let call = Call { limit: None, ..call("copyto", &place, &args) };
-        let Err(error) = self.rclone.call(call).await else { return self.confirm(file, name, record).await };
-        // A connection may be cut after the store has taken the last byte.
-        if error.exit() == Exit::Store && self.confirm(file, name, record).await.is_ok() {
-            tracing::warn!(%name, "the upload failed, but the object is there and is what was sent: {error}");
-            return Ok(());
-        }
-        Err(error.into())
-    }
-
-    /// Compares the stored object with the file: its size, and its hash where the backend has one, else the SHA-256 in
-    /// its metadata.
-    async fn confirm(&self, file: &Path, name: &BackupName, record: &Record) -> Result<(), Error> {
-        let fail = |why: String| Error::NotConfirmed { name: name.to_string(), why };
-        let offered = self.features.hashes.as_deref().unwrap_or_default();
-        let kind = Digest::KNOWN.into_iter().find(|kind| offered.iter().any(|o| o == kind));
-        let args = kind.map_or(vec!["--metadata"], |kind| vec!["--hash", "--hash-type", kind]);
-        let object = self.stat(name, &args).await?.ok_or_else(|| fail("it is not there".into()))?;
-        if u64::try_from(object.size) != Ok(record.bytes) {
-            return Err(fail(format!("it has {} bytes, {} were sent", object.size, record.bytes)));
-        }
-        let theirs = kind.and_then(|kind| object.hashes.get(kind)).filter(|hash| !hash.is_empty());
-        let (compared, same) = if let (Some(kind), Some(theirs)) = (kind, theirs) {
-            let path = file.to_owned();
-            let ours = tokio::task::spawn_blocking(move || Digest::of(&path, kind)).await;
-            let ours =
-                ours.map_err(|e| fail(e.to_string()))?.map_err(|e| fail(format!("reading it back here: {e}")))?;
-            (kind, ours.eq_ignore_ascii_case(theirs))
-        } else if let Some(theirs) = object.metadata.get("sha256") {
-            ("sha256 in its metadata", *theirs == record.sha256)
-        } else {
-            ("size alone", true)
-        };
-        if !same {
-            return Err(fail(format!("it differs ({compared}); another run may have stored the same name")));
-        }
-        tracing::info!(%name, bytes = record.bytes, compared, "confirmed at the remote");
-        Ok(())
     }
 
     /// Deletes exactly these. Those of an age limit are first asked of rclone's own clock too.
@@ -229,19 +168,21 @@ impl Store {
         args.extend(["--", &folder]);
         let stdin = (lines.join("\n") + "\n").into_bytes();
         let outcome = self.rclone.call(Call { stdin, limit: None, ..call("delete", &folder, &args) }).await;
-        outcome.err().map(|e| e.to_string())
+        outcome.err().map(|e| Error::of(e, "delete there").to_string())
     }
 
     async fn stat(&self, name: &BackupName, more: &[&str]) -> Result<Option<Object>, Error> {
+        self.ask(name, &[&BRISK, more].concat(), Some(ANSWER)).await
+    }
+
+    async fn ask(&self, name: &BackupName, how: &[&str], limit: Option<Duration>) -> Result<Option<Object>, Error> {
         let place = self.place(name);
         let mut args = vec!["--stat", "--files-only", "--no-mimetype"];
-        args.extend(more);
-        args.extend(BRISK);
+        args.extend(how);
         args.extend(["--", &place]);
-        let found = self.rclone.json::<Option<Object>>(Call { limit: None, ..call("lsjson", &place, &args) }).await;
-        match found {
+        match self.rclone.json::<Option<Object>>(Call { limit, ..call("lsjson", &place, &args) }).await {
             Err(e) if e.is_no_directory() => Ok(None),
-            other => Ok(other?),
+            other => other.map_err(|e| Error::of(e, "read there")),
         }
     }
 

@@ -3,6 +3,8 @@
 mod copy;
 mod groups;
 mod job;
+mod read;
+mod restore;
 mod stored;
 
 use std::ffi::OsString;
@@ -14,6 +16,8 @@ use crate::exit::Exit;
 pub use copy::CopyTlsArgs;
 pub use groups::{EtcdArgs, Format, JobArgs, OutputArgs, PlaceArgs, RetentionArgs, StoreArgs, WorkArgs};
 pub use job::{PruneArgs, RunArgs, SnapshotArgs, StoreStepArgs};
+pub use read::{ExportArgs, GetArgs, InspectArgs, PutBackArgs};
+pub use restore::{EtcdKind, RestoreArgs, WhoArgs};
 pub use stored::{FetchArgs, ListArgs, ReadArgs, VerifyArgs};
 
 /// Backs up a Kubernetes cluster's etcd to any rclone remote, and proves every backup before it counts.
@@ -42,12 +46,27 @@ pub enum Command {
     Store(StoreStepArgs),
     /// Apply retention alone: with --dry-run print what it would do, with --after as the third step of a job
     Prune(PruneArgs),
+    /// Show what a backup holds: revision, keys, members, and the size of each Kubernetes resource and namespace
+    Inspect(InspectArgs),
+    /// Print one key of a backup as JSON, or with --raw just its value
+    Get(GetArgs),
+    /// Print the keys of a backup as JSON Lines, in the order of `etcdctl get --prefix`
+    Export(ExportArgs),
+    /// Bring deleted keys back from a backup into the running cluster, byte for byte
+    ///
+    /// Each key is created by a transaction of its own that does nothing when the key exists, in the order in which
+    /// the keys were first created, so that owners are there before what they own. Never brought back are keys that end
+    /// with a lease, events, leases, masterleases, endpoints and endpointslices: Kubernetes makes those itself.
+    #[command(hide = true)]
+    PutBack(PutBackArgs),
     /// List the stored backups, newest first
     List(ListArgs),
     /// Prove stored backups without restoring them
     Verify(VerifyArgs),
     /// Get a backup, prove it, and write it to a file for use with etcd's own tools
     Fetch(FetchArgs),
+    /// Restore a member's data folder from a backup, or with --plan print how to restore the whole cluster
+    Restore(Box<RestoreArgs>),
     /// Print a shell's completion script
     Completions {
         /// Which shell
@@ -62,8 +81,8 @@ pub enum Command {
 /// # Errors
 /// clap's own, which also stand for `--help` and `--version`.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let parsed = command().try_get_matches_from(with_default_command(args.into_iter().collect()));
-    parsed.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(discreet)
+    let matches = command().try_get_matches_from(with_default_command(args.into_iter().collect()))?;
+    Cli::from_arg_matches(&matches)
 }
 
 /// The command line's description, with the exit codes at its end and no values of the environment in its help.
@@ -72,17 +91,6 @@ pub fn command() -> clap::Command {
     let exits = format!("Exit codes:\n{exits}");
     let command = Cli::command().after_help(exits.clone()).mut_args(|arg| arg.hide_env_values(true));
     command.mut_subcommands(move |sub| sub.after_help(exits.clone()).mut_args(|arg| arg.hide_env_values(true)))
-}
-
-/// A refused target or flag may hold a secret; it is described and not repeated.
-fn discreet(mut usage: clap::Error) -> clap::Error {
-    use clap::error::{ContextKind, ContextValue};
-    let secret =
-        matches!(usage.get(ContextKind::InvalidValue), Some(ContextValue::String(v)) if v.contains(['=', '@']));
-    if secret {
-        usage.insert(ContextKind::InvalidValue, ContextValue::String("…".into()));
-    }
-    usage
 }
 
 /// A shell's completion script.

@@ -37,7 +37,7 @@ pub async fn run(args: &RunArgs, job: &Job, now: DateTime<Utc>, report: &mut Rep
     report.seconds.snapshot = Some(since(begun));
 
     let begun = Instant::now();
-    let name = steps::put(&store, &backup, &listing).await?;
+    let name = steps::put(&store, &backup).await?;
     report.name = Some(name.to_string());
     report.seconds.store = Some(since(begun));
 

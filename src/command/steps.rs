@@ -17,6 +17,9 @@ use crate::retention::{Policy, plan};
 use crate::snapshot::{Snapshot, Workspace};
 use crate::store::{self, Listing, Store};
 
+/// How often another name is tried when one was taken meanwhile.
+const NAMES: u8 = 5;
+
 /// A proved snapshot and where it is.
 pub struct Backup {
     /// What it is.
@@ -76,10 +79,10 @@ fn log_verdicts(survey: &Survey, best: &[Member], unfit: &[Refusal]) {
             Some(n) => format!("spare {n}"),
             None => "refused".to_owned(),
         };
-        let reason = unfit.iter().find(|r| r.endpoint == m.endpoint).map_or("", |r| r.reason.as_str());
+        let reason = unfit.iter().find(|r| r.endpoint == m.endpoint).map(|r| r.reason.as_str());
         tracing::info!(
             version = m.version, role = %m.role, size = %ByteSize(m.db_size), applied = m.applied_index,
-            round_trip = ?m.round_trip, verdict, reason, "member {}", m.endpoint
+            round_trip_ms = m.round_trip.as_millis(), verdict, reason, "member {}", m.endpoint
         );
     }
     for refusal in &survey.refused {
@@ -150,14 +153,23 @@ fn backup(snapshot: Snapshot, member: &Member, degraded: Option<String>, taken_a
     Backup { record, file: snapshot.path }
 }
 
-/// Uploads under the first free name, and confirms.
-pub async fn put(store: &Store, backup: &Backup, listing: &Listing) -> Result<BackupName, Failure> {
+/// Uploads under the first free name, and confirms. The folder is listed anew, because a snapshot may have taken an
+/// hour; and again when another run is quicker.
+pub async fn put(store: &Store, backup: &Backup) -> Result<BackupName, Failure> {
     let config = store.config();
-    let taken = |name: &BackupName| listing.ours.contains(name);
-    let name = BackupName::free(&config.naming.prefix, backup.record.taken_at, config.naming.zone, taken);
-    tracing::info!(%name, target = %config.target, "storing");
-    store.put(&backup.file, &name, &backup.record).await?;
-    Ok(name)
+    let mut tries = 1..=NAMES;
+    loop {
+        let listing = store.list().await?;
+        let taken = |name: &BackupName| listing.ours.contains(name);
+        let name = BackupName::free(&config.naming.prefix, backup.record.taken_at, config.naming.zone, taken);
+        tracing::info!(%name, target = %config.target, "storing");
+        match store.put(&backup.file, &name, &backup.record).await {
+            Err(error @ store::Error::Taken(_)) if tries.next().is_some() => {
+                tracing::warn!("{error}; taking another name");
+            }
+            outcome => return Ok(outcome.map(|()| name)?),
+        }
+    }
 }
 
 /// Applies retention after a backup that is stored and confirmed as `name`, unless the backup is suspicious. `before`

@@ -29,7 +29,7 @@ pub async fn store(args: &StoreStepArgs, job: &Job, report: &mut Report) -> Resu
     report.foreign = listing.foreign;
     let backup = Backup { record: handover.record.clone(), file: folder.join(&handover.file) };
     prove(&backup).await?;
-    let name = steps::put(&store, &backup, &listing).await?.to_string();
+    let name = steps::put(&store, &backup).await?.to_string();
     report.name = Some(name.clone());
     report.seconds.store = Some(since(begun));
     Handover { stored: Some(name), ..handover }.write(&folder)?;

@@ -24,7 +24,7 @@ use crate::member::Endpoint;
 use crate::name::Prefix;
 use crate::retention::Policy;
 use rclone_flags::RcloneFlags;
-pub use seeds::Seeds;
+pub use seeds::{Seeds, layout};
 use settings_dir::SettingsDir;
 use target::Target;
 use tls::{Files, Tls};

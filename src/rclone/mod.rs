@@ -9,6 +9,7 @@ mod said;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::hash::BuildHasher;
 use std::io::{self, PipeReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -104,6 +105,20 @@ impl Error {
         }
     }
 
+    /// Whether the name was taken: by rclone's own look, exit code 9, or by the store's, HTTP status 412.
+    pub fn is_name_taken(&self) -> bool {
+        match self {
+            Self::Failed { code: Some(9), .. } => true,
+            Self::Failed { said, .. } => said.contains("PreconditionFailed") || said.contains("StatusCode: 412"),
+            _ => false,
+        }
+    }
+
+    /// Whether the store does not know something that it was asked: HTTP status 501.
+    pub fn is_not_implemented(&self) -> bool {
+        matches!(self, Self::Failed { said, .. } if said.contains("NotImplemented") || said.contains("StatusCode: 501"))
+    }
+
     /// Whether rclone said that a directory is not there: its exit code 3.
     pub const fn is_no_directory(&self) -> bool {
         matches!(self, Self::Failed { code: Some(3), .. })
@@ -124,6 +139,7 @@ pub struct Rclone {
     flags: Vec<String>,
     environment: BTreeMap<String, String>,
     redactor: Arc<Redactor>,
+    mark: String,
 }
 
 /// One call: the subcommand, what it works on (for errors), and its arguments.
@@ -159,9 +175,14 @@ impl Rclone {
                 Some(PrivateConfig::new(file).map_err(|source| Error::Config { file: file.clone(), source })?)
             }
         };
-        let rclone = Self { program, config, flags, environment, redactor };
+        let rclone = Self { program, config, flags, environment, redactor, mark: mark() };
         rclone.check_version().await?;
         Ok(rclone)
+    }
+
+    /// Ends the names of what this process alone has begun and not finished; nobody else's.
+    pub fn mark(&self) -> &str {
+        &self.mark
     }
 
     async fn check_version(&self) -> Result<(), Error> {
@@ -287,6 +308,10 @@ fn outcome(call: &Call<'_>, ended: Ended<Heard>) -> Result<(Vec<u8>, Heard), Err
     };
     let said = if heard.complaint.is_empty() { "it gave no reason".to_owned() } else { heard.complaint };
     Err(Error::Failed { verb: call.verb.to_owned(), on: call.on.to_owned(), said, status, code })
+}
+
+fn mark() -> String {
+    format!(".{:08x}.part", std::hash::RandomState::new().hash_one("") >> 32)
 }
 
 fn read_lossy(path: &Path) -> String {

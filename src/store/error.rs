@@ -9,6 +9,17 @@ pub enum Error {
     /// rclone failed.
     #[error(transparent)]
     Rclone(#[from] rclone::Error),
+    /// The credentials are wrong, or good for less than is needed.
+    #[error("{source}; {}", advice(source, may))]
+    Denied {
+        /// What they have to allow.
+        may: &'static str,
+        /// rclone's word.
+        source: rclone::Error,
+    },
+    /// Another run has stored something under the name.
+    #[error("{0} is already there; it is never overwritten")]
+    Taken(String),
     /// The target names no bucket.
     #[error("target: `{0}` names a whole remote; allowed is a bucket of it, `{0}bucket` or `{0}bucket/path`")]
     WholeRemote(String),
@@ -57,13 +68,25 @@ fn where_it_fails(read: u64) -> String {
     }
 }
 
+fn advice(error: &rclone::Error, may: &str) -> String {
+    if error.to_string().contains("RequestTimeTooSkewed") {
+        return "this machine's clock differs from the store's".into();
+    }
+    format!("check the credentials, and that they may {may}")
+}
+
 impl Error {
+    /// rclone's failure, and what the credentials have to allow should that be the reason.
+    pub(super) fn of(error: rclone::Error, may: &'static str) -> Self {
+        if error.exit() == Exit::Denied { Self::Denied { may, source: error } } else { Self::Rclone(error) }
+    }
+
     fn exit(&self) -> Exit {
         match self {
             Self::Rclone(e) => e.exit(),
             Self::WholeRemote(_) | Self::NoBucket(_) => Exit::Settings,
-            Self::NotConfirmed { .. } | Self::Gone(_) => Exit::Store,
-            Self::Locked { .. } | Self::Undecryptable { read: 0, .. } => Exit::Denied,
+            Self::NotConfirmed { .. } | Self::Gone(_) | Self::Taken(_) => Exit::Store,
+            Self::Denied { .. } | Self::Locked { .. } | Self::Undecryptable { read: 0, .. } => Exit::Denied,
             Self::Undecryptable { .. } => Exit::Proof,
         }
     }
