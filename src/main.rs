@@ -4,22 +4,29 @@ mod child;
 mod cli;
 mod command;
 mod config;
+mod datadir;
 mod digest;
 mod etcd;
+mod etcdutl;
 mod exit;
+mod export;
 mod hardening;
+mod inspect;
 mod kubeadm;
+mod kubernetes;
 mod logging;
 mod member;
 mod name;
-#[allow(dead_code, reason = "restore --before is to come")]
 mod pick;
 mod place;
 mod progress;
+mod put_back;
 mod rclone;
 mod record;
 mod report;
 mod retention;
+mod roster;
+mod runbook;
 mod signals;
 #[allow(dead_code, unused_imports)]
 mod snapshot;
@@ -68,7 +75,7 @@ fn start(cli: &cli::Cli, now: chrono::DateTime<Utc>, report: &mut Report) -> Res
     let outcome = runtime.block_on(async {
         let mut signals = Signals::new().map_err(unexpected)?;
         tokio::select! {
-            outcome = command::execute(&cli.command, now, report) => outcome,
+            outcome = command::execute(cli, now, report) => outcome,
             exit = signals.first() => Err(Failure::new(exit, anyhow::anyhow!("{exit}; nothing half-made is left"))),
         }
     });

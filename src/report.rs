@@ -1,8 +1,10 @@
 //! The report: text for people, one JSON line for machines, and in brief the pod's termination message. The only
 //! writer of stdout.
 
+mod stream;
+
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -16,6 +18,8 @@ use crate::record::Record;
 use crate::retention::{Plan, Reason, Verdict};
 use crate::store::Removal;
 
+pub use stream::Stream;
+
 /// Where Kubernetes reads a container's last words from; at most 4096 bytes of them.
 const TERMINATION_LOG: &str = "/dev/termination-log";
 const LAST_WORDS: usize = 4_000;
@@ -27,6 +31,13 @@ pub struct Body {
     pub text: String,
     /// For machines, printed as one line; `None` where the text is the only form.
     pub json: Option<serde_json::Value>,
+}
+
+impl Body {
+    /// For a command that writes its stdout itself: nothing is added to it, whatever the end.
+    pub const fn none() -> Self {
+        Self { text: String::new(), json: None }
+    }
 }
 
 /// Everything that a command has to say; filled while it runs, so that a run cut short can still be reported.
@@ -159,9 +170,15 @@ impl Report {
             (Format::Json, None) => serde_json::to_string(&self)? + "\n",
         };
         leave_last_words(&self.brief(exit));
+        if text.is_empty() {
+            return Ok(());
+        }
         let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes())?;
-        out.flush()
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            // Whoever read it has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written,
+        }
     }
 
     fn brief(&self, exit: Exit) -> String {
@@ -176,7 +193,11 @@ impl Report {
             // Writing to a string cannot fail.
             let _ = writeln!(out, "{label:<10} {value}");
         };
-        line("outcome", &format!("{} (exit {}: {exit})", self.outcome, self.exit));
+        if exit == Exit::Ok {
+            line("outcome", self.outcome);
+        } else {
+            line("outcome", &format!("{} (exit {}: {exit})", self.outcome, self.exit));
+        }
         if let Some(name) = &self.name {
             line("stored", &format!("{name} in {}", self.target.as_deref().unwrap_or_default()));
         }
@@ -236,6 +257,11 @@ impl std::fmt::Display for Judged {
         let reasons: Vec<_> = self.reasons.iter().map(ToString::to_string).collect();
         write!(f, "{} ({})", self.name, reasons.join(", "))
     }
+}
+
+/// Whether a person reads stdout as it is written.
+pub fn is_on_terminal() -> bool {
+    io::stdout().is_terminal()
 }
 
 fn judged(verdict: &Verdict) -> Judged {

@@ -3,6 +3,8 @@
 mod copy;
 mod groups;
 mod job;
+mod read;
+mod restore;
 mod stored;
 
 use std::ffi::OsString;
@@ -14,6 +16,8 @@ use crate::exit::Exit;
 pub use copy::CopyTlsArgs;
 pub use groups::{EtcdArgs, Format, JobArgs, OutputArgs, PlaceArgs, RetentionArgs, StoreArgs, WorkArgs};
 pub use job::{PruneArgs, RunArgs, SnapshotArgs, StoreStepArgs};
+pub use read::{ExportArgs, GetArgs, InspectArgs, PutBackArgs};
+pub use restore::{EtcdKind, RestoreArgs, WhoArgs};
 pub use stored::{FetchArgs, ListArgs, ReadArgs, VerifyArgs};
 
 /// Backs up a Kubernetes cluster's etcd to any rclone remote, and proves every backup before it counts.
@@ -42,12 +46,26 @@ pub enum Command {
     Store(StoreStepArgs),
     /// Apply retention alone: with --dry-run print what it would do, with --after as the third step of a job
     Prune(PruneArgs),
+    /// Show what a backup holds: revision, keys, members, and the size of each Kubernetes resource and namespace
+    Inspect(InspectArgs),
+    /// Print one key of a backup as JSON, or with --raw just its value
+    Get(GetArgs),
+    /// Print the keys of a backup as JSON Lines, in the order of `etcdctl get --prefix`
+    Export(ExportArgs),
+    /// Bring deleted keys back from a backup into the running cluster, byte for byte
+    ///
+    /// Each key is created by a transaction of its own that does nothing when the key exists, in the order in which
+    /// the keys were first created, so that owners are there before what they own. Never brought back are keys that end
+    /// with a lease, events, leases, masterleases, endpoints and endpointslices: Kubernetes makes those itself.
+    PutBack(PutBackArgs),
     /// List the stored backups, newest first
     List(ListArgs),
     /// Prove stored backups without restoring them
     Verify(VerifyArgs),
     /// Get a backup, prove it, and write it to a file for use with etcd's own tools
     Fetch(FetchArgs),
+    /// Restore a member's data folder from a backup, or with --plan print how to restore the whole cluster
+    Restore(Box<RestoreArgs>),
     /// Print a shell's completion script
     Completions {
         /// Which shell

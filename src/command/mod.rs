@@ -1,22 +1,29 @@
 //! One file for each command; each wires the parts in order and decides nothing.
 
 mod copy_tls;
+mod export;
 mod fetch;
+mod get;
+mod inspect;
 mod list;
+mod opened;
+mod plan;
 mod prune;
+mod put_back;
+mod restore;
 mod run;
 mod snapshot;
-#[allow(dead_code, reason = "restore and inspect are to come")]
 mod source;
 mod steps;
 mod store;
+mod streaming;
 mod verify;
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::cli::{self, Command};
+use crate::cli::{self, Cli, Command};
 use crate::config::Job;
 use crate::exit::{Exit, Failure};
 use crate::report::{Body, Report};
@@ -30,8 +37,13 @@ impl Command {
             Self::Store(_) => "store",
             Self::Completions { .. } => "completions",
             Self::Prune(_) => "prune",
+            Self::Inspect(_) => "inspect",
+            Self::Get(_) => "get",
+            Self::Export(_) => "export",
+            Self::PutBack(_) => "put-back",
             Self::CopyTls(_) => "copy-tls",
             Self::Fetch(_) => "fetch",
+            Self::Restore(_) => "restore",
             Self::List(_) => "list",
             Self::Verify(_) => "verify",
         }
@@ -42,8 +54,8 @@ impl Command {
 ///
 /// # Errors
 /// Whatever kept it from its end.
-pub async fn execute(command: &Command, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
-    match command {
+pub async fn execute(cli: &Cli, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
+    match &cli.command {
         Command::Run(args) => {
             let job = Job::new(&args.job)?;
             within(job.timeout, run::run(args, &job, now, report)).await
@@ -63,6 +75,26 @@ pub async fn execute(command: &Command, now: DateTime<Utc>, report: &mut Report)
         Command::Prune(args) => {
             let job = Job::new(&args.job)?;
             within(job.timeout, prune::prune(args, &job, now, report)).await
+        }
+        Command::Restore(args) => {
+            let job = Job::new(&args.read.job)?;
+            within(job.timeout, restore::restore(args, &job, report)).await
+        }
+        Command::Inspect(args) => {
+            let job = Job::new(&args.read.job)?;
+            within(job.timeout, inspect::inspect(args, &job, cli.output.output, report)).await
+        }
+        Command::Get(args) => {
+            let job = Job::new(&args.read.job)?;
+            within(job.timeout, get::get(args, &job, cli.output.output, report)).await
+        }
+        Command::PutBack(args) => {
+            let job = Job::new(&args.read.job)?;
+            within(job.timeout, put_back::put_back(args, &job, now, report)).await
+        }
+        Command::Export(args) => {
+            let job = Job::new(&args.read.job)?;
+            within(job.timeout, export::export(args, &job, report)).await
         }
         Command::CopyTls(args) => copy_tls::copy_tls(args),
         Command::List(args) => {

@@ -2,11 +2,13 @@
 
 mod bolt;
 mod facts;
+mod history;
 mod live;
 mod mvcc;
 mod page;
 mod prove;
 mod receive;
+mod sorted;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -20,9 +22,11 @@ use crate::exit::{Exit, Failure};
 
 pub use bolt::{Db, Seen};
 pub use facts::{Facts, read_facts};
+pub use history::{Change, Item, NoRevision, changes, find, revision_to_read};
 pub use mvcc::{Alarm, KeyValue, Member, Revision, alarms, members};
 pub use prove::{Digest, Proof, open_regular, prove_file, prove_stream};
 pub use receive::Part;
+pub use sorted::Sorted;
 pub use workspace::Workspace;
 
 /// A received file that proved good.

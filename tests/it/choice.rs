@@ -80,7 +80,8 @@ fn every_member_gets_one_line_and_a_follower_is_taken() {
             () => ("follower", "spare 1"),
         };
         let facts = [format!("role={role}"), format!("verdict=\"{verdict}\"")];
-        for fact in facts.iter().map(String::as_str).chain(["version=", "size=", "applied=", "round_trip=", "reason="])
+        for fact in
+            facts.iter().map(String::as_str).chain(["version=", "size=", "applied=", "round_trip_ms=", "reason="])
         {
             assert!(line.replace("=chosen", "=\"chosen\"").contains(fact), "{fact} in {line}");
         }
@@ -138,6 +139,7 @@ fn all_dead_is_told_at_once() {
     for endpoint in cluster.endpoints() {
         let told = format!("{endpoint}: connecting: tcp connect error: Connection refused");
         assert!(output.report().text("error").contains(&told), "{told:?} in {output}");
+        assert!(output.stderr.contains(&format!("WARN member {endpoint} verdict=\"refused\"")), "{output}");
     }
     assert!(remote.names().is_empty());
 }

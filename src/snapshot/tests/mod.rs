@@ -2,6 +2,7 @@
 
 mod build;
 mod files;
+mod history;
 mod mutations;
 mod pages;
 

@@ -7,6 +7,7 @@ pub mod child;
 pub mod etcd;
 pub mod hook;
 pub mod kubeadm;
+pub mod kubernetes;
 pub mod output;
 pub mod ports;
 pub mod processes;

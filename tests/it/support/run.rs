@@ -154,6 +154,12 @@ impl Run {
 
     /// Starts it and answers at once, for tests that interfere.
     pub fn spawn(self) -> Job {
+        let out = File::create(self.home.path().join("stdout")).unwrap();
+        self.spawn_into(out)
+    }
+
+    /// The same with another stdout.
+    pub fn spawn_into(self, stdout: impl Into<Stdio>) -> Job {
         let file = |name| File::create(self.home.path().join(name)).unwrap();
         let mut argv = self.through.iter().map(OsString::as_os_str).chain([OsStr::new(BINARY)]);
         let mut command = Command::new(argv.next().expect("at least the binary"));
@@ -167,7 +173,7 @@ impl Run {
             .envs(&self.env)
             .args(&self.args)
             .stdin(Stdio::null())
-            .stdout(file("stdout"))
+            .stdout(stdout)
             .stderr(file("stderr"));
         let started = Instant::now();
         let child = command.spawn().expect("the binary starts");
@@ -239,6 +245,7 @@ impl Job {
             argv: std::mem::take(&mut self.run.args),
             status: status.expect("an ended child"),
             stdout: self.text("stdout"),
+            written: self.bytes("stdout"),
             stderr: self.text("stderr"),
             took: self.started.elapsed(),
         };
@@ -249,8 +256,11 @@ impl Job {
     }
 
     fn text(&self, name: &str) -> String {
-        let bytes = fs::read(self.run.home.path().join(name)).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
+        String::from_utf8_lossy(&self.bytes(name)).into_owned()
+    }
+
+    fn bytes(&self, name: &str) -> Vec<u8> {
+        fs::read(self.run.home.path().join(name)).unwrap_or_default()
     }
 }
 

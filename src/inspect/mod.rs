@@ -1,0 +1,9 @@
+//! What a backup holds, and what two of them have different. Pure but for reading the files.
+
+mod diff;
+mod summary;
+mod tally;
+
+pub use diff::{Counts, Diff};
+pub use summary::Summary;
+pub use tally::Tally;
