@@ -62,14 +62,13 @@ pub fn listen(stderr: impl Read, verb: &str, redactor: &Redactor) -> Heard {
     heard
 }
 
-/// Logs one line; returns it when it is a complaint. Usage errors are plain text, everything else is JSON, in which a
+/// Logs one line; returns it when it is a complaint. Nearly everything is JSON, in which a
 /// secret may be escaped: it is taken out of the message, not of the line.
 fn log(text: &str, verb: &str, redactor: &Redactor) -> Option<Complaint> {
     let Ok(line) = serde_json::from_str::<Line>(text) else {
         let text = redactor.clean(text);
         tracing::debug!(rclone = verb, "{text}");
-        let complaint = |text: &str| Complaint { text: text.trim().to_owned(), of_object: false };
-        return text.strip_prefix("Error:").map(complaint);
+        return plain(&text).map(|text| Complaint { text: text.to_owned(), of_object: false });
     };
     let of_object = line.object.as_ref().is_some_and(|o| !o.is_empty());
     let message = line.object.filter(|o| !o.is_empty()).map_or(line.msg.clone(), |o| format!("{o}: {}", line.msg));
@@ -91,6 +90,13 @@ fn log(text: &str, verb: &str, redactor: &Redactor) -> Option<Complaint> {
             None
         }
     }
+}
+
+/// What is complained of in a line that is not JSON: wrong usage, and in versions before 1.65 all that ends rclone.
+fn plain(text: &str) -> Option<&str> {
+    let behind = |mark: &str| text.find(mark).map(|at| text[at..].trim_start_matches(mark).trim());
+    let ended = text.find("Failed to ").map(|at| &text[at..]);
+    ended.or_else(|| ["Fatal error:", "Error:"].into_iter().find_map(behind))
 }
 
 /// Sorts a failure by rclone's words; its exit code is 1 for nearly everything. `code` 2 is a usage error.
@@ -156,6 +162,9 @@ mod tests {
             {"level":"info","msg":"x"}"#;
         let redactor = Redactor::new("k = abc\"<def", std::iter::empty());
         assert_eq!(listen(log.as_bytes(), "copyto", &redactor).complaint, "Failed to copyto: key *** is bad");
+        let fatal = "2026/11/21 05:54:46 Failed to create file system for \"x:\": didn't find section in config file\n";
+        let fatal = listen(fatal.as_bytes(), "backend", &redactor).complaint;
+        assert_eq!(fatal, "Failed to create file system for \"x:\": didn't find section in config file");
         let usage = listen(&b"Error: unknown flag: --x\nUsage:\n\xff\n"[..], "copyto", &redactor);
         assert_eq!(usage, Heard { complaint: "unknown flag: --x".into(), undecryptable: 0 });
     }

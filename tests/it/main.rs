@@ -10,6 +10,7 @@ mod support;
 mod auth;
 mod bench;
 mod choice;
+mod cut_short;
 mod disaster;
 mod discovery;
 mod export;
