@@ -73,13 +73,16 @@ fn no_member(error: NoMember, survey: &Survey, source: &str) -> Failure {
 
 /// One line for each member.
 fn log_verdicts(survey: &Survey, best: &[Member], unfit: &[Refusal]) {
+    let newest = survey.members.iter().map(|m| m.applied_index).max().unwrap_or_default();
     for m in &survey.members {
         let verdict = match best.iter().position(|b| b.id == m.id) {
             Some(0) => "chosen".to_owned(),
             Some(n) => format!("spare {n}"),
             None => "refused".to_owned(),
         };
-        let reason = unfit.iter().find(|r| r.endpoint == m.endpoint).map(|r| r.reason.as_str());
+        let refused = unfit.iter().find(|r| r.endpoint == m.endpoint).map(|r| r.reason.clone());
+        let behind = newest.saturating_sub(m.applied_index);
+        let reason = refused.unwrap_or_else(|| format!("{}, {behind} entries behind the newest", m.role));
         tracing::info!(
             version = m.version, role = %m.role, size = %ByteSize(m.db_size), applied = m.applied_index,
             round_trip_ms = m.round_trip.as_millis(), verdict, reason, "member {}", m.endpoint

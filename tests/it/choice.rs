@@ -83,7 +83,9 @@ fn every_member_gets_one_line_and_a_follower_is_taken() {
             () => ("follower", "spare 1"),
         };
         let facts = [format!("role={role}"), format!("verdict=\"{verdict}\"")];
-        for fact in facts.iter().map(String::as_str).chain(["version=", "size=", "applied=", "round_trip_ms="]) {
+        for fact in
+            facts.iter().map(String::as_str).chain(["version=", "size=", "applied=", "round_trip_ms=", "reason="])
+        {
             assert!(line.replace("=chosen", "=\"chosen\"").contains(fact), "{fact} in {line}");
         }
     }

@@ -16,6 +16,8 @@ pub struct Output {
     pub argv: Vec<OsString>,
     pub status: ExitStatus,
     pub stdout: String,
+    /// The same, byte for byte.
+    pub written: Vec<u8>,
     pub stderr: String,
     pub took: Duration,
 }
