@@ -223,6 +223,12 @@ impl Job {
         descendants(self.child.id())
     }
 
+    /// As [`Self::wait`], with a limit that counts from now.
+    pub fn wait_further(self, limit: Duration) -> Output {
+        let limit = self.started.elapsed() + limit;
+        self.wait(limit)
+    }
+
     /// Waits for the end and checks what holds for every end.
     pub fn wait(mut self, limit: Duration) -> Output {
         let status = loop {
