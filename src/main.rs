@@ -20,6 +20,7 @@ mod name;
 mod pick;
 mod place;
 mod progress;
+mod put_back;
 mod rclone;
 mod record;
 mod report;

@@ -57,7 +57,6 @@ pub enum Command {
     /// Each key is created by a transaction of its own that does nothing when the key exists, in the order in which
     /// the keys were first created, so that owners are there before what they own. Never brought back are keys that end
     /// with a lease, events, leases, masterleases, endpoints and endpointslices: Kubernetes makes those itself.
-    #[command(hide = true)]
     PutBack(PutBackArgs),
     /// List the stored backups, newest first
     List(ListArgs),

@@ -9,6 +9,7 @@ mod list;
 mod opened;
 mod plan;
 mod prune;
+mod put_back;
 mod restore;
 mod run;
 mod snapshot;
@@ -87,7 +88,10 @@ pub async fn execute(cli: &Cli, now: DateTime<Utc>, report: &mut Report) -> Resu
             let job = Job::new(&args.read.job)?;
             within(job.timeout, get::get(args, &job, cli.output.output, report)).await
         }
-        Command::PutBack(_) => Ok(Exit::Unexpected),
+        Command::PutBack(args) => {
+            let job = Job::new(&args.read.job)?;
+            within(job.timeout, put_back::put_back(args, &job, now, report)).await
+        }
         Command::Export(args) => {
             let job = Job::new(&args.read.job)?;
             within(job.timeout, export::export(args, &job, report)).await

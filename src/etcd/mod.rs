@@ -1,6 +1,7 @@
-//! The only user of etcd-client. etcd is only ever read.
+//! The only user of etcd-client. etcd is only ever read, but for the keys that `put` brings back.
 
 mod error;
+mod put;
 mod scheme;
 mod snapshot;
 mod survey;
@@ -12,6 +13,7 @@ use etcd_client::{Channel, Client, ConnectOptions};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint as Dial, Identity};
 
 pub use error::Error;
+pub use put::{Live, Writer};
 pub use snapshot::snapshot;
 pub use survey::{Survey, survey};
 

@@ -83,6 +83,7 @@ pub fn classify(code: Option<i32>, complaint: &str) -> Exit {
         "didn't find section in config file",
         "didn't find backend called",
         "failed to load config",
+        "couldn't parse config item",
         "not found in config",
         "unknown flag",
         "invalid argument \"",

@@ -16,6 +16,8 @@ pub struct Output {
     pub argv: Vec<OsString>,
     pub status: ExitStatus,
     pub stdout: String,
+    /// The same, byte for byte.
+    pub written: Vec<u8>,
     pub stderr: String,
     pub took: Duration,
 }
@@ -103,6 +105,6 @@ impl Report {
     pub fn list(&self, field: &str) -> Vec<&str> {
         let value = self.value(field).as_array();
         let list = value.unwrap_or_else(|| panic!("{field} in {}", self.0));
-        list.iter().filter_map(Value::as_str).collect()
+        list.iter().map(|item| item.as_str().unwrap_or_else(|| panic!("{field}: {item}"))).collect()
     }
 }

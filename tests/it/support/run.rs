@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
     fs::{self, File},
+    os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -121,6 +122,18 @@ impl Run {
         self
     }
 
+    /// A script in rclone's place, in which `REAL` stands for the real one.
+    pub fn rclone_is(self, script: &str) -> Self {
+        let bin = self.home.path().join("bin");
+        fs::create_dir(&bin).unwrap();
+        let real = tools::tool("rclone");
+        let program = bin.join("rclone");
+        fs::write(&program, script.replace("REAL", real.to_str().expect("a path in UTF-8"))).unwrap();
+        fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        let path = std::env::split_paths(&tools::path()).collect::<Vec<_>>();
+        self.env("PATH", std::env::join_paths([bin].into_iter().chain(path)).unwrap())
+    }
+
     /// Where this run stages its snapshot.
     pub fn work_dir(&self) -> PathBuf {
         self.home.path().join("work")
@@ -141,6 +154,12 @@ impl Run {
 
     /// Starts it and answers at once, for tests that interfere.
     pub fn spawn(self) -> Job {
+        let out = File::create(self.home.path().join("stdout")).unwrap();
+        self.spawn_into(out)
+    }
+
+    /// The same with another stdout.
+    pub fn spawn_into(self, stdout: impl Into<Stdio>) -> Job {
         let file = |name| File::create(self.home.path().join(name)).unwrap();
         let mut argv = self.through.iter().map(OsString::as_os_str).chain([OsStr::new(BINARY)]);
         let mut command = Command::new(argv.next().expect("at least the binary"));
@@ -154,7 +173,7 @@ impl Run {
             .envs(&self.env)
             .args(&self.args)
             .stdin(Stdio::null())
-            .stdout(file("stdout"))
+            .stdout(stdout)
             .stderr(file("stderr"));
         let started = Instant::now();
         let child = command.spawn().expect("the binary starts");
@@ -204,6 +223,12 @@ impl Job {
         descendants(self.child.id())
     }
 
+    /// As [`Self::wait`], with a limit that counts from now.
+    pub fn wait_further(self, limit: Duration) -> Output {
+        let limit = self.started.elapsed() + limit;
+        self.wait(limit)
+    }
+
     /// Waits for the end and checks what holds for every end.
     pub fn wait(mut self, limit: Duration) -> Output {
         let status = loop {
@@ -220,6 +245,7 @@ impl Job {
             argv: std::mem::take(&mut self.run.args),
             status: status.expect("an ended child"),
             stdout: self.text("stdout"),
+            written: self.bytes("stdout"),
             stderr: self.text("stderr"),
             took: self.started.elapsed(),
         };
@@ -230,8 +256,11 @@ impl Job {
     }
 
     fn text(&self, name: &str) -> String {
-        let bytes = fs::read(self.run.home.path().join(name)).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
+        String::from_utf8_lossy(&self.bytes(name)).into_owned()
+    }
+
+    fn bytes(&self, name: &str) -> Vec<u8> {
+        fs::read(self.run.home.path().join(name)).unwrap_or_default()
     }
 }
 

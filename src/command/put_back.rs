@@ -1,0 +1,232 @@
+//! `put-back`: deleted keys, from a backup into the running cluster.
+
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+
+use super::opened::{Opened, open};
+use super::source::blocking;
+use super::steps;
+use crate::cli::PutBackArgs;
+use crate::config::{self, Job};
+use crate::etcd::{Live, Writer};
+use crate::exit::{Exit, Failure};
+use crate::export::shown;
+use crate::kubernetes::{Content, IDENTITIES};
+use crate::member::{Choice, Member};
+use crate::put_back::{Counts, Outcome, Planned, Seen, Verdict, in_order_of_creation, judge, note, refusal};
+use crate::report::{Body, Report};
+use crate::snapshot::{Db, Item, Sorted, find, members};
+
+/// Plans; with `--yes` also writes.
+pub async fn put_back(args: &PutBackArgs, job: &Job, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
+    let etcd = config::Etcd { strict: false, ..job.etcd(&args.etcd, now)? };
+    let backup = open(&args.name, &args.read, job).await?;
+    let at = backup.at(args.revision)?;
+    let items = select(args, &backup, at).await?;
+    let member = healthy(steps::choose(&etcd, report).await?, args.yes)?;
+    let mut writer = Writer::connect(&member, &etcd).await.map_err(|e| Failure::new(e.exit(), e))?;
+    check_identity(&backup, &mut writer, &member).await?;
+
+    let planned = plan(items, args.overwrite, &backup.db, &mut writer).await?;
+    refuse_what_was_named(args, &planned)?;
+    let (done, error) = if args.yes {
+        write(planned, &backup.db, &mut writer).await
+    } else {
+        (planned.into_iter().map(|planned| (planned, Outcome::AsPlanned)).collect(), None)
+    };
+    report.body = Some(body(args, &backup, at, &member, &done, error.as_ref()));
+    error.map_or(Ok(Exit::Ok), Err)
+}
+
+fn refused(why: String) -> Failure {
+    Failure::new(Exit::Settings, anyhow::anyhow!(why))
+}
+
+/// The keys that were asked for, in the order in which they are to be written.
+async fn select(args: &PutBackArgs, backup: &Opened, at: u64) -> Result<Vec<Item>, Failure> {
+    let label = &backup.staged.label;
+    let db = Arc::clone(&backup.db);
+    let keys: Vec<Vec<u8>> = args.keys.iter().map(|key| key.as_bytes().to_vec()).collect();
+    let prefix = args.prefix.as_ref().map(|prefix| prefix.as_bytes().to_vec());
+    if prefix.as_ref().is_some_and(Vec::is_empty) {
+        return Err(refused("--prefix is empty, which would be every key; name a part of them".into()));
+    }
+    let wanted = (keys.clone(), prefix.clone());
+    let mut items = blocking(move || match wanted {
+        (_, Some(prefix)) => Sorted::new(&db, &prefix, at).collect::<Result<Vec<_>, _>>(),
+        (keys, None) => find(&db, &keys, at),
+    })
+    .await?;
+    if let Some(prefix) = prefix.filter(|_| items.is_empty()) {
+        return Err(refused(format!("{label} has no key that begins with {} at revision {at}", shown(&prefix))));
+    }
+    let missing: Vec<_> = keys.iter().filter(|key| items.iter().all(|item| item.key != **key)).collect();
+    if !missing.is_empty() {
+        let missing: Vec<_> = missing.into_iter().map(|key| shown(key)).collect();
+        return Err(refused(format!("{label} does not have, at revision {at}: {}", missing.join(", "))));
+    }
+    in_order_of_creation(&mut items);
+    Ok(items)
+}
+
+/// The member to write through: only of a cluster that has a quorum and is not corrupt.
+fn healthy(choice: Choice, writing: bool) -> Result<Member, Failure> {
+    let no_member = |why: String| Err(Failure::new(Exit::NoMember, anyhow::anyhow!(why)));
+    if let Some(why) = choice.degraded {
+        return no_member(format!("nothing is put back into a cluster that is not healthy: {why}"));
+    }
+    let Some(member) = choice.members.into_iter().next() else { return no_member("no member can be used".into()) };
+    if writing && member.no_space {
+        return no_member("the cluster accepts no writes (NOSPACE); compact, defragment and disarm it first".into());
+    }
+    Ok(member)
+}
+
+/// Refuses a backup of another cluster, as far as that can be told.
+async fn check_identity(backup: &Opened, writer: &mut Writer, member: &Member) -> Result<(), Failure> {
+    let (db, at) = (Arc::clone(&backup.db), backup.staged.proof.facts.revision);
+    let (ours, recorded) = blocking(move || {
+        let items = find(&db, &IDENTITIES.map(<[u8]>::to_vec), at)?;
+        let values = items.iter().map(|item| Ok((item.key.clone(), item.value(&db)?)));
+        Ok::<_, crate::snapshot::Error>((values.collect::<Result<Vec<_>, _>>()?, members(&db)?))
+    })
+    .await?;
+    let uid = |value: &[u8]| Content::of(value).object().map(|object| object.uid.clone());
+    for (key, value) in ours {
+        let live = writer.get(&key).await.map_err(|e| Failure::new(e.exit(), e))?;
+        if let (Some(ours), Some(theirs)) = (uid(&value), live.and_then(|live| uid(&live.value))) {
+            if ours == theirs {
+                return Ok(());
+            }
+            let label = &backup.staged.label;
+            return Err(refused(format!(
+                "{label} is of another cluster: its namespace kube-system is {ours}, that of {} is {theirs}",
+                member.endpoint
+            )));
+        }
+    }
+    if recorded.iter().all(|recorded| recorded.id != member.id) {
+        tracing::warn!(
+            "{} is none of the members that the backup records; make sure that it is the same cluster",
+            member.endpoint
+        );
+    }
+    Ok(())
+}
+
+async fn plan(items: Vec<Item>, overwrite: bool, db: &Arc<Db>, writer: &mut Writer) -> Result<Vec<Planned>, Failure> {
+    let mut planned = Vec::with_capacity(items.len());
+    for item in items {
+        let (item, value) = read(item, db).await?;
+        let content = Content::of(&value);
+        let verdict = if let Some(why) = refusal(&item, content.object()) {
+            Verdict::Refuse(why)
+        } else {
+            let live = writer.get(&item.key).await.map_err(|e| Failure::new(e.exit(), e))?;
+            let seen =
+                |live: Live| Seen { mod_revision: live.mod_revision, lease: live.lease, same: live.value == value };
+            judge(live.map(seen), overwrite)
+        };
+        let note = note(&content).filter(|_| verdict.is_change());
+        planned.push(Planned { item, verdict, note });
+    }
+    Ok(planned)
+}
+
+/// Below a prefix there may be keys that are not brought back; to name one is a mistake, and nothing is written.
+fn refuse_what_was_named(args: &PutBackArgs, planned: &[Planned]) -> Result<(), Failure> {
+    let named = planned.iter().filter(|_| !args.keys.is_empty());
+    let refusals = named.filter_map(|planned| match planned.verdict {
+        Verdict::Refuse(why) => Some(format!("{}: {why}", shown(&planned.item.key))),
+        _ => None,
+    });
+    let refusals: Vec<_> = refusals.collect();
+    if refusals.is_empty() { Ok(()) } else { Err(refused(format!("not to be brought back: {}", refusals.join("; ")))) }
+}
+
+async fn read(item: Item, db: &Arc<Db>) -> Result<(Item, Vec<u8>), Failure> {
+    let db = Arc::clone(db);
+    blocking(move || item.value(&db).map(|value| (item, value))).await
+}
+
+/// Writes key by key: each has a revision of its own, as every object of Kubernetes has, so that nobody who watches
+/// them misses one. The first failure is the last attempt.
+async fn write(planned: Vec<Planned>, db: &Arc<Db>, writer: &mut Writer) -> (Vec<(Planned, Outcome)>, Option<Failure>) {
+    let mut done = Vec::with_capacity(planned.len());
+    let mut failed: Option<Failure> = None;
+    let mut overtaken = false;
+    for planned in planned {
+        let outcome = match (&failed, planned.verdict.is_change()) {
+            (_, false) => Outcome::AsPlanned,
+            (Some(_), true) => Outcome::NotAttempted,
+            (None, true) => match write_one(&planned, db, writer).await {
+                Ok(outcome) => outcome,
+                Err(failure) => {
+                    let why = format!("{:#}", failure.error);
+                    failed = Some(Failure { exit: failure.exit, error: failure.error.context("putting keys back") });
+                    Outcome::Unknown(why)
+                }
+            },
+        };
+        overtaken |= outcome == Outcome::Overtaken && matches!(planned.verdict, Verdict::Replace { .. });
+        tracing::debug!("{}", planned.text(&outcome));
+        done.push((planned, outcome));
+    }
+    let changed = || anyhow::anyhow!("keys were changed after they were read, and left alone; run it again");
+    let error = failed.or_else(|| overtaken.then(|| Failure::new(Exit::Unexpected, changed())));
+    (done, error)
+}
+
+async fn write_one(planned: &Planned, db: &Arc<Db>, writer: &mut Writer) -> Result<Outcome, Failure> {
+    let (item, value) = read(planned.item.clone(), db).await?;
+    let key = shown(&item.key);
+    let failed = |e: crate::etcd::Error| Failure::new(e.exit(), e);
+    let outcome = match planned.verdict {
+        Verdict::Replace { mod_revision } => {
+            writer.replace(&item.key, value, mod_revision).await.map_err(failed)?.map(Outcome::Replaced)
+        }
+        _ => writer.create(&item.key, value).await.map_err(failed)?.map(Outcome::Created),
+    };
+    if outcome.is_some() {
+        tracing::info!("put back {key}");
+    } else {
+        tracing::warn!("left alone {key}: it was written by somebody else meanwhile");
+    }
+    Ok(outcome.unwrap_or(Outcome::Overtaken))
+}
+
+fn body(
+    args: &PutBackArgs,
+    backup: &Opened,
+    at: u64,
+    member: &Member,
+    done: &[(Planned, Outcome)],
+    error: Option<&Failure>,
+) -> Body {
+    let (label, counts) = (&backup.staged.label, Counts::of(done));
+    let mut text = format!("from {label} (revision {at}) through {}:\n", member.endpoint);
+    for (planned, outcome) in done {
+        text.push_str(&planned.text(outcome));
+        text.push('\n');
+    }
+    let end = match (args.yes, counts.create + counts.replace) {
+        (true, _) => format!("{counts}\n"),
+        (false, 0) => format!("{counts}: there is nothing to do\n"),
+        (false, _) => format!("{counts} if you add --yes; nothing was written\n"),
+    };
+    text.push_str(&end);
+    let json = json!({
+        "backup": label,
+        "revision": at,
+        "cluster_id": format!("{:x}", member.cluster_id),
+        "member": member.endpoint.as_str(),
+        "written": args.yes,
+        "counts": counts,
+        "keys": done.iter().map(|(planned, outcome)| planned.json(outcome)).collect::<Vec<_>>(),
+        "error": error.map(|failure| format!("{:#}", failure.error)),
+    });
+    Body { text, json: Some(json) }
+}
