@@ -19,6 +19,7 @@ test: $(STAMP) ## run every test against the real programs
 
 bench: build openssl ## compare with etcdctl: seconds, memory, size
 	@python3 tests/lab/bench.py
+	@python3 tests/lab/bench_read.py
 
 lint: $(STAMP) ## formatting, clippy, licences
 	cargo fmt --check
