@@ -88,7 +88,7 @@ fn a_store_that_never_answers_is_six_within_a_minute() {
     let remote = Remote::rclone_s3();
     let silent = Proxy::silent();
     let run = || Run::job(&cluster, &remote).env("RCLONE_CONFIG", remote.config_by(silent.port()));
-    run().limit(Duration::from_mins(1)).exits(6).says(&["no answer within 45 s"]);
+    run().limit(Duration::from_mins(1)).exits(6).says(&["no answer within 30 s"]);
     // Or at the deadline, if that is sooner.
     run().env("TIMEOUT", "3s").limit(Duration::from_secs(15)).exits(7).says(&["the deadline of 3s passed"]);
 }

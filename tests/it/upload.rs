@@ -240,9 +240,12 @@ fn a_signal_during_the_upload_leaves_nothing() {
 fn the_deadline_during_the_upload_leaves_nothing() {
     needs!("etcd", "rclone", "weed");
     let cluster = large();
-    for remote in [Remote::seaweedfs(), Remote::folder()] {
+    let begin = |remote: Remote| {
         let job = Run::job(&cluster, &remote).args(SLOWLY).env("TIMEOUT", "12s").spawn();
         let child = arriving(&remote, &job);
+        (remote, job, child)
+    };
+    for (remote, job, child) in [begin(Remote::seaweedfs()), begin(Remote::folder())] {
         let output = job.wait_further(DEADLINE + PROMPTLY);
         output.assert().code(7);
         assert!(!is_alive(child), "{output}");

@@ -150,9 +150,10 @@ def show(lab, argv, worth_it=lambda line: True):
             lines.append(line.rstrip())
             if worth_it(lines[-1]):
                 say(f"  {lines[-1]}")
-    finally:
-        # Only of use to an interrupted demo.
+    except BaseException:
+        # An interrupted demo leaves no command behind. One that has closed its output may still be ending by itself.
         process.terminate()
+        raise
     if process.wait():
         sys.exit(f"exit {process.returncode}; the demo should not end here")
     return lines
