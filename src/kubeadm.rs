@@ -40,10 +40,32 @@ impl Etcd {
     }
 }
 
-#[derive(Deserialize)]
+/// Where things are on the machines of a cluster.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Whether etcd is a static pod of each control-plane node.
+    pub stacked: bool,
+    /// The member's data folder, when it is.
+    pub data_dir: String,
+    /// Authority, certificate and key of a client of etcd, on a control-plane node.
+    pub client: Option<[String; 3]>,
+    /// The members' client URLs, where the file lists them.
+    pub endpoints: Vec<String>,
+}
+
+impl Default for Layout {
+    /// kubeadm's own defaults.
+    fn default() -> Self {
+        layout_of(ClusterConfiguration::default())
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct ClusterConfiguration {
     #[serde(default)]
     etcd: Option<EtcdSection>,
+    certificates_dir: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -53,13 +75,18 @@ struct EtcdSection {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct External {
     endpoints: Option<Vec<String>>,
+    ca_file: Option<String>,
+    cert_file: Option<String>,
+    key_file: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Local {
+    data_dir: Option<String>,
     extra_args: Option<ExtraArgs>,
 }
 
@@ -93,17 +120,47 @@ impl ExtraArgs {
 /// # Errors
 /// What is wrong with the text, for a person.
 pub fn parse(text: &str) -> Result<Etcd, String> {
+    Ok(locate(configuration(text)?.etcd.unwrap_or_default()))
+}
+
+/// Reads where things are on the machines.
+///
+/// # Errors
+/// As [`parse`].
+pub fn layout(text: &str) -> Result<Layout, String> {
+    Ok(layout_of(configuration(text)?))
+}
+
+fn configuration(text: &str) -> Result<ClusterConfiguration, String> {
     for (n, document) in serde_yaml::Deserializer::from_str(text).enumerate() {
         let value = Value::deserialize(document).map_err(|e| format!("is not YAML: {e}"))?;
         if value.get("kind").and_then(Value::as_str) == Some("ClusterConfiguration") {
             // Once more from the text: an error then says where.
             let document = serde_yaml::Deserializer::from_str(text).nth(n);
             let config = document.map(ClusterConfiguration::deserialize).transpose();
-            let config = config.map_err(|e| format!("is not a ClusterConfiguration: {e}"))?;
-            return Ok(locate(config.and_then(|c| c.etcd).unwrap_or_default()));
+            return config.map(Option::unwrap_or_default).map_err(|e| format!("is not a ClusterConfiguration: {e}"));
         }
     }
     Err("has no document of kind ClusterConfiguration".into())
+}
+
+fn layout_of(config: ClusterConfiguration) -> Layout {
+    let set = |text: Option<String>, default: &str| text.filter(|t| !t.is_empty()).unwrap_or_else(|| default.into());
+    let pki = set(config.certificates_dir, "/etc/kubernetes/pki");
+    let etcd = config.etcd.unwrap_or_default();
+    let data_dir = set(etcd.local.and_then(|local| local.data_dir), "/var/lib/etcd");
+    let Some(external) = etcd.external else {
+        let client = ["ca.crt", "healthcheck-client.crt", "healthcheck-client.key"];
+        let client = Some(client.map(|file| format!("{pki}/etcd/{file}")));
+        return Layout { stacked: true, data_dir, client, endpoints: Vec::new() };
+    };
+    let client = external.ca_file.zip(external.cert_file).zip(external.key_file);
+    Layout {
+        stacked: false,
+        data_dir,
+        client: client.map(|((ca, cert), key)| [ca, cert, key]),
+        endpoints: external.endpoints.unwrap_or_default(),
+    }
 }
 
 fn locate(etcd: EtcdSection) -> Etcd {
@@ -172,6 +229,29 @@ mod tests {
         assert_eq!(parse(map), Ok(stacked(&["https://127.0.0.1:2479", "https://[::1]:2479"])));
         let list = "kind: ClusterConfiguration\netcd:\n  local:\n    extraArgs:\n    - {name: advertise-client-urls, value: 'https://10.0.0.9:2379'}\n    - {name: quota-backend-bytes, value: '1'}\n";
         assert_eq!(parse(list), Ok(stacked(&["https://10.0.0.9:2379"])));
+    }
+
+    #[test]
+    fn where_things_are() {
+        let stacked = layout("kind: ClusterConfiguration\n").unwrap();
+        assert_eq!(stacked, Layout::default());
+        assert_eq!((stacked.stacked, stacked.data_dir.as_str()), (true, "/var/lib/etcd"));
+        assert_eq!(stacked.client.unwrap()[0], "/etc/kubernetes/pki/etcd/ca.crt");
+        let moved = layout("kind: ClusterConfiguration\ncertificatesDir: /pki\netcd: {local: {dataDir: /data/etcd}}\n");
+        let moved = moved.unwrap();
+        assert_eq!(
+            (moved.data_dir.as_str(), moved.client.unwrap()[2].as_str()),
+            ("/data/etcd", "/pki/etcd/healthcheck-client.key")
+        );
+        let external = "kind: ClusterConfiguration\netcd: {external: {caFile: /a, certFile: /b, keyFile: /c, endpoints: ['https://h:1']}}\n";
+        let expected = Layout {
+            stacked: false,
+            data_dir: "/var/lib/etcd".into(),
+            client: Some(["/a", "/b", "/c"].map(Into::into)),
+            endpoints: vec!["https://h:1".into()],
+        };
+        assert_eq!(layout(external), Ok(expected));
+        assert_eq!(layout("kind: ClusterConfiguration\netcd: {external: {endpoints: []}}\n").unwrap().client, None);
     }
 
     #[test]

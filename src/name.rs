@@ -119,11 +119,7 @@ impl BackupName {
     /// When the backup was taken. Where the zone's clock shows a time twice, or never, the later reading is
     /// returned: a backup is never taken for older than it is.
     pub fn taken_at(&self, zone: Tz) -> DateTime<Utc> {
-        let local = zone.from_local_datetime(&self.stamp).latest().or_else(|| {
-            let after_the_gap = self.stamp + Duration::hours(1);
-            zone.from_local_datetime(&after_the_gap).latest()
-        });
-        local.map_or_else(|| self.stamp.and_utc(), |t| t.with_timezone(&Utc))
+        in_zone(self.stamp, zone)
     }
 
     /// What backups are ordered by in time. Of two names for one moment, the one with seconds was taken later.
@@ -136,6 +132,15 @@ impl BackupName {
         let format = if self.seconds { "%Y%m%d%H%M%S" } else { "%Y%m%d%H%M" };
         format!("{}{}{SUFFIX}", self.prefix.leaf(), self.stamp.format(format))
     }
+}
+
+/// The later reading of a local time that comes twice, and the hour after one that never comes.
+pub fn in_zone(stamp: NaiveDateTime, zone: Tz) -> DateTime<Utc> {
+    let local = zone.from_local_datetime(&stamp).latest().or_else(|| {
+        let after_the_gap = stamp + Duration::hours(1);
+        zone.from_local_datetime(&after_the_gap).latest()
+    });
+    local.map_or_else(|| stamp.and_utc(), |t| t.with_timezone(&Utc))
 }
 
 impl fmt::Display for BackupName {

@@ -1,11 +1,12 @@
 //! Which backup is meant: `latest`, a name, an unambiguous part of one, or a time. Pure.
 
 use std::cmp::Reverse;
+use std::str::FromStr;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat, Utc};
 use chrono_tz::Tz;
 
-use crate::name::BackupName;
+use crate::name::{BackupName, in_zone};
 
 /// How many candidates an error lists.
 const SHOWN: usize = 10;
@@ -19,6 +20,42 @@ pub enum Wanted {
     Before(DateTime<Utc>),
     /// The one of this name, or the only one with this in its name.
     Named(String),
+}
+
+/// A moment as a person writes it: with a zone of its own, or in the zone of the names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// RFC 3339.
+    Absolute(DateTime<Utc>),
+    /// A date, or a date and a time.
+    Local(NaiveDateTime),
+}
+
+impl Moment {
+    /// When that is. Of a time that the zone's clock shows twice it is the later, of one that it never shows the hour after.
+    pub fn at(self, zone: Tz) -> DateTime<Utc> {
+        match self {
+            Self::Absolute(at) => at,
+            Self::Local(stamp) => in_zone(stamp, zone),
+        }
+    }
+}
+
+impl FromStr for Moment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Ok(at) = DateTime::parse_from_rfc3339(text) {
+            return Ok(Self::Absolute(at.with_timezone(&Utc)));
+        }
+        let text = text.replace(' ', "T");
+        let time = |format| NaiveDateTime::parse_from_str(&text, format).ok();
+        let midnight = || NaiveDate::parse_from_str(&text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0);
+        let stamp = time("%Y-%m-%dT%H:%M:%S").or_else(|| time("%Y-%m-%dT%H:%M")).or_else(midnight);
+        stamp.map(Self::Local).ok_or_else(|| {
+            "is no time; allowed is 2026-01-02T03:04:05Z, or 2026-01-02 and 2026-01-02T03:04 in the zone TZ".into()
+        })
+    }
 }
 
 /// Why none was picked.
@@ -146,6 +183,24 @@ mod tests {
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         let error = picked(&Wanted::parse("2026"), &many).unwrap_err();
         assert!(error.contains("p-202601010039") && error.ends_with("and 20 more"), "{error}");
+    }
+
+    #[test]
+    fn moments() {
+        let rome: Tz = "Europe/Rome".parse().unwrap();
+        let at = |text: &str| text.parse::<Moment>().map(|moment| moment.at(rome).to_rfc3339());
+        for (text, utc) in [
+            ("2026-01-02T03:04:05Z", "2026-01-02T03:04:05+00:00"),
+            ("2026-01-02T03:04:05-05:00", "2026-01-02T08:04:05+00:00"),
+            ("2026-01-02T03:04:05", "2026-01-02T02:04:05+00:00"),
+            ("2026-07-02 03:04", "2026-07-02T01:04:00+00:00"),
+            ("2026-01-02", "2026-01-01T23:00:00+00:00"),
+        ] {
+            assert_eq!(at(text).unwrap(), utc, "{text}");
+        }
+        for bad in ["", "yesterday", "2026-13-01", "20260102", "2026-01-02T"] {
+            assert!(at(bad).unwrap_err().contains("allowed is"), "{bad}");
+        }
     }
 
     #[test]

@@ -19,14 +19,15 @@ pub fn parent(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Renames a file of the same disk, unless there is something at `to`, and makes the new name safe against a power cut.
+/// Renames a file or folder of the same disk, unless there is something at `to`, and makes the new name safe against a power cut.
 ///
 /// # Errors
 /// [`io::ErrorKind::AlreadyExists`]; the system's word.
-pub fn file(from: &Path, to: &Path) -> io::Result<()> {
+pub fn entry(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Ok(()) => {}
-        // Not every file system can; a link is never made over anything either.
+        // Not every file system can. A folder then replaces at most an empty one, and a link is never made over anything.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) if from.is_dir() => fs::rename(from, to)?,
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
             fs::hard_link(from, to)?;
             fs::remove_file(from)?;
@@ -46,10 +47,10 @@ mod tests {
         let (from, to) = (dir.path().join("from"), dir.path().join("to"));
         fs::write(&from, "new").unwrap();
         fs::write(&to, "old").unwrap();
-        assert_eq!(file(&from, &to).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(entry(&from, &to).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read_to_string(&to).unwrap(), "old");
         fs::remove_file(&to).unwrap();
-        file(&from, &to).unwrap();
+        entry(&from, &to).unwrap();
         assert_eq!(fs::read_to_string(&to).unwrap(), "new");
         assert!(!from.exists());
     }

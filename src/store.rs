@@ -20,9 +20,9 @@ pub use error::Error;
 pub use read::{Detail, Entry, Known, Stream};
 
 /// A remote that has not answered a question within this is out of order.
-const ANSWER: Duration = Duration::from_secs(45);
+const ANSWER: Duration = Duration::from_secs(30);
 /// Small questions are not repeated for minutes: a wrong remote is to fail within seconds.
-const BRISK: [&str; 4] = ["--retries=1", "--low-level-retries=2", "--contimeout=10s", "--timeout=30s"];
+const BRISK: [&str; 4] = ["--retries=1", "--low-level-retries=2", "--contimeout=10s", "--timeout=20s"];
 /// What the remote can do, as `rclone backend features` prints it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]

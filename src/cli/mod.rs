@@ -4,6 +4,7 @@ mod copy;
 mod groups;
 mod job;
 mod read;
+mod restore;
 mod stored;
 
 use std::ffi::OsString;
@@ -16,6 +17,7 @@ pub use copy::CopyTlsArgs;
 pub use groups::{EtcdArgs, Format, JobArgs, OutputArgs, PlaceArgs, RetentionArgs, StoreArgs, WorkArgs};
 pub use job::{PruneArgs, RunArgs, SnapshotArgs, StoreStepArgs};
 pub use read::{ExportArgs, GetArgs, InspectArgs, PutBackArgs};
+pub use restore::{EtcdKind, RestoreArgs, WhoArgs};
 pub use stored::{FetchArgs, ListArgs, ReadArgs, VerifyArgs};
 
 /// Backs up a Kubernetes cluster's etcd to any rclone remote, and proves every backup before it counts.
@@ -62,6 +64,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Get a backup, prove it, and write it to a file for use with etcd's own tools
     Fetch(FetchArgs),
+    /// Restore a member's data folder from a backup, or with --plan print how to restore the whole cluster
+    Restore(Box<RestoreArgs>),
     /// Print a shell's completion script
     Completions {
         /// Which shell

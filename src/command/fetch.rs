@@ -22,7 +22,7 @@ pub async fn fetch(args: &FetchArgs, job: &Job, report: &mut Report) -> Result<E
     let source = find(&args.name, &args.read, job).await?;
     let workspace = Workspace::create(&folder)?;
     let snapshot = source.receive(&workspace).await?;
-    place::file(&snapshot.path, &args.path).map_err(|e| match e.kind() {
+    place::entry(&snapshot.path, &args.path).map_err(|e| match e.kind() {
         io::ErrorKind::AlreadyExists => refused(&args.path, &e),
         _ => Failure::new(Exit::Disk, e),
     })?;

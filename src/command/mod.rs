@@ -7,11 +7,12 @@ mod get;
 mod inspect;
 mod list;
 mod opened;
+mod plan;
 mod prune;
 mod put_back;
+mod restore;
 mod run;
 mod snapshot;
-#[allow(dead_code, reason = "restore is to come")]
 mod source;
 mod steps;
 mod store;
@@ -42,6 +43,7 @@ impl Command {
             Self::PutBack(_) => "put-back",
             Self::CopyTls(_) => "copy-tls",
             Self::Fetch(_) => "fetch",
+            Self::Restore(_) => "restore",
             Self::List(_) => "list",
             Self::Verify(_) => "verify",
         }
@@ -73,6 +75,10 @@ pub async fn execute(cli: &Cli, now: DateTime<Utc>, report: &mut Report) -> Resu
         Command::Prune(args) => {
             let job = Job::new(&args.job)?;
             within(job.timeout, prune::prune(args, &job, now, report)).await
+        }
+        Command::Restore(args) => {
+            let job = Job::new(&args.read.job)?;
+            within(job.timeout, restore::restore(args, &job, report)).await
         }
         Command::Inspect(args) => {
             let job = Job::new(&args.read.job)?;

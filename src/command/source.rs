@@ -95,12 +95,28 @@ impl Source {
         }
     }
 
+    /// Its size in bytes, where that is known before it is read.
+    pub fn bytes(&self) -> Option<u64> {
+        match self {
+            Self::Local(path) => path.metadata().ok().map(|kind| kind.len()),
+            Self::Stored(found) => found.known.bytes,
+        }
+    }
+
     /// Brings it here, into a private folder of the staging folder, and proves all of it; a local file is proved where
     /// it is.
     ///
     /// # Errors
     /// Whatever rclone says; no room; a backup that is damaged.
     pub async fn stage(&self, work: &WorkArgs) -> Result<Staged, Failure> {
+        self.stage_in(&work_dir(work)).await
+    }
+
+    /// As [`Source::stage`], with another staging folder.
+    ///
+    /// # Errors
+    /// As [`Source::stage`].
+    pub async fn stage_in(&self, folder: &Path) -> Result<Staged, Failure> {
         let label = self.label();
         match self {
             Self::Local(path) => {
@@ -112,7 +128,7 @@ impl Source {
                 Ok(Staged { path: path.clone(), label, name: None, proof, _workspace: None })
             }
             Self::Stored(found) => {
-                let workspace = Workspace::create(&work_dir(work))?;
+                let workspace = Workspace::create(folder)?;
                 let Snapshot { path, proof } = self.receive(&workspace).await?;
                 Ok(Staged { path, label, name: Some(found.name.clone()), proof, _workspace: Some(workspace) })
             }

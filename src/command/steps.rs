@@ -44,20 +44,18 @@ pub async fn choose(etcd: &config::Etcd, report: &mut Report) -> Result<Choice, 
         tracing::warn!("NOSPACE alarm: the cluster accepts no writes; compact, defragment and disarm it");
     }
     report.refuse(&survey.refused);
-    let seen: Vec<Member> = survey.members.clone();
-    match member::rank(survey.members.clone(), etcd.strict) {
-        Ok(choice) => {
-            report.refuse(&choice.refused);
-            log_verdicts(&seen, &survey.refused, &choice);
-            Ok(choice)
-        }
-        Err(error) => {
-            if let NoMember::None(refused) = &error {
-                report.refuse(refused);
-            }
-            Err(no_member(error, &survey, &seeds.source))
-        }
+    let ranked = member::rank(survey.members.clone(), etcd.strict);
+    let unfit = match &ranked {
+        Ok(Choice { refused, .. }) | Err(NoMember::None(refused)) => refused.as_slice(),
+        Err(NoMember::Mixed(_) | NoMember::Strict(_)) => &[],
+    };
+    report.refuse(unfit);
+    let best = ranked.as_ref().map_or(&[][..], |choice| &choice.members);
+    log_verdicts(&survey, best, unfit);
+    if let Ok(Choice { degraded: Some(why), .. }) = &ranked {
+        tracing::warn!("degraded: {why}; taking the best backup that can be had");
     }
+    ranked.map_err(|error| no_member(error, &survey, &seeds.source))
 }
 
 fn no_member(error: NoMember, survey: &Survey, source: &str) -> Failure {
@@ -73,25 +71,25 @@ fn no_member(error: NoMember, survey: &Survey, source: &str) -> Failure {
     }
 }
 
-fn log_verdicts(seen: &[Member], silent: &[Refusal], choice: &Choice) {
-    for m in seen {
-        let place = choice.members.iter().position(|c| c.id == m.id);
-        let verdict = match place {
+/// One line for each member.
+fn log_verdicts(survey: &Survey, best: &[Member], unfit: &[Refusal]) {
+    let newest = survey.members.iter().map(|m| m.applied_index).max().unwrap_or_default();
+    for m in &survey.members {
+        let verdict = match best.iter().position(|b| b.id == m.id) {
             Some(0) => "chosen".to_owned(),
             Some(n) => format!("spare {n}"),
             None => "refused".to_owned(),
         };
-        let reason = choice.refused.iter().find(|r| r.endpoint == m.endpoint).map_or("", |r| r.reason.as_str());
+        let refused = unfit.iter().find(|r| r.endpoint == m.endpoint).map(|r| r.reason.clone());
+        let behind = newest.saturating_sub(m.applied_index);
+        let reason = refused.unwrap_or_else(|| format!("{}, {behind} entries behind the newest", m.role));
         tracing::info!(
             version = m.version, role = %m.role, size = %ByteSize(m.db_size), applied = m.applied_index,
-            round_trip = ?m.round_trip, verdict, reason, "member {}", m.endpoint
+            round_trip_ms = m.round_trip.as_millis(), verdict, reason, "member {}", m.endpoint
         );
     }
-    for refusal in silent {
+    for refusal in &survey.refused {
         tracing::warn!(verdict = "refused", reason = refusal.reason, "member {}", refusal.endpoint);
-    }
-    if let Some(why) = &choice.degraded {
-        tracing::warn!("degraded: {why}; taking the best backup that can be had");
     }
 }
 

@@ -24,7 +24,7 @@ use crate::member::Endpoint;
 use crate::name::Prefix;
 use crate::retention::Policy;
 use rclone_flags::RcloneFlags;
-pub use seeds::Seeds;
+pub use seeds::{Seeds, layout};
 use settings_dir::SettingsDir;
 use target::Target;
 use tls::{Files, Tls};
@@ -132,7 +132,11 @@ impl Job {
         for warning in tls.iter().flat_map(|t| &t.warnings) {
             tracing::warn!("{warning}");
         }
-        Ok(Etcd { seeds, tls, user: user()?, idle_timeout: args.idle_timeout.into(), strict: args.strict })
+        let idle_timeout = Duration::from(args.idle_timeout);
+        if idle_timeout.is_zero() {
+            return Err(refused("idle-timeout: `0` gives no member any time; allowed is a duration such as 60s"));
+        }
+        Ok(Etcd { seeds, tls, user: user()?, idle_timeout, strict: args.strict })
     }
 
     /// What backups are called.

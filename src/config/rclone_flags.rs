@@ -1,5 +1,6 @@
 //! Extra flags for rclone, split as a shell would, without those that could change what is stored or deleted.
 
+use std::fmt;
 use std::str::FromStr;
 
 use super::target::is_credential;
@@ -68,6 +69,12 @@ const REFUSED: [&str; 53] = [
 /// Options of backends that hide objects or show others than the current ones, whichever the backend.
 const REFUSED_ENDINGS: [&str; 6] =
     ["-show-mapping", "-starred-only", "-trashed-only", "-version-at", "-version-deleted", "-versions"];
+impl fmt::Display for RcloneFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // No flag has a NUL, the one character that cannot be quoted.
+        f.write_str(&shlex::try_join(self.0.iter().map(String::as_str)).unwrap_or_default())
+    }
+}
 
 impl FromStr for RcloneFlags {
     type Err = String;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::settings_dir::SettingsDir;
 use super::{Failure, env, present, refused};
 use crate::cli::EtcdArgs;
-use crate::kubeadm;
+use crate::kubeadm::{self, Layout};
 use crate::member::Endpoint;
 
 const VARIABLE: &str = "ETCDCTL_ENDPOINTS";
@@ -47,18 +47,37 @@ fn said(list: Option<String>) -> Option<String> {
     list.filter(|list| !list.trim().is_empty())
 }
 
-/// The outer error is a file that is wrong, the inner one a file that is not there.
-fn kubeadm_seeds(args: &EtcdArgs) -> Result<Result<Seeds, String>, Failure> {
-    let path = match present(args.kubeadm_config.as_deref()) {
-        Some(path) => PathBuf::from(path),
-        None if Path::new(KUBEADM_FILE).exists() => PathBuf::from(KUBEADM_FILE),
-        None => return Ok(Err(format!("and there is no kubeadm file at {KUBEADM_FILE}"))),
-    };
+/// Where kubeadm's file says that things are on the cluster's machines, and the file; `None` when there is none.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn layout(written: Option<&str>) -> Result<Option<(PathBuf, Layout)>, Failure> {
+    let Some(path) = kubeadm_file(written) else { return Ok(None) };
+    let layout = read(&path, kubeadm::layout)?;
+    Ok(Some((path, layout)))
+}
+
+fn kubeadm_file(written: Option<&str>) -> Option<PathBuf> {
+    match present(written) {
+        Some(path) => Some(PathBuf::from(path)),
+        None => Some(PathBuf::from(KUBEADM_FILE)).filter(|path| path.exists()),
+    }
+}
+
+fn read<T>(path: &Path, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, Failure> {
     let shown = path.display();
     let text =
-        std::fs::read_to_string(&path).map_err(|e| refused(format!("kubeadm-config: cannot read {shown}: {e}")))?;
-    let etcd = kubeadm::parse(&text).map_err(|why| refused(format!("kubeadm-config: {shown} {why}")))?;
-    let etcd = etcd.also_at(args.host_ip);
+        std::fs::read_to_string(path).map_err(|e| refused(format!("kubeadm-config: cannot read {shown}: {e}")))?;
+    parse(&text).map_err(|why| refused(format!("kubeadm-config: {shown} {why}")))
+}
+
+/// The outer error is a file that is wrong, the inner one a file that is not there.
+fn kubeadm_seeds(args: &EtcdArgs) -> Result<Result<Seeds, String>, Failure> {
+    let Some(path) = kubeadm_file(args.kubeadm_config.as_deref()) else {
+        return Ok(Err(format!("and there is no kubeadm file at {KUBEADM_FILE}")));
+    };
+    let shown = path.display();
+    let etcd = read(&path, kubeadm::parse)?.also_at(args.host_ip);
     let (kind, urls) = etcd.urls();
     if urls.is_empty() {
         return Ok(Err(format!("and etcd.external in {shown} has no endpoints")));

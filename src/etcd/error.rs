@@ -125,3 +125,29 @@ fn explain_tls(words: &str) -> String {
     };
     format!("{words} ({advice})")
 }
+
+#[cfg(test)]
+mod tests {
+    use tonic::Status;
+
+    use super::*;
+
+    #[test]
+    fn denials_are_told_from_failures() {
+        for status in [
+            Status::invalid_argument("etcdserver: user name is empty"),
+            Status::unknown("auth: user not found"),
+            Status::permission_denied("etcdserver: permission denied"),
+            Status::unauthenticated("etcdserver: invalid auth token"),
+        ] {
+            let error = Error::from_status("status", &status);
+            assert_eq!(error.exit(), Exit::Denied, "{error}");
+            assert!(error.to_string().contains("role `root`"), "{error}");
+        }
+        for status in
+            [Status::unavailable("etcdserver: leader changed"), Status::data_loss("etcdserver: corrupt cluster")]
+        {
+            assert_eq!(Error::from_status("status", &status).exit(), Exit::NoMember);
+        }
+    }
+}

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 /// Programs' and libraries' own variables.
-const EXACT: [&str; 12] = [
+const EXACT: [&str; 13] = [
     "PATH",
     "HOME",
     "USER",
@@ -18,6 +19,7 @@ const EXACT: [&str; 12] = [
     "SSH_AUTH_SOCK",
     "RCLONE_CONFIG_PASS",
     "KRB5_CONFIG",
+    "XDG_CONFIG_HOME",
 ];
 
 /// Credentials and settings of the clouds' own libraries, and of remotes.
@@ -86,6 +88,18 @@ pub fn secrets(cleaned: &BTreeMap<String, String>) -> impl Iterator<Item = &str>
             ["secret", "pass", "key", "token", "credential", "sas", "sig"].iter().any(|word| option.contains(word))
         })
         .map(|(_, value)| value.as_str())
+}
+
+/// Wherever rclone looks for a configuration of its own; any of them may be missing.
+pub fn own_configs(program: &Path, cleaned: &BTreeMap<String, String>) -> Vec<PathBuf> {
+    let below = |variable: &str, file: &str| cleaned.get(variable).map(|folder| Path::new(folder).join(file));
+    let all = [
+        program.parent().map(|folder| folder.join("rclone.conf")),
+        below("XDG_CONFIG_HOME", "rclone/rclone.conf"),
+        below("HOME", ".config/rclone/rclone.conf"),
+        below("HOME", ".rclone.conf"),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 #[cfg(test)]

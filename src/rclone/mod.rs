@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "this module owns rclone's environment")]
 
 mod environment;
+mod error;
 mod private_config;
 mod redact;
 mod said;
@@ -19,117 +20,12 @@ use serde::Deserialize;
 
 use crate::child::{self, Child, Ended, Program};
 use crate::config;
-use crate::exit::{Exit, Failure};
+use error::OLDEST;
 use private_config::PrivateConfig;
 use redact::Redactor;
 use said::Heard;
 
-/// The oldest version with `--metadata-set` and all else that is used here.
-const OLDEST: (u64, u64) = (1, 60);
-
-/// How a call went wrong.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// There is no such program.
-    #[error("cannot find rclone in PATH ({path}); install rclone {}.{} or newer", OLDEST.0, OLDEST.1)]
-    Missing {
-        /// Where was looked.
-        path: String,
-    },
-    /// It is too old.
-    #[error("{} is rclone {version}, too old; install {}.{} or newer", program.display(), OLDEST.0, OLDEST.1)]
-    TooOld {
-        /// Which program.
-        program: PathBuf,
-        /// Its version.
-        version: String,
-    },
-    /// It could not be started.
-    #[error("cannot start {}: {source}", program.display())]
-    Start {
-        /// Which program.
-        program: PathBuf,
-        /// The system's word.
-        source: std::io::Error,
-    },
-    /// Its configuration could not be copied to where it can be written to.
-    #[error("cannot make a private copy of {}: {source}", file.display())]
-    Config {
-        /// The configuration.
-        file: PathBuf,
-        /// The system's word.
-        source: std::io::Error,
-    },
-    /// It ended badly.
-    #[error("rclone {verb} {on}: {said} ({status})")]
-    Failed {
-        /// Its subcommand.
-        verb: String,
-        /// What it worked on.
-        on: String,
-        /// Its last complaint, without secrets.
-        said: String,
-        /// `exit code 1` or `signal 9`.
-        status: String,
-        /// The exit code; `None` for a signal.
-        code: Option<i32>,
-    },
-    /// It said something that cannot be read.
-    #[error("cannot read the output of rclone {verb}: {source}")]
-    Unreadable {
-        /// Its subcommand.
-        verb: String,
-        /// Why.
-        source: serde_json::Error,
-    },
-    /// It took too long.
-    #[error("rclone {verb} {on}: no answer within {} s", limit.as_secs())]
-    TimedOut {
-        /// Its subcommand.
-        verb: String,
-        /// What it worked on.
-        on: String,
-        /// How long it was given.
-        limit: Duration,
-    },
-}
-
-impl Error {
-    /// The exit that this leads to.
-    pub fn exit(&self) -> Exit {
-        match self {
-            Self::Missing { .. } | Self::TooOld { .. } | Self::Start { .. } => Exit::Settings,
-            Self::Failed { code, said, .. } => said::classify(*code, said),
-            Self::Config { .. } => Exit::Disk,
-            Self::Unreadable { .. } | Self::TimedOut { .. } => Exit::Store,
-        }
-    }
-
-    /// Whether the name was taken: by rclone's own look, exit code 9, or by the store's, HTTP status 412.
-    pub fn is_name_taken(&self) -> bool {
-        match self {
-            Self::Failed { code: Some(9), .. } => true,
-            Self::Failed { said, .. } => said.contains("PreconditionFailed") || said.contains("StatusCode: 412"),
-            _ => false,
-        }
-    }
-
-    /// Whether the store does not know something that it was asked: HTTP status 501.
-    pub fn is_not_implemented(&self) -> bool {
-        matches!(self, Self::Failed { said, .. } if said.contains("NotImplemented") || said.contains("StatusCode: 501"))
-    }
-
-    /// Whether rclone said that a directory is not there: its exit code 3.
-    pub const fn is_no_directory(&self) -> bool {
-        matches!(self, Self::Failed { code: Some(3), .. })
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::new(error.exit(), error)
-    }
-}
+pub use error::Error;
 
 /// rclone, found and of a known version.
 #[derive(Debug)]
@@ -139,7 +35,7 @@ pub struct Rclone {
     flags: Vec<String>,
     environment: BTreeMap<String, String>,
     redactor: Arc<Redactor>,
-    partial_suffix: String,
+    mark: String,
 }
 
 /// One call: the subcommand, what it works on (for errors), and its arguments.
@@ -166,10 +62,10 @@ impl Rclone {
             which::which("rclone").map_err(|_| Error::Missing { path: std::env::var("PATH").unwrap_or_default() })?;
         let mut environment = environment::cleaned(std::env::vars_os());
         environment.insert("LC_ALL".into(), "C".into());
-        let partial_suffix = partial_suffix();
-        // As a variable: a version that does not know the flag passes over it.
-        environment.insert("RCLONE_PARTIAL_SUFFIX".into(), partial_suffix.clone());
-        let text = store.rclone_config.as_deref().map(read_lossy).unwrap_or_default();
+        let text = match &store.rclone_config {
+            Some(file) => read_lossy(file),
+            None => environment::own_configs(&program, &environment).iter().map(|file| read_lossy(file)).collect(),
+        };
         let redactor = Arc::new(Redactor::new(&text, environment::secrets(&environment)));
         let flags = store.rclone_flags.0.clone();
         let config = match &store.rclone_config {
@@ -178,15 +74,14 @@ impl Rclone {
                 Some(PrivateConfig::new(file).map_err(|source| Error::Config { file: file.clone(), source })?)
             }
         };
-        let rclone = Self { program, config, flags, environment, redactor, partial_suffix };
+        let rclone = Self { program, config, flags, environment, redactor, mark: mark() };
         rclone.check_version().await?;
         Ok(rclone)
     }
 
-    /// How the files end that this process alone has begun and not finished, on backends that write under another name
-    /// first.
-    pub fn partial_suffix(&self) -> &str {
-        &self.partial_suffix
+    /// Ends the names of what this process alone has begun and not finished; nobody else's.
+    pub fn mark(&self) -> &str {
+        &self.mark
     }
 
     async fn check_version(&self) -> Result<(), Error> {
@@ -293,7 +188,7 @@ impl Rclone {
     fn argv(&self, call: &Call<'_>) -> Vec<OsString> {
         let mut argv: Vec<OsString> = vec![call.verb.into()];
         argv.extend(self.flags.iter().map(OsString::from));
-        argv.extend(["--use-json-log", "--ask-password=false"].map(OsString::from));
+        argv.extend(["--use-json-log", "--log-level=INFO", "--ask-password=false"].map(OsString::from));
         if let Some(config) = &self.config {
             argv.extend(["--config".into(), config.path().into()]);
         }
@@ -314,13 +209,11 @@ fn outcome(call: &Call<'_>, ended: Ended<Heard>) -> Result<(Vec<u8>, Heard), Err
     Err(Error::Failed { verb: call.verb.to_owned(), on: call.on.to_owned(), said, status, code })
 }
 
-/// At most 16 characters, which is rclone's limit.
-fn partial_suffix() -> String {
-    let chance = std::hash::RandomState::new().hash_one("");
-    format!(".{:07x}.partial", chance % (1 << 28))
+fn mark() -> String {
+    format!(".{:08x}.part", std::hash::RandomState::new().hash_one("") >> 32)
 }
 
 fn read_lossy(path: &Path) -> String {
     // A file that cannot be read is refused by the settings already.
-    std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned() + "\n").unwrap_or_default()
 }

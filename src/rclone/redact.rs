@@ -1,5 +1,7 @@
 //! Takes secrets out of whatever rclone printed.
 
+use std::fmt::Write as _;
+
 /// Options whose values name things rather than open them; hiding `s3` or `us-east-1` would make errors unreadable.
 const HARMLESS: [&str; 10] =
     ["type", "provider", "region", "location_constraint", "acl", "env_auth", "storage_class", "vendor", "host", "port"];
@@ -28,6 +30,8 @@ impl Redactor {
         }
         let parts: Vec<String> = secrets.iter().flat_map(|secret| parts_of_url(secret)).collect();
         secrets.extend(parts);
+        let spelled: Vec<String> = secrets.iter().flat_map(|secret| [quoted(secret), in_url(secret)]).collect();
+        secrets.extend(spelled);
         secrets.retain(|s| s.len() >= SHORTEST);
         // A secret may be part of another one.
         secrets.sort_by_key(|s| std::cmp::Reverse(s.len()));
@@ -50,6 +54,24 @@ fn parts_of_url(value: &str) -> Vec<String> {
     passwords.chain(values).map(ToOwned::to_owned).collect()
 }
 
+/// As it stands between the quotes that rclone puts round a value that it cannot read.
+fn quoted(secret: &str) -> String {
+    secret.replace('\\', "\\\\").replace('"', "\\\"")
+}
+
+/// As it stands in a URL.
+fn in_url(secret: &str) -> String {
+    secret.bytes().fold(String::new(), |mut text, byte| {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "%{byte:02X}");
+        }
+        text
+    })
+}
+
 fn is_harmless(key: &str, value: &str) -> bool {
     HARMLESS.contains(&key) || matches!(value, "true" | "false")
 }
@@ -67,6 +89,14 @@ mod tests {
             redactor.clean("PUT https://h.example/c/x?comp=block&sig=abc%2Bdef as user with passw0rd"),
             "PUT https://h.example/c/x?comp=block&sig=*** as *** with ***"
         );
+    }
+
+    #[test]
+    fn a_secret_is_known_however_it_is_spelled() {
+        let redactor = Redactor::new("pass = a\"b\\c/d e", std::iter::empty());
+        for spelled in [r#"a"b\c/d e"#, r#"a\"b\\c/d e"#, "a%22b%5Cc%2Fd%20e"] {
+            assert_eq!(redactor.clean(&format!("<{spelled}>")), "<***>");
+        }
     }
 
     #[test]

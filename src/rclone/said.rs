@@ -26,9 +26,17 @@ pub struct Heard {
     pub undecryptable: usize,
 }
 
+/// One line that says what went wrong.
+struct Complaint {
+    text: String,
+    /// It is about one object, and not a summary.
+    of_object: bool,
+}
+
 /// Reads to the end, logging as it goes.
 pub fn listen(stderr: impl Read, verb: &str, redactor: &Redactor) -> Heard {
     let mut heard = Heard::default();
+    let mut cause = String::new();
     let mut lines = BufReader::new(stderr);
     let mut raw = Vec::new();
     while matches!(lines.read_until(b'\n', &mut raw), Ok(n) if n > 0) {
@@ -38,9 +46,17 @@ pub fn listen(stderr: impl Read, verb: &str, redactor: &Redactor) -> Heard {
             continue;
         }
         heard.undecryptable += usize::from(line.contains("Skipping undecryptable file name"));
-        if let Some(complaint) = log(&line, verb, redactor) {
-            heard.complaint = complaint;
+        if let Some(Complaint { text, of_object }) = log(&line, verb, redactor) {
+            if of_object {
+                cause.clone_from(&text);
+            }
+            heard.complaint = text;
         }
+    }
+    // A summary such as `failed to delete 2 files` leaves the reason out.
+    let reason = cause.splitn(3, ": ").nth(2).unwrap_or_default();
+    if !heard.complaint.contains(reason) {
+        heard.complaint = format!("{} ({cause})", heard.complaint);
     }
     heard.complaint.truncate(heard.complaint.floor_char_boundary(LONGEST));
     heard
@@ -48,22 +64,24 @@ pub fn listen(stderr: impl Read, verb: &str, redactor: &Redactor) -> Heard {
 
 /// Logs one line; returns it when it is a complaint. Usage errors are plain text, everything else is JSON, in which a
 /// secret may be escaped: it is taken out of the message, not of the line.
-fn log(text: &str, verb: &str, redactor: &Redactor) -> Option<String> {
+fn log(text: &str, verb: &str, redactor: &Redactor) -> Option<Complaint> {
     let Ok(line) = serde_json::from_str::<Line>(text) else {
         let text = redactor.clean(text);
         tracing::debug!(rclone = verb, "{text}");
-        return text.strip_prefix("Error:").map(|complaint| complaint.trim().to_owned());
+        let complaint = |text: &str| Complaint { text: text.trim().to_owned(), of_object: false };
+        return text.strip_prefix("Error:").map(complaint);
     };
+    let of_object = line.object.as_ref().is_some_and(|o| !o.is_empty());
     let message = line.object.filter(|o| !o.is_empty()).map_or(line.msg.clone(), |o| format!("{o}: {}", line.msg));
     let message = redactor.clean(&message).split_whitespace().collect::<Vec<_>>().join(" ");
     match line.level.as_str() {
         "error" => {
             tracing::warn!(rclone = verb, "{message}");
-            Some(message)
+            Some(Complaint { text: message, of_object })
         }
-        "critical" | "alert" | "emergency" => Some(message),
+        "critical" | "alert" | "emergency" => Some(Complaint { text: message, of_object }),
         // The summary of a failure; the retries' count before it says nothing.
-        "notice" if message.starts_with("Failed to") => Some(message),
+        "notice" if message.starts_with("Failed to") => Some(Complaint { text: message, of_object: false }),
         "notice" => {
             tracing::debug!(rclone = verb, "{message}");
             None
@@ -83,6 +101,7 @@ pub fn classify(code: Option<i32>, complaint: &str) -> Exit {
         "didn't find section in config file",
         "didn't find backend called",
         "failed to load config",
+        "couldn't parse config item",
         "not found in config",
         "unknown flag",
         "invalid argument \"",
@@ -139,6 +158,21 @@ mod tests {
         assert_eq!(listen(log.as_bytes(), "copyto", &redactor).complaint, "Failed to copyto: key *** is bad");
         let usage = listen(&b"Error: unknown flag: --x\nUsage:\n\xff\n"[..], "copyto", &redactor);
         assert_eq!(usage, Heard { complaint: "unknown flag: --x".into(), undecryptable: 0 });
+    }
+
+    #[test]
+    fn a_reason_that_the_summary_leaves_out_is_added() {
+        let of = |log: &str| listen(log.as_bytes(), "x", &Redactor::default()).complaint;
+        let object = r#"{"level":"error","msg":"Couldn't delete: api error AccessDenied","object":"a"}"#;
+        let summary = r#"{"level":"notice","msg":"Failed to delete: failed to delete 2 files"}"#;
+        assert_eq!(
+            of(&format!("{object}\n{summary}")),
+            "Failed to delete: failed to delete 2 files (a: Couldn't delete: api error AccessDenied)"
+        );
+        let object = r#"{"level":"error","msg":"Failed to copy: api error SlowDown","object":"a"}"#;
+        let summary = r#"{"level":"notice","msg":"Failed to copyto: api error SlowDown"}"#;
+        assert_eq!(of(&format!("{object}\n{summary}")), "Failed to copyto: api error SlowDown");
+        assert_eq!(of(summary), "Failed to copyto: api error SlowDown");
     }
 
     #[test]

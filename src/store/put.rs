@@ -16,6 +16,11 @@ const NO_NEW_BUCKET: &str = "--s3-no-check-bucket";
 /// Decided by the store itself, in the moment of the upload; known to S3 alone.
 const NO_OVERWRITE: [&str; 2] = ["--header-upload", "If-None-Match: *"];
 
+/// Patient, unlike small questions: there is much to lose.
+const PATIENT: [&str; 3] = ["--retries=3", "--low-level-retries=3", "--contimeout=10s"];
+/// Honoured by every backend, but rclone looks before it begins. It says so when it found the name taken.
+const LOOK_FIRST: [&str; 2] = ["--ignore-existing", "--error-on-no-transfer"];
+
 impl Store {
     /// Uploads `file` as `name`, which must not be there yet, and confirms what arrived.
     ///
@@ -28,6 +33,7 @@ impl Store {
         let Err(error) = self.upload(file, name, record).await else {
             return self.confirm(file, name, record).await;
         };
+        self.sweep(name).await;
         if error.exit() != Exit::Store {
             return Err(Error::of(error, "store new objects there"));
         }
@@ -38,43 +44,43 @@ impl Store {
                 Ok(())
             }
             Err(Error::NotConfirmed { .. }) if error.is_name_taken() => Err(Error::Taken(self.place(name))),
-            Err(_) => {
-                self.sweep(name).await;
-                Err(error.into())
-            }
+            Err(_) => Err(error.into()),
         }
     }
 
+    /// An object of a bucket becomes visible when it is whole. A file elsewhere grows under its name, and a second one
+    /// replaces the first without a word: there it is uploaded under a name of this process's own and then moved.
     async fn upload(&self, file: &Path, name: &BackupName, record: &Record) -> Result<(), rclone::Error> {
-        match self.copy(file, name, record, &NO_OVERWRITE).await {
+        let place = self.place(name);
+        if self.is_moved() {
+            let part = format!("{place}{}", self.rclone.mark());
+            self.copy(file, &part, record, &[]).await?;
+            let args = [&PATIENT[..], &LOOK_FIRST, &["--", &part, &place]].concat();
+            return self.rclone.call(Call { limit: None, ..call("moveto", &place, &args) }).await.map(drop);
+        }
+        match self.copy(file, &place, record, &NO_OVERWRITE).await {
             Err(error) if error.is_not_implemented() => {
                 tracing::warn!("the store knows no conditional uploads, so only rclone looks whether the name is free");
-                self.copy(file, name, record, &[]).await
+                self.copy(file, &place, record, &[]).await
             }
             outcome => outcome,
         }
     }
 
-    async fn copy(
-        &self,
-        file: &Path,
-        name: &BackupName,
-        record: &Record,
-        condition: &[&str],
-    ) -> Result<(), rclone::Error> {
-        let place = self.place(name);
+    fn is_moved(&self) -> bool {
+        !self.is_bucket_based() && self.features.has("Move")
+    }
+
+    async fn copy(&self, file: &Path, place: &str, record: &Record, condition: &[&str]) -> Result<(), rclone::Error> {
         let source = file.to_string_lossy();
         let metadata: Vec<String> = record.metadata().into_iter().map(|(k, v)| format!("{k}={v}")).collect();
-        let mut args = vec!["--retries=3", "--low-level-retries=3", "--contimeout=10s", NO_NEW_BUCKET];
-        // Honoured by every backend, but rclone looks before it uploads. It says so when it found the name taken.
-        args.extend(["--ignore-existing", "--error-on-no-transfer"]);
-        args.extend(condition);
+        let mut args = [&PATIENT[..], &LOOK_FIRST, &[NO_NEW_BUCKET], condition].concat();
         if self.features.has("WriteMetadata") && self.features.has("UserMetadata") {
             args.push("--metadata");
             args.extend(metadata.iter().flat_map(|pair| ["--metadata-set", pair.as_str()]));
         }
-        args.extend(["--", &source, &place]);
-        self.rclone.call(Call { limit: None, ..call("copyto", &place, &args) }).await.map(drop)
+        args.extend(["--", &source, place]);
+        self.rclone.call(Call { limit: None, ..call("copyto", place, &args) }).await.map(drop)
     }
 
     /// Compares the stored object with the file: it is there, its size is right, and so is its hash, or else what was
@@ -83,10 +89,10 @@ impl Store {
         let fail = |why: String| Error::NotConfirmed { name: name.to_string(), why };
         let offered = self.features.hashes.as_deref().unwrap_or_default();
         let kind = digest::KNOWN.into_iter().find(|kind| offered.iter().any(|o| o == kind));
-        // Patient, unlike other questions: some backends read the whole object to hash it, and the upload is done.
-        let mut how = vec!["--retries=3", "--low-level-retries=3", "--contimeout=10s"];
+        let mut how = PATIENT.to_vec();
         how.extend(self.features.has("ReadMetadata").then_some("--metadata"));
         how.extend(kind.iter().flat_map(|kind| ["--hash", "--hash-type", kind]));
+        // Without a limit: some backends read the whole object to hash it.
         let object = self.ask(name, &how, None).await?.ok_or_else(|| fail("it is not there".into()))?;
         if u64::try_from(object.size) != Ok(record.bytes) {
             return Err(fail(format!("it has {} bytes, {} were sent", object.size, record.bytes)));
@@ -113,15 +119,14 @@ impl Store {
         hash.map_err(|e| Error::NotConfirmed { name: name.to_string(), why: format!("reading it back: {e}") })
     }
 
-    /// Removes what a killed rclone has left of an upload: files that carry this process's own mark.
+    /// Removes what a failed upload has left, even of a killed rclone: files that carry this process's own mark.
     async fn sweep(&self, name: &BackupName) {
-        if !self.features.has("PartialUploads") {
+        if !self.is_moved() {
             return;
         }
-        let (leaf, mark) = (format!("{}.", name.leaf()), self.rclone.partial_suffix());
+        let mark = format!("{}{}", name.leaf(), self.rclone.mark());
         let objects = self.objects(&[], None).await.unwrap_or_default();
-        let names = objects.into_iter().map(|o| o.name).filter(|n| n.starts_with(&leaf) && n.ends_with(mark));
-        let left: Vec<_> = names.collect();
+        let left: Vec<_> = objects.into_iter().map(|o| o.name).filter(|name| name.starts_with(&mark)).collect();
         if left.is_empty() {
             return;
         }

@@ -76,7 +76,7 @@ fn kubeadms_file_is_read_in_each_shape() {
 #[test]
 fn one_seed_leads_to_every_member_once() {
     needs!("etcd", "etcdctl", "rclone");
-    let cluster = Cluster::start(3);
+    let cluster = Cluster::with(3).proxied().start();
     let job = |seeds: String| {
         let remote = Remote::folder();
         Run::job(&cluster, &remote).env("ETCDCTL_ENDPOINTS", seeds).exits(3)
@@ -93,6 +93,13 @@ fn one_seed_leads_to_every_member_once() {
         assert_eq!(output.stderr.matches("verdict=\"chosen\"").count(), 1, "{output}");
         assert!(output.report().list("refused").is_empty(), "{output}");
     }
+
+    // A seed that answered is not asked again at the address that it advertises.
+    let asked = [0, 1, 2].map(|i| cluster.proxy(i).accepted());
+    let output = job(cluster.direct(0));
+    assert_eq!(verdicts(&output).len(), 3, "{output}");
+    let asked: Vec<_> = (0..3).map(|i| cluster.proxy(i).accepted() - asked[i]).collect();
+    assert!(asked[0] == 0 && asked[1] > 0 && asked[2] > 0, "{asked:?}\n{output}");
 }
 
 #[test]
@@ -142,6 +149,8 @@ fn what_names_no_member_is_refused_before_anything_is_done() {
         let run = Run::new().env("TARGET", "elsewhere:x").env("ETCDCTL_ENDPOINTS", list);
         run.exits(2).says(&["endpoints", words, "https://10.0.0.1:2379"]);
     }
+    let idle = Run::new().env("TARGET", "elsewhere:x").env("ETCDCTL_ENDPOINTS", "http://127.0.0.1:1");
+    idle.env("IDLE_TIMEOUT", "0s").exits(2).says(&["idle-timeout", "60s"]);
     let run = Run::new().env("TARGET", "elsewhere:x").secret("hunter2");
     run.env("ETCDCTL_ENDPOINTS", "https://root:hunter2@10.0.0.1:2379").exits(2).says(&["ETCDCTL_USER"]);
 }

@@ -1,6 +1,12 @@
 //! The whole job, from a real cluster into real stores.
 
-use crate::support::{etcd::Cluster, remote::Remote, run::Run};
+use crate::support::{
+    etcd::Cluster,
+    output::{Output, Report},
+    remote::Remote,
+    run::Run,
+    sha256,
+};
 
 #[test]
 fn to_seaweedfs() {
@@ -23,9 +29,82 @@ fn to_a_folder() {
 fn whole_job(remote: &Remote) {
     let cluster = Cluster::start(3);
     cluster.put_many(50, "/registry/pods/", 100);
-    let report = Run::job(&cluster, remote).success();
-    println!("{report:?}");
-    assert_eq!(report.text("outcome"), "ok");
+    let output = Run::job(&cluster, remote).exits(0);
+    let report = output.report();
+    stored_is_what_was_reported(&report, remote);
+    metadata_tells_the_same(&report, remote);
+    is_of_this_cluster(&report, &cluster);
+    the_rest_is_told(&report, remote);
+
+    let first = report.text("name").to_owned();
+    let text = Run::job(&cluster, remote).env("OUTPUT", "text").exits(0);
+    let mut names = remote.names();
+    assert_eq!(names.len(), 2, "{names:?}");
+    names.retain(|name| *name != first);
+    text_says(&text, &names[0], remote);
+}
+
+fn stored_is_what_was_reported(report: &Report, remote: &Remote) {
+    let name = report.text("name");
+    assert_eq!(remote.names(), [name]);
+    assert_eq!(name.strip_suffix(".etcdb").map(str::len), Some("202611210102".len()), "{name}");
+    let stored = remote.read(name);
+    assert_eq!(u64::try_from(stored.len()).unwrap(), report.number("bytes"));
+    assert_eq!(sha256(&stored), report.text("sha256"));
+}
+
+fn metadata_tells_the_same(report: &Report, remote: &Remote) {
+    let object = remote.lsjson().pop().unwrap();
+    let noted =
+        |key: &str| object["Metadata"][key].as_str().unwrap_or_else(|| panic!("no {key} in {object}")).to_owned();
+    assert_eq!(noted("sha256"), report.text("sha256"));
+    assert_eq!(noted("revision"), report.number("revision").to_string());
+    assert_eq!(noted("keys"), "50");
+    assert_eq!(noted("etcd-version"), report.text("etcd_version"));
+    assert_eq!(noted("cluster-id"), report.text("cluster_id"));
+    assert_eq!(noted("member-id"), report.text("member_id"));
+    assert_eq!(noted("tool-version"), env!("CARGO_PKG_VERSION"));
+    assert!(object["Metadata"].get("degraded").is_none(), "{object}");
+}
+
+fn is_of_this_cluster(report: &Report, cluster: &Cluster) {
+    let member = cluster.endpoints().iter().position(|e| e.trim_end_matches('/') == report.text("member"));
+    let member = member.unwrap_or_else(|| panic!("no member of ours: {report:?}"));
+    let status = cluster.client(member, async |client| client.status().await.unwrap());
+    assert_eq!(report.text("member_id"), format!("{:x}", status.header().unwrap().member_id()));
+    assert_eq!(report.text("cluster_id"), format!("{:x}", status.header().unwrap().cluster_id()));
+    assert_eq!(report.text("etcd_version"), status.version());
     assert_eq!(report.number("keys"), 50);
-    assert_eq!(remote.names(), [report.text("name")]);
+    assert_eq!(report.number("revision"), u64::try_from(status.header().unwrap().revision()).unwrap());
+}
+
+fn the_rest_is_told(report: &Report, remote: &Remote) {
+    assert_eq!((report.text("outcome"), report.number("exit")), ("ok", 0));
+    assert_eq!((report.text("command"), report.text("target")), ("run", remote.target()));
+    for nothing in ["error", "held_back", "degraded"] {
+        assert!(report.value(nothing).is_null(), "{nothing}: {report:?}");
+    }
+    for empty in ["refused", "removed", "failed"] {
+        assert_eq!(report.value(empty).as_array().unwrap().len(), 0, "{empty}: {report:?}");
+    }
+    assert_eq!(report.value("kept")[0]["name"], report.text("name"));
+    let seconds = |stage: &str| report.value("seconds")[stage].as_f64().unwrap_or_else(|| panic!("no {stage}"));
+    let stages = ["survey", "snapshot", "store", "prune"].map(seconds);
+    assert!(stages.iter().all(|stage| *stage > 0.0), "{report:?}");
+    assert!(stages.iter().sum::<f64>() <= seconds("total") + 0.01, "{report:?}");
+}
+
+fn text_says(output: &Output, name: &str, remote: &Remote) {
+    let stored = remote.read(name);
+    let lines: Vec<(&str, &str)> = output.stdout.lines().map(|line| (line[..10].trim(), line[11..].trim())).collect();
+    let labels: Vec<_> = lines.iter().map(|(label, _)| *label).collect();
+    assert_eq!(labels, ["outcome", "stored", "size", "sha256", "content", "member", "kept", "took"], "{output}");
+    let says = |label: &str| lines.iter().find(|(l, _)| *l == label).unwrap().1;
+    assert_eq!(says("outcome"), "ok");
+    assert_eq!(says("stored"), format!("{name} in {}", remote.target()));
+    assert!(says("size").ends_with(&format!("({} bytes)", stored.len())), "{output}");
+    assert_eq!(says("sha256"), sha256(&stored));
+    assert!(says("content").ends_with(", 50 keys"), "{output}");
+    assert!(says("member").starts_with("https://127.0.0.1:") && says("member").contains(", etcd 3."), "{output}");
+    assert_eq!(says("kept"), "2 backups");
 }

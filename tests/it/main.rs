@@ -4,12 +4,12 @@
 #![allow(clippy::disallowed_methods, reason = "tests start programs, read the clock and the environment")]
 
 #[macro_use]
-#[allow(dead_code, reason = "until the tests of the binary use all of it")]
 mod support;
 
 mod auth;
 mod bench;
 mod choice;
+mod disaster;
 mod discovery;
 mod export;
 mod fetch;
@@ -21,11 +21,15 @@ mod kustomize;
 mod list;
 mod proof;
 mod put_back;
+mod rclone;
 mod remotes;
+mod report;
+mod restore;
 mod retention;
 mod settings;
 mod steps;
 mod store;
 mod stream;
 mod tls;
+mod upload;
 mod verify;

@@ -147,6 +147,46 @@ fn rclones_clock_is_a_second_guard() {
 }
 
 #[test]
+fn a_key_that_may_not_delete_is_named_and_the_backup_is_safe() {
+    needs!("etcd", "rclone", "weed");
+    let remote = Remote::seaweedfs();
+    for day in 1..=2 {
+        remote.put_aged(&format!("2020010{day}0000.etcdb"), b"x", OLD);
+    }
+    let config = remote.config_that_may(&["s3:GetObject", "s3:PutObject", "s3:ListBucket"]);
+    let cluster = cluster();
+    let limited = |run: Run| run.env("RCLONE_CONFIG", &config).env("RETENTION", "10d").env("KEEP_LAST", "1");
+    let output = limited(Run::job(&cluster, &remote)).exits(3);
+    let report = output.report();
+    assert_eq!(report.text("outcome"), "retention-incomplete");
+    assert_eq!(report.list("failed"), ["202001020000.etcdb", "202001010000.etcdb"]);
+    assert_eq!(report.value("removed").as_array().unwrap().len(), 0);
+    let error = report.text("error");
+    for words in ["202001010000.etcdb", "202001020000.etcdb", "may delete there", "the backup is safe"] {
+        assert!(error.contains(words), "{words:?} is not in {error}");
+    }
+    assert_eq!(remote.names().len(), 3, "the new one is stored");
+    let text = limited(Run::new().arg("prune").store(&remote)).env("OUTPUT", "text").exits(3).stdout;
+    assert!(text.contains("NOT gone   202001010000.etcdb"), "{text}");
+}
+
+#[test]
+fn a_bucket_with_versions_and_locks_is_pruned() {
+    needs!("etcd", "rclone", "weed");
+    let remote = Remote::seaweedfs();
+    remote.keep_versions();
+    remote.put_aged("202001010000.etcdb", b"x", OLD);
+    let cluster = cluster();
+    let report = Run::job(&cluster, &remote).env("RETENTION", "10d").env("KEEP_LAST", "1").success();
+    assert_eq!(names(report.value("removed")), ["202001010000.etcdb"]);
+    assert_eq!(remote.names(), [report.text("name")]);
+    let versions = remote.rclone(&["lsf", "--s3-versions", remote.target()]);
+    let versions = String::from_utf8(versions.stdout).unwrap();
+    assert_eq!(versions.lines().count(), 2, "the old version is the user's to expire: {versions}");
+    assert!(versions.contains("202001010000-v"), "{versions}");
+}
+
+#[test]
 fn what_cannot_be_deleted_is_named_and_the_backup_is_safe() {
     needs!("etcd", "rclone");
     let remote = Remote::folder();
@@ -198,18 +238,12 @@ fn a_revision_that_went_back_holds_retention() {
     let object = format!("{}/{newest}", remote.target());
     let from = format!("{}/{name}", remote.target());
     let set = [format!("cluster-id={id}"), "revision=999999".to_owned()];
-    remote.rclone(&["copyto", &from, "/tmp/etcd-backup-it-revision"]);
-    remote.rclone(&[
-        "copyto",
-        "-M",
-        "--metadata-set",
-        &set[0],
-        "--metadata-set",
-        &set[1],
-        "/tmp/etcd-backup-it-revision",
-        &object,
-    ]);
-    std::fs::remove_file("/tmp/etcd-backup-it-revision").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let local = folder.path().join("copy");
+    let local = local.to_str().unwrap();
+    remote.rclone(&["copyto", &from, local]);
+    let set = ["--metadata-set", &set[0], "--metadata-set", &set[1]];
+    remote.rclone(&[&["copyto", "-M"], &set[..], &[local, &object]].concat());
     remote.rclone(&["deletefile", &from]);
     let report = Run::job(&cluster, &remote).env("RETENTION", "10d").env("KEEP_LAST", "1").exits(3).report();
     assert!(report.text("held_back").contains("revision 999999"), "{report:?}");
@@ -229,16 +263,26 @@ fn a_backup_that_failed_prunes_nothing() {
 
 #[test]
 fn thousands_are_listed_and_pruned_right() {
-    needs!("rclone");
-    let remote = Remote::folder();
+    needs!("rclone", "weed");
+    let remote = Remote::seaweedfs();
+    let local = tempfile::tempdir().unwrap();
     let start = chrono::NaiveDate::from_ymd_opt(2015, 1, 1).unwrap().and_hms_opt(0, 0, 0).unwrap();
     let old = std::time::SystemTime::now() - OLD;
     for hour in 0..2_500 {
         let name = (start + chrono::Duration::hours(hour)).format("%Y%m%d%H%M.etcdb").to_string();
-        let file = std::fs::File::create(format!("{}/{name}", remote.target())).unwrap();
+        let file = std::fs::File::create(local.path().join(name)).unwrap();
         file.set_modified(old).unwrap();
     }
+    // Before, between and behind them, on whichever page.
+    for foreign in ["0.txt", "201503010000.etcdb.bak", "x.txt"] {
+        std::fs::write(local.path().join(foreign), "").unwrap();
+    }
+    let local = local.path().to_str().unwrap();
+    remote.rclone(&["copy", "--transfers=64", "--s3-no-head", "--no-traverse", local, remote.target()]);
     let report = Run::new().arg("prune").store(&remote).env("RETENTION", "10d").env("KEEP_LAST", "10").success();
     assert_eq!(report.value("removed").as_array().unwrap().len(), 2_490);
-    assert_eq!(remote.names().len(), 10);
+    assert_eq!(report.number("foreign"), 3);
+    let left = remote.names();
+    assert_eq!(left.len(), 13, "{left:?}");
+    assert!(left.contains(&"201504150300.etcdb".to_owned()), "the newest are kept: {left:?}");
 }

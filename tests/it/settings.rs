@@ -6,17 +6,19 @@ use rstest::rstest;
 
 use crate::support::{etcd::Cluster, proxy::Proxy, remote::Remote, run::Run};
 
-/// Exit 2 with these words, and neither etcd nor the target has noticed.
+/// Exit 2 with these words, and neither etcd nor rclone nor the target has noticed.
 fn refused(change: impl FnOnce(Run) -> Run, words: &[&str]) {
     let etcd = Proxy::silent();
     let folder = tempfile::tempdir().unwrap();
-    let target = folder.path().join("target");
+    let (target, started) = (folder.path().join("target"), folder.path().join("started"));
     let run = Run::new()
         .arg("run")
         .env("ETCDCTL_ENDPOINTS", format!("http://127.0.0.1:{}", etcd.port()))
-        .env("TARGET", &target);
+        .env("TARGET", &target)
+        .rclone_is(&format!("#!/bin/sh\ntouch {}\n", started.display()));
     change(run).exits(2).says(words);
     assert_eq!(etcd.accepted(), 0, "etcd was dialled");
+    assert!(!started.exists(), "rclone was started");
     assert!(!target.exists(), "the target was made");
 }
 
@@ -47,7 +49,13 @@ fn a_dangerous_retention_is_refused(
         "1e300d",
         "2026-11-10",
         "+10d",
-        "1_0d"
+        "1_0d",
+        "59m",
+        "3599s",
+        "0.5h",
+        "101y",
+        "1h-2h",
+        ".d"
     )]
     value: &str,
 ) {
@@ -69,6 +77,11 @@ fn a_refused_retention_says_what_was_meant() {
 #[case("minio:a//b", "`//`")]
 #[case("/", "root of the file system")]
 #[case("minio:a\nb", "control character")]
+#[case(" ", "is empty")]
+#[case("./backups", "no colon")]
+#[case("-x:bucket", "does not begin with the name of a remote")]
+#[case(":", "no colon")]
+#[case("minio:a/./b", "`.`")]
 fn a_wrong_target_is_refused(#[case] target: &str, #[case] why: &str) {
     refused(|run| run.env("TARGET", target), &["target", why]);
 }
@@ -81,8 +94,70 @@ fn credentials_in_a_target_or_flag_are_refused_and_not_repeated() {
         |run| run.without_env("TARGET").config_dir(&[("target", inline)]).secret("hunter2hunter2"),
         &["rclone.conf"],
     );
-    let flag = "--s3-secret-access-key=hunter2hunter2";
-    refused(|run| run.env("RCLONE_FLAGS", flag).secret("hunter2hunter2"), &["put it into rclone.conf"]);
+    for inline in [
+        "minio,access_key_id=hunter2hunter2:bucket",
+        ":sftp,host=h,pass='hunter2hunter2':dir",
+        ":webdav,url='https://me:hunter2hunter2@dav.example/':dir",
+        ":http,url='https://h.example/?sig=hunter2hunter2':dir",
+    ] {
+        refused(|run| run.arg("--target").arg(inline).secret("hunter2hunter2"), &["target: `…` carries credentials"]);
+    }
+    for flags in [
+        "--s3-secret-access-key=hunter2hunter2",
+        "--s3-secret-access-key hunter2hunter2",
+        "--sftp-pass hunter2hunter2",
+        "--header 'Authorization: Bearer hunter2hunter2'",
+        "--header-upload=Cookie:hunter2hunter2",
+    ] {
+        refused(|run| run.env("RCLONE_FLAGS", flags).secret("hunter2hunter2"), &["into rclone.conf"]);
+        refused(|run| run.arg("--rclone-flags").arg(flags).secret("hunter2hunter2"), &["into rclone.conf"]);
+        refused(|run| run.config_dir(&[("rclone-flags", flags)]).secret("hunter2hunter2"), &["into rclone.conf"]);
+    }
+}
+
+#[rstest]
+fn flags_that_decide_for_us_are_refused(
+    #[values(
+        "--dry-run",
+        "-n",
+        "--interactive",
+        "--include *.x",
+        "--exclude-from=f",
+        "--filter '- *'",
+        "--files-from f",
+        "--max-age 1d",
+        "--min-size 1",
+        "--delete-excluded",
+        "--max-delete 1",
+        "--backup-dir x:",
+        "--suffix .old",
+        "--config /x",
+        "--password-command x",
+        "--immutable",
+        "--s3-versions",
+        "--log-file x",
+        "--progress",
+        "--rc",
+        "--open 'quote"
+    )]
+    flags: &str,
+) {
+    // A value that may be a secret is not repeated, but its flag is.
+    let name = flags.split(['=', ' ']).next().unwrap();
+    refused(|run| run.env("RCLONE_FLAGS", flags), &["rclone-flags: `", name]);
+}
+
+#[test]
+fn usage_that_is_wrong_is_two() {
+    refused(|run| run.arg("--nonsense"), &["--nonsense"]);
+    refused(|run| run.args(["--target"]), &["--target"]);
+    refused(|run| run.arg("surplus"), &["surplus"]);
+    let output = Run::new().arg("bakcup").exits(2);
+    assert_eq!(output.stdout, "", "{output}");
+    refused(|run| run.args(["--output", "yaml"]), &["--output", "yaml", "text, json"]);
+    refused(|run| run.env("LOG_LEVEL", "loud"), &["--log-level", "loud"]);
+    refused(|run| run.env("TIMEOUT", "soon"), &["--timeout", "soon"]);
+    refused(|run| run.config_dir(&[("timeout", "soon")]), &["timeout: `soon`"]);
 }
 
 #[test]
@@ -99,7 +174,6 @@ fn other_wrong_settings_are_refused() {
     refused(|run| run.env("TZ", "Mars/Olympus"), &["TZ", "Mars/Olympus", "Europe/Rome"]);
     refused(|run| run.env("TIMEOUT", "0s"), &["timeout"]);
     refused(|run| run.env("RCLONE_CONFIG", "/nonexistent/rclone.conf"), &["rclone-config", "/nonexistent/rclone.conf"]);
-    refused(|run| run.arg("--nonsense"), &["--nonsense"]);
 }
 
 #[test]
@@ -120,6 +194,8 @@ fn a_flag_wins_over_the_environment_and_that_over_the_config_map() {
         name(run().config_dir(&map).env("BACKUP_PREFIX", "env-").args(["--backup-prefix", "flag-"]))
             .starts_with("flag-")
     );
+    // And nothing at all is the default.
+    assert!(name(run()).starts_with("20"));
     // An empty prefix in the environment is a prefix: it wins over the map.
     assert!(name(run().config_dir(&map).env("BACKUP_PREFIX", "")).starts_with("20"));
 }
@@ -130,17 +206,17 @@ fn names_are_in_the_zone_that_is_set() {
     let cluster = Cluster::with(1).plain().start();
     cluster.put_many(1, "/a/", 1);
     let remote = Remote::folder();
-    let hour = |zone: &str| {
-        let run = Run::job(&cluster, &remote).env("TZ", zone).exits(0);
-        let report = run.report();
-        let taken = report.text("taken_at")[11..13].parse::<u32>().unwrap();
-        let named = report.text("name")[8..10].parse::<u32>().unwrap();
-        (taken, named)
-    };
-    let (taken, named) = hour("Asia/Tokyo");
-    assert_eq!((taken + 9) % 24, named);
-    let (taken, named) = hour("UTC");
-    assert_eq!(taken, named);
+    for zone in ["Europe/Rome", "Asia/Kolkata", "UTC", ""] {
+        let run = Run::job(&cluster, &remote).env("TZ", zone).env("BACKUP_PREFIX", zone.replace('/', "-"));
+        let output = run.exits(0);
+        let report = output.report();
+        let taken: chrono::DateTime<chrono::Utc> = report.text("taken_at").parse().unwrap();
+        let local = taken.with_timezone(&zone.parse().unwrap_or(chrono_tz::UTC));
+        let name = local.format("%Y%m%d%H%M").to_string();
+        assert!(report.text("name").starts_with(&format!("{}{name}", zone.replace('/', "-"))), "{zone}: {report:?}");
+        let offset = local.format("%:z ").to_string();
+        assert!(output.stderr.contains(&offset), "the log is in the same zone\n{output}");
+    }
 }
 
 #[test]
@@ -150,6 +226,37 @@ fn help_teaches_and_shows_no_value_of_the_environment() {
         assert!(help.stdout.contains("Exit codes:") && help.stdout.contains("143"), "{help}");
         assert!(!help.stdout.contains("my-own-bucket"), "{help}");
         assert!(help.stdout.contains("[env: TARGET]") || !help.stdout.contains("--target"), "{help}");
+    }
+    let everything = [
+        ("--target", "TARGET"),
+        ("--retention", "RETENTION"),
+        ("--retention-count", "RETENTION_COUNT"),
+        ("--keep-last", "KEEP_LAST"),
+        ("--backup-prefix", "BACKUP_PREFIX"),
+        ("--endpoints", "ETCDCTL_ENDPOINTS"),
+        ("--kubeadm-config", "KUBEADM_CONFIG"),
+        ("--cacert", "ETCDCTL_CACERT"),
+        ("--cert", "ETCDCTL_CERT"),
+        ("--key", "ETCDCTL_KEY"),
+        ("--tls-server-name", "TLS_SERVER_NAME"),
+        ("--work-dir", "WORK_DIR"),
+        ("--rclone-config", "RCLONE_CONFIG"),
+        ("--rclone-flags", "RCLONE_FLAGS"),
+        ("--timeout", "TIMEOUT"),
+        ("--idle-timeout", "IDLE_TIMEOUT"),
+        ("--log-level", "LOG_LEVEL"),
+        ("--log-format", "LOG_FORMAT"),
+        ("--output", "OUTPUT"),
+        ("--config-dir", "CONFIG_DIR"),
+    ];
+    let with_values = everything.iter().fold(Run::new().args(["run", "--help"]), |run, (_, name)| {
+        run.env(name, format!("value-of-{name}")).secret(&format!("value-of-{name}"))
+    });
+    let help = with_values.env("ETCDCTL_PASSWORD", "hunter2hunter2").secret("hunter2hunter2").exits(0);
+    for (flag, variable) in everything {
+        let of_flag = help.stdout.split(&format!("{flag} ")).nth(1).unwrap_or_else(|| panic!("no {flag}\n{help}"));
+        let end = of_flag.find("\n      --").unwrap_or(of_flag.len());
+        assert!(of_flag[..end].contains(&format!("[env: {variable}]")), "{flag}\n{help}");
     }
     let version = Run::new().arg("-V").exits(0);
     assert_eq!(version.stdout.trim(), format!("etcd-backup {}", env!("CARGO_PKG_VERSION")));

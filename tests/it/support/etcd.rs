@@ -241,6 +241,11 @@ impl Cluster {
         self.members[i].server = None;
     }
 
+    /// Starts the member's process again, whatever its data are, and does not wait for its health.
+    pub fn power_on(&mut self, i: usize) {
+        self.run(i, "existing");
+    }
+
     /// Freezes the member: the kernel still accepts its connections, nobody answers.
     pub fn stop(&self, i: usize) {
         self.server(i).signal(Signal::STOP);

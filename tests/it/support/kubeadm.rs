@@ -60,7 +60,7 @@ apiVersion: kubeadm.k8s.io/{version}
 certificatesDir: /etc/kubernetes/pki
 clusterName: kubernetes
 controlPlaneEndpoint: control-plane.example:6443
-{etcd}imageRepository: registry.k8s.io
+{etcd}imageRepository: images.example
 kind: ClusterConfiguration
 kubernetesVersion: v1.29.3
 networking:

@@ -105,6 +105,6 @@ impl Report {
     pub fn list(&self, field: &str) -> Vec<&str> {
         let value = self.value(field).as_array();
         let list = value.unwrap_or_else(|| panic!("{field} in {}", self.0));
-        list.iter().filter_map(Value::as_str).collect()
+        list.iter().map(|item| item.as_str().unwrap_or_else(|| panic!("{field}: {item}"))).collect()
     }
 }

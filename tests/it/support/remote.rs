@@ -13,7 +13,10 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{s3::S3, tools};
+use super::{
+    s3::{ACCESS, S3},
+    tools,
+};
 
 /// The name of the remote in every rclone.conf written here.
 const REMOTE: &str = "store";
@@ -128,6 +131,26 @@ impl Remote {
     pub fn config_by(&self, port: u16) -> PathBuf {
         let own = format!("127.0.0.1:{}", self.port());
         self.config_with(&own, &format!("127.0.0.1:{port}"))
+    }
+
+    /// The same bucket with a key that may do just this, such as `s3:GetObject`; for SeaweedFS alone.
+    pub fn config_that_may(&self, actions: &[&str]) -> PathBuf {
+        let bucket = self.bucket_name();
+        let user = format!("{bucket}-{}", actions.len());
+        let secret = self.server().grant(bucket, &user, actions);
+        let text = fs::read_to_string(&self.config).unwrap();
+        let path = self.folder.path().join("granted.conf");
+        write_private(&path, &text.replace(ACCESS, &user).replace(self.server().secret(), &secret));
+        path
+    }
+
+    /// The bucket keeps old versions from now on, with locks besides; for SeaweedFS alone.
+    pub fn keep_versions(&self) {
+        self.server().administer(&format!("s3.bucket.lock -name {} -enable\n", self.bucket_name()));
+    }
+
+    fn bucket_name(&self) -> &str {
+        self.target.split_once(':').expect("a bucket").1
     }
 
     pub fn port(&self) -> u16 {

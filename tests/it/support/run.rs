@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
     fs::{self, File},
+    os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -121,6 +122,18 @@ impl Run {
         self
     }
 
+    /// A script in rclone's place, in which `REAL` stands for the real one.
+    pub fn rclone_is(self, script: &str) -> Self {
+        let bin = self.home.path().join("bin");
+        fs::create_dir(&bin).unwrap();
+        let real = tools::tool("rclone");
+        let program = bin.join("rclone");
+        fs::write(&program, script.replace("REAL", real.to_str().expect("a path in UTF-8"))).unwrap();
+        fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        let path = std::env::split_paths(&tools::path()).collect::<Vec<_>>();
+        self.env("PATH", std::env::join_paths([bin].into_iter().chain(path)).unwrap())
+    }
+
     /// Where this run stages its snapshot.
     pub fn work_dir(&self) -> PathBuf {
         self.home.path().join("work")
@@ -208,6 +221,12 @@ impl Job {
     /// The processes that it has started and that live.
     pub fn children(&self) -> Vec<u32> {
         descendants(self.child.id())
+    }
+
+    /// As [`Self::wait`], with a limit that counts from now.
+    pub fn wait_further(self, limit: Duration) -> Output {
+        let limit = self.started.elapsed() + limit;
+        self.wait(limit)
     }
 
     /// Waits for the end and checks what holds for every end.

@@ -29,7 +29,9 @@ pub struct S3 {
     secret: String,
     buckets: AtomicU32,
     sockets: Vec<PathBuf>,
-    _folder: TempDir,
+    /// SeaweedFS's own administration.
+    shell: Vec<String>,
+    folder: TempDir,
 }
 
 impl S3 {
@@ -45,7 +47,7 @@ impl S3 {
             .args(["--config", "", "serve", "s3"])
             .arg(format!("--addr=127.0.0.1:{port}"))
             .arg(&data);
-        Self::up(&command, folder, port, secret, Vec::new())
+        Self::up(&command, folder, port, secret)
     }
 
     pub fn seaweedfs() -> Arc<Self> {
@@ -76,16 +78,22 @@ impl S3 {
             .args(["-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0"])
             .arg("-volume.max=300");
         let mut sockets = Vec::new();
+        let mut shell = Vec::new();
         for part in ["s3", "master", "volume", "filer", "admin"] {
             let http = if part == "s3" { port } else { ports::free() };
             let grpc = http + ports::TWIN;
             command.arg(format!("-{part}.port={http}")).arg(format!("-{part}.port.grpc={grpc}"));
             sockets.push(format!("/tmp/seaweedfs-{part}-grpc-{grpc}.sock").into());
+            if matches!(part, "master" | "filer") {
+                shell.push(format!("-{part}=127.0.0.1:{http}.{grpc}"));
+            }
         }
-        Self::up(&command, folder, port, secret, sockets)
+        let mut server = Self::up(&command, folder, port, secret);
+        (server.sockets, server.shell) = (sockets, shell);
+        server
     }
 
-    fn up(command: &Command, folder: TempDir, port: u16, secret: String, sockets: Vec<PathBuf>) -> Self {
+    fn up(command: &Command, folder: TempDir, port: u16, secret: String) -> Self {
         let mut server = Server::start(command, &folder.path().join("log"));
         eventually(READY, "an S3 server that listens", || {
             if let Some(words) = server.has_died() {
@@ -93,7 +101,7 @@ impl S3 {
             }
             TcpStream::connect(("127.0.0.1", port)).ok()
         });
-        Self { server, port, secret, buckets: AtomicU32::new(0), sockets, _folder: folder }
+        Self { server, port, secret, buckets: AtomicU32::new(0), sockets: Vec::new(), shell: Vec::new(), folder }
     }
 
     pub fn port(&self) -> u16 {
@@ -106,6 +114,40 @@ impl S3 {
 
     pub fn new_bucket_name(&self) -> String {
         format!("bucket{}", self.buckets.fetch_add(1, Ordering::SeqCst))
+    }
+
+    /// Runs commands in SeaweedFS's shell.
+    pub fn administer(&self, commands: &str) -> String {
+        let script = self.folder.path().join("commands");
+        fs::write(&script, commands).unwrap();
+        let mut weed = tools::command(tools::tool("weed"));
+        weed.env("HOME", self.folder.path()).arg("shell").args(&self.shell);
+        let output = weed.stdin(fs::File::open(&script).unwrap()).output().expect("weed starts");
+        assert!(output.status.success(), "{commands}: {output:?}");
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    }
+
+    /// A key of its own that may do just this in the bucket, such as `s3:GetObject`; answers its secret.
+    pub fn grant(&self, bucket: &str, user: &str, actions: &[&str]) -> String {
+        let secret = new_secret();
+        let policy = serde_json::json!({
+            "Version": "2012-10-17",
+            "Statement": [{
+                "Effect": "Allow",
+                "Action": actions,
+                "Resource": [format!("arn:aws:s3:::{bucket}"), format!("arn:aws:s3:::{bucket}/*")],
+            }],
+        });
+        let file = self.folder.path().join(format!("{user}.json"));
+        fs::write(&file, policy.to_string()).unwrap();
+        self.administer(&format!(
+            "s3.policy -put -name={user} -file={}
+             s3.user.create -name {user} -access_key {user} -secret_key {secret}
+             s3.policy.attach -policy {user} -user {user}
+",
+            file.display()
+        ));
+        secret
     }
 
     /// A section for rclone.conf.
@@ -135,7 +177,7 @@ impl Drop for S3 {
     }
 }
 
-const ACCESS: &str = "etcd-backup-tests";
+pub const ACCESS: &str = "etcd-backup-tests";
 
 /// Thirty-two characters that no other test has.
 fn new_secret() -> String {

@@ -3,7 +3,8 @@
 use std::{path::PathBuf, process::Output, time::Duration};
 
 use etcd_client::{
-    AlarmAction, AlarmOptions, AlarmType, Certificate, Client, ConnectOptions, Identity, TlsOptions, Txn, TxnOp,
+    AlarmAction, AlarmOptions, AlarmType, Certificate, Client, ConnectOptions, GetOptions, Identity, KeyValue,
+    TlsOptions, Txn, TxnOp,
 };
 
 use super::{etcd::Cluster, tls::Pair, tools};
@@ -79,6 +80,14 @@ impl Cluster {
         })
     }
 
+    /// Every key with all that etcd tells of it, as this member has it.
+    pub fn every_key(&self, i: usize) -> Vec<Stored> {
+        self.client(i, async |client| {
+            let all = client.get("", Some(GetOptions::new().with_all_keys())).await.unwrap();
+            all.kvs().iter().map(Stored::new).collect()
+        })
+    }
+
     /// `etcdctl` against all members; must succeed; answers stdout.
     pub fn etcdctl(&self, args: &[&str]) -> String {
         let output = self.etcdctl_at(&self.living(), args);
@@ -106,6 +115,30 @@ impl Cluster {
                 .arg(format!("--key={}", pair.key.display()));
         }
         command.args(args).output().expect("etcdctl starts")
+    }
+}
+
+/// One key with all that etcd tells of it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Stored {
+    pub key: Vec<u8>,
+    pub value: Vec<u8>,
+    pub create_revision: i64,
+    pub mod_revision: i64,
+    pub version: i64,
+    pub lease: i64,
+}
+
+impl Stored {
+    fn new(kv: &KeyValue) -> Self {
+        Self {
+            key: kv.key().to_vec(),
+            value: kv.value().to_vec(),
+            create_revision: kv.create_revision(),
+            mod_revision: kv.mod_revision(),
+            version: kv.version(),
+            lease: kv.lease(),
+        }
     }
 }
 

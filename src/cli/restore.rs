@@ -1,0 +1,89 @@
+//! `restore`, and the plan of one.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::ReadArgs;
+use crate::pick::Moment;
+
+/// `restore`.
+#[derive(Args, Debug)]
+pub struct RestoreArgs {
+    /// `latest`, a backup's name, an unambiguous part of one, or a local file
+    #[arg(value_name = "NAME", required_unless_present_any = ["before", "plan"])]
+    pub backup: Option<String>,
+    /// The newest backup that was taken by then: 2026-01-02T03:04:05Z, or 2026-01-02 and 2026-01-02T03:04 in the zone TZ
+    #[arg(long, value_name = "TIME", conflicts_with = "backup")]
+    pub before: Option<Moment>,
+    /// The member's data folder, new or empty; with --plan, where it is on the members
+    #[arg(long, value_name = "DIR", required_unless_present = "plan")]
+    pub data_dir: Option<PathBuf>,
+    /// Restore nothing: print the commands for the whole cluster, member by member
+    #[arg(long)]
+    pub plan: bool,
+    #[command(flatten)]
+    pub who: WhoArgs,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    #[command(flatten)]
+    pub read: ReadArgs,
+}
+
+/// Who the restored member is to be.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Member")]
+pub struct WhoArgs {
+    /// The member's name [default: that of the only member]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// All members and their peer URLs: a=https://1.2.3.4:2380,b=… [default: those that the snapshot records]
+    #[arg(long, value_name = "LIST", conflicts_with = "plan")]
+    pub initial_cluster: Option<String>,
+    /// The new cluster's token, the same on every member, unlike the old one's [default: made from the backup's sha-256]
+    #[arg(long, value_name = "TOKEN")]
+    pub initial_cluster_token: Option<String>,
+    /// The member's own peer URLs [default: those that the cluster has for its name]
+    #[arg(long, value_name = "URLS", conflicts_with = "plan")]
+    pub initial_advertise_peer_urls: Option<String>,
+    /// Raise the revision by this much, and mark what was before as compacted, so that every watcher starts anew; 0 leaves
+    /// it [default: 1000000000 where etcdutl can]
+    #[arg(long, value_name = "N")]
+    pub bump_revision: Option<u64>,
+}
+
+/// What a plan is for.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Plan")]
+pub struct ClusterArgs {
+    /// A member of the restored cluster, `name=https://host:2380`; once for each [default: those that the snapshot records]
+    #[arg(long, value_name = "MEMBER", requires = "plan")]
+    pub member: Vec<String>,
+    /// kubeadm's ClusterConfiguration [default: /k8s/config.yaml if it is there]
+    #[arg(long, env = "KUBEADM_CONFIG", value_name = "FILE")]
+    pub kubeadm_config: Option<String>,
+    /// The members' client URLs, separated by commas [default: the snapshot's, the kubeadm file's, else port 2379]
+    #[arg(long, env = "ETCDCTL_ENDPOINTS", value_name = "URLS")]
+    pub endpoints: Option<String>,
+    /// How etcd runs [default: as the kubeadm file says, else stacked]
+    #[arg(long, value_enum, requires = "plan")]
+    pub etcd: Option<EtcdKind>,
+    /// On the machine that checks the restored etcd: authority, PEM [default: kubeadm's]
+    #[arg(long, value_name = "FILE", requires_all = ["plan", "cert", "key"])]
+    pub cacert: Option<String>,
+    /// On that machine: client certificate, PEM
+    #[arg(long, value_name = "FILE", requires_all = ["plan", "cacert"])]
+    pub cert: Option<String>,
+    /// On that machine: client key, PEM
+    #[arg(long, value_name = "FILE", requires_all = ["plan", "cacert"])]
+    pub key: Option<String>,
+}
+
+/// How the members are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EtcdKind {
+    /// As kubeadm's static pods on the control-plane nodes
+    Stacked,
+    /// As systemd's service `etcd` on machines of their own
+    External,
+}

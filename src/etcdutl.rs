@@ -1,0 +1,167 @@
+//! The only user of etcdutl, which builds a member's data folder from a snapshot.
+
+#![expect(clippy::disallowed_methods, reason = "this module owns etcdutl's environment")]
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, PipeReader};
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+
+use crate::child::{self, Program};
+use crate::exit::{Exit, Failure};
+
+/// What etcdutl gets to see of our environment. It is told everything else by flags.
+const ENVIRONMENT: [&str; 3] = ["PATH", "HOME", "TMPDIR"];
+/// The longest complaint that is repeated.
+const LONGEST: usize = 600;
+
+/// How etcdutl failed us.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such program.
+    #[error(
+        "cannot find etcdutl in PATH ({path}); it comes with etcd 3.5 and newer, take that of your cluster's version, or \
+         `etcd-backup fetch` the backup and restore it where etcdutl is"
+    )]
+    Missing {
+        /// Where was looked.
+        path: String,
+    },
+    /// It could not be started.
+    #[error("cannot start {}: {source}", program.display())]
+    Start {
+        /// Which program.
+        program: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// It ended badly.
+    #[error("etcdutl {verb}: {said} ({status})")]
+    Failed {
+        /// What it was to do.
+        verb: &'static str,
+        /// Its last complaint.
+        said: String,
+        /// `exit code 1` or `signal 9`.
+        status: String,
+    },
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let exit = match &error {
+            Error::Missing { .. } | Error::Start { .. } => Exit::Settings,
+            Error::Failed { said, .. } if said.contains("no space left") => Exit::Disk,
+            Error::Failed { .. } => Exit::Unexpected,
+        };
+        Self::new(exit, error)
+    }
+}
+
+/// etcdutl, found, and what it can do.
+#[derive(Debug)]
+pub struct Etcdutl {
+    program: PathBuf,
+    /// Its version, as it gives it.
+    pub version: String,
+    /// Whether it can raise the revision of what it restores (`--bump-revision`, `--mark-compacted`).
+    pub can_bump: bool,
+}
+
+/// Who the restored member is to be, in etcdutl's own words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// `--name`.
+    pub name: String,
+    /// `--initial-advertise-peer-urls`.
+    pub peer_urls: String,
+    /// `--initial-cluster`.
+    pub cluster: String,
+    /// `--initial-cluster-token`.
+    pub token: String,
+}
+
+impl Etcdutl {
+    /// Finds the program and asks what it can do.
+    ///
+    /// # Errors
+    /// A program that is missing or does not run.
+    pub async fn find() -> Result<Self, Error> {
+        let missing = |_| Error::Missing { path: std::env::var("PATH").unwrap_or_default() };
+        let program = which::which("etcdutl").map_err(missing)?;
+        let mut found = Self { program, version: String::new(), can_bump: false };
+        let version = found.call("version", vec!["version".into()]).await?;
+        let version = version.lines().next().and_then(|line| line.rsplit_once(' '));
+        found.version = version.map(|(_, version)| version.to_owned()).unwrap_or_default();
+        let help =
+            found.call("snapshot restore --help", ["snapshot", "restore", "--help"].map(Into::into).into()).await?;
+        found.can_bump = help.contains("--bump-revision") && help.contains("--mark-compacted");
+        tracing::debug!(program = %found.program.display(), version = found.version, found.can_bump, "etcdutl");
+        Ok(found)
+    }
+
+    /// Builds the data folder `into`, which must not be there yet. `bump` raises the revision by so much and marks what was
+    /// before as compacted, so that every watcher of an older revision starts anew. A future that is dropped ends the program; what it
+    /// has written by then stays, for the owner of the folder around it to remove.
+    ///
+    /// # Errors
+    /// The program's own word.
+    pub async fn restore(
+        &self,
+        file: &Path,
+        into: &Path,
+        who: &Identity,
+        bump: Option<NonZeroU64>,
+    ) -> Result<(), Error> {
+        let flag = |flag: &str, value: &str| OsString::from(format!("--{flag}={value}"));
+        let mut args: Vec<OsString> = vec!["snapshot".into(), "restore".into(), file.into(), "--data-dir".into()];
+        args.push(into.into());
+        args.push(flag("name", &who.name));
+        args.push(flag("initial-cluster", &who.cluster));
+        args.push(flag("initial-cluster-token", &who.token));
+        args.push(flag("initial-advertise-peer-urls", &who.peer_urls));
+        if let Some(bump) = bump {
+            args.push(flag("bump-revision", &bump.to_string()));
+            // etcdutl wants the one with the other.
+            args.push("--mark-compacted".into());
+        }
+        self.call("snapshot restore", args).await?;
+        Ok(())
+    }
+
+    async fn call(&self, verb: &'static str, args: Vec<OsString>) -> Result<String, Error> {
+        let environment: BTreeMap<String, String> =
+            std::env::vars().filter(|(name, _)| ENVIRONMENT.contains(&name.as_str())).collect();
+        let program = Program { path: self.program.clone(), args, environment, stdin: Vec::new() };
+        let child = program.start(listen).map_err(|source| Error::Start { program: self.program.clone(), source })?;
+        let ended = child.wait().await;
+        let status = match ended.status {
+            Ok(status) if status.success() => return Ok(String::from_utf8_lossy(&ended.stdout).into_owned()),
+            Ok(status) => child::words(status),
+            Err(error) => error,
+        };
+        let said = ended.heard.filter(|said| !said.is_empty()).unwrap_or_else(|| "it gave no reason".to_owned());
+        Err(Error::Failed { verb, said, status })
+    }
+}
+
+/// Reads to the end, logging as it goes; returns the last line that is no log line, or else the last one.
+fn listen(stderr: PipeReader) -> String {
+    let mut complaint = String::new();
+    for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line);
+        let line = line.trim();
+        if line.is_empty() {
+            continue;
+        }
+        tracing::debug!("etcdutl: {line}");
+        if let Some(error) = line.strip_prefix("Error:") {
+            error.trim().clone_into(&mut complaint);
+        } else if complaint.is_empty() && line.starts_with("panic:") {
+            line.clone_into(&mut complaint);
+        }
+    }
+    complaint.truncate(complaint.floor_char_boundary(LONGEST));
+    complaint
+}

@@ -1,0 +1,190 @@
+//! Who the members of a restored cluster are: names and peer URLs, as `--initial-cluster` writes them. Pure.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use crate::etcdutl::Identity;
+use crate::snapshot;
+
+/// One member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its name.
+    pub name: String,
+    /// Where the other members reach it; at least one.
+    pub urls: Vec<String>,
+}
+
+/// All members, in the order in which they were named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Roster(Vec<Peer>);
+
+/// What was asked for of one member's identity; the rest is taken from the roster.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked<'a> {
+    /// `--name`.
+    pub name: Option<&'a str>,
+    /// `--initial-advertise-peer-urls`.
+    pub peer_urls: Option<&'a str>,
+    /// `--initial-cluster-token`.
+    pub token: &'a str,
+}
+
+impl Roster {
+    /// The voting members that a snapshot records. One that never started has no name, and cannot be restored as itself.
+    pub fn recorded(members: &[snapshot::Member]) -> Self {
+        let voters = members.iter().filter(|m| !m.is_learner && !m.name.is_empty() && !m.peer_urls.is_empty());
+        let mut peers: Vec<_> = voters.map(|m| Peer { name: m.name.clone(), urls: m.peer_urls.clone() }).collect();
+        peers.sort_by(|a, b| a.name.cmp(&b.name));
+        Self(peers)
+    }
+
+    /// The members.
+    pub fn peers(&self) -> &[Peer] {
+        &self.0
+    }
+
+    /// Adds `name=url` pairs; a name that is there gets one more URL.
+    ///
+    /// # Errors
+    /// A pair that is none.
+    pub fn add(&mut self, pairs: &str) -> Result<(), String> {
+        for pair in pairs.split(',') {
+            let (name, url) = pair.split_once('=').ok_or_else(|| refusal(pair, "has no `=`"))?;
+            if name.is_empty() || name.chars().any(|c| c.is_control() || c.is_whitespace()) {
+                return Err(refusal(pair, "has no name that etcd could have"));
+            }
+            check_url(url).map_err(|why| refusal(pair, why))?;
+            match self.0.iter_mut().find(|peer| peer.name == name) {
+                Some(peer) => peer.urls.push(url.to_owned()),
+                None => self.0.push(Peer { name: name.to_owned(), urls: vec![url.to_owned()] }),
+            }
+        }
+        Ok(())
+    }
+
+    /// The member of this name, or without one the only member, in etcdutl's words.
+    ///
+    /// # Errors
+    /// A name that is missing or nobody's; peer URLs that are not the member's.
+    pub fn identity(&self, asked: Asked<'_>) -> Result<Identity, String> {
+        let peer = match (asked.name, self.0.as_slice()) {
+            (_, []) => {
+                return Err(
+                    "initial-cluster: the snapshot records no members; give --name and --initial-cluster".into()
+                );
+            }
+            (None, [only]) => only,
+            (None, _) => return Err(format!("name: is not set, and the cluster has the members {}", self.names())),
+            (Some(name), peers) => peers.iter().find(|peer| peer.name == name).ok_or_else(|| {
+                let known = self.names();
+                format!("name: `{name}` is none of the members {known}; give --initial-cluster where they are new ones")
+            })?,
+        };
+        let own = peer.urls.join(",");
+        let peer_urls = asked.peer_urls.unwrap_or(&own);
+        if peer_urls.split(',').collect::<BTreeSet<_>>() != own.split(',').collect() {
+            let name = &peer.name;
+            return Err(format!(
+                "initial-advertise-peer-urls: `{peer_urls}` is not what the cluster has for {name}, {own}; \
+                 give --initial-cluster where the addresses are new"
+            ));
+        }
+        Ok(Identity {
+            name: peer.name.clone(),
+            peer_urls: peer_urls.to_owned(),
+            cluster: self.to_string(),
+            token: asked.token.to_owned(),
+        })
+    }
+
+    fn names(&self) -> String {
+        self.0.iter().map(|peer| peer.name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn refusal(pair: &str, why: &str) -> String {
+    format!("`{pair}` {why}; allowed is `name=https://host:2380`")
+}
+
+fn check_url(url: &str) -> Result<(), &'static str> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let port = rest.and_then(|rest| rest.rsplit_once(':')).map(|(host, port)| (host, port.trim_end_matches('/')));
+    match (rest, port) {
+        (None, _) => Err("has no http:// or https:// URL"),
+        (_, Some((host, port))) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(()),
+        _ => Err("has no port in its URL"),
+    }
+}
+
+impl FromStr for Roster {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut roster = Self::default();
+        roster.add(text)?;
+        Ok(roster)
+    }
+}
+
+impl fmt::Display for Roster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pairs = self.0.iter().flat_map(|peer| peer.urls.iter().map(|url| format!("{}={url}", peer.name)));
+        f.write_str(&pairs.collect::<Vec<_>>().join(","))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWO: &str = "a=https://h:1,b=https://h:2,a=http://[::1]:3";
+
+    fn identity(text: &str, name: Option<&str>, peer_urls: Option<&str>) -> Result<Identity, String> {
+        text.parse::<Roster>().unwrap().identity(Asked { name, peer_urls, token: "t" })
+    }
+
+    #[test]
+    fn text_and_back() {
+        let roster: Roster = TWO.parse().unwrap();
+        assert_eq!(roster.to_string(), "a=https://h:1,a=http://[::1]:3,b=https://h:2");
+        for bad in
+            ["", "a", "a=", "=https://h:1", "a b=https://h:1", "a=h:1", "a=https://h", "a=https://:1", "a=https://h:x"]
+        {
+            let error = bad.parse::<Roster>().unwrap_err();
+            assert!(error.contains("allowed is `name=https://host:2380`"), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_a_snapshot_records() {
+        let member = |name: &str, learner| snapshot::Member {
+            id: 1,
+            name: name.into(),
+            peer_urls: vec!["https://h:1".into()],
+            client_urls: vec![],
+            is_learner: learner,
+        };
+        let roster = Roster::recorded(&[member("b", false), member("", false), member("c", true), member("a", false)]);
+        assert_eq!(roster.names(), "a, b");
+    }
+
+    #[test]
+    fn one_members_identity() {
+        let b = identity(TWO, Some("b"), None).unwrap();
+        assert_eq!((b.name.as_str(), b.peer_urls.as_str(), b.token.as_str()), ("b", "https://h:2", "t"));
+        assert_eq!(identity("x=https://h:1", None, None).unwrap().name, "x");
+        let swapped = "http://[::1]:3,https://h:1";
+        assert_eq!(identity(TWO, Some("a"), Some(swapped)).unwrap().peer_urls, swapped);
+        for (name, urls, why) in [
+            (None, None, "is not set, and the cluster has the members a, b"),
+            (Some("c"), None, "none of the members a, b"),
+            (Some("b"), Some("https://h:9"), "is not what the cluster has for b, https://h:2"),
+        ] {
+            let error = identity(TWO, name, urls).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
+        assert!(Roster::default().identity(Asked::default()).unwrap_err().contains("records no members"));
+    }
+}

@@ -1,0 +1,168 @@
+//! rclone as a child: found or not, its environment, its flags, its words without secrets.
+
+use std::{fs, os::unix::ffi::OsStringExt, os::unix::fs::PermissionsExt, time::Duration};
+
+use crate::support::{etcd::Cluster, output::Output, proxy::Proxy, remote::Remote, run::Run, tools};
+
+const SOON: Duration = Duration::from_secs(20);
+const OLD: Duration = Duration::from_hours(24 * 2000);
+
+fn cluster() -> Cluster {
+    let cluster = Cluster::with(1).plain().start();
+    cluster.put_many(3, "/a/", 10);
+    cluster
+}
+
+/// A run that cannot come as far as etcd, which never answers.
+fn without_etcd(remote: &Remote) -> (Run, Proxy) {
+    let silent = Proxy::silent();
+    let endpoint = format!("http://127.0.0.1:{}", silent.port());
+    (Run::new().arg("run").store(remote).env("ETCDCTL_ENDPOINTS", endpoint), silent)
+}
+
+fn fails(remote: &Remote, change: impl FnOnce(Run) -> Run, code: i32, words: &[&str]) -> Output {
+    let (run, _silent) = without_etcd(remote);
+    change(run).limit(SOON).exits(code).says(words)
+}
+
+#[test]
+fn rclone_missing_or_unusable_is_said() {
+    let remote = Remote::folder();
+    let empty = tempfile::tempdir().unwrap();
+    let words = ["cannot find rclone in PATH", empty.path().to_str().unwrap(), "install rclone 1.60 or newer"];
+    fails(&remote, |run| run.env("PATH", empty.path()), 2, &words);
+    let unusable = empty.path().join("rclone");
+    fs::write(&unusable, "#!/bin/sh\n").unwrap();
+    fs::set_permissions(&unusable, fs::Permissions::from_mode(0o644)).unwrap();
+    fails(&remote, |run| run.env("PATH", empty.path()), 2, &words);
+    fails(&remote, |run| run.rclone_is("#!/nonexistent/interpreter\n"), 2, &["cannot start", "/bin/rclone"]);
+    // An executable file of no known format, as one of another machine's.
+    fails(&remote, |run| run.rclone_is("\u{7f}ELF of elsewhere"), 2, &["cannot start", "/bin/rclone"]);
+    let old = "#!/bin/sh\necho 'rclone v1.59.2'\n";
+    fails(&remote, |run| run.rclone_is(old), 2, &["is rclone 1.59.2, too old", "1.60", "/bin/rclone"]);
+}
+
+#[test]
+fn a_configuration_that_is_wrong_is_two_and_never_quoted() {
+    needs!("rclone");
+    let remote = Remote::rclone_s3();
+    let secret = "hunter2hunter2";
+    let broken = |text: &str| {
+        let config = remote.config_with("[", &format!("{text}\n["));
+        let run = |run: Run| run.env("RCLONE_CONFIG", config).secret(secret).env("LOG_LEVEL", "trace");
+        fails(&remote, run, 2, &["ailed to load config", "***"]);
+    };
+    broken("broken hunter2hunter2 line");
+    broken("[broken hunter2hunter2 section");
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("rclone.conf");
+    fails(&remote, |run| run.env("RCLONE_CONFIG", &missing), 2, &["rclone-config", missing.to_str().unwrap()]);
+    fails(&remote, |run| run.env("RCLONE_CONFIG", folder.path()), 2, &[folder.path().to_str().unwrap()]);
+}
+
+/// rclone quotes a value that it cannot read.
+#[test]
+fn no_value_of_the_configuration_is_ever_printed() {
+    needs!("rclone");
+    let remote = Remote::rclone_s3();
+    for secret in ["hunter2hunter2", "hun\"ter2\\<hun&ter2>", "hünter2\u{1f511}hunter"] {
+        let config = remote.config_with("[store]", &format!("[store]\nchunk_size = {secret}"));
+        let run = |run: Run| run.env("RCLONE_CONFIG", &config).secret(secret).env("LOG_LEVEL", "trace");
+        let output = fails(&remote, run, 2, &["***"]);
+        assert!(output.report().text("error").contains("***"), "{output}");
+    }
+}
+
+/// The same of a remote that is configured by variables alone, as rclone allows.
+#[test]
+fn no_secret_of_the_environment_is_ever_printed() {
+    needs!("etcd", "rclone");
+    let remote = Remote::rclone_s3();
+    let text = fs::read_to_string(remote.config()).unwrap();
+    let variables = text
+        .lines()
+        .filter_map(|line| line.split_once(" = "))
+        .map(|(key, value)| (format!("RCLONE_CONFIG_STORE_{}", key.to_uppercase()), value.to_owned()));
+    let variables: Vec<_> = variables.collect();
+    let with = |run: Run| variables.iter().fold(run.without_env("RCLONE_CONFIG"), |run, (k, v)| run.env(k, v));
+    with(Run::job(&cluster(), &remote)).success();
+    assert_eq!(remote.names().len(), 1);
+    let secret = "hunter2hunter2";
+    let run = |run: Run| with(run).env("RCLONE_CONFIG_STORE_SSE_CUSTOMER_KEY", secret).secret(secret);
+    // rclone refuses a key without its algorithm, or the store does; neither says the key.
+    let (run_it, _silent) = without_etcd(&remote);
+    let output = run(run_it).env("LOG_LEVEL", "trace").env("TIMEOUT", "5s").spawn().wait(SOON);
+    assert_ne!(output.status.code(), Some(0), "{output}");
+}
+
+#[test]
+fn rclones_own_default_configuration_is_used_and_kept_secret() {
+    needs!("etcd", "rclone");
+    let remote = Remote::rclone_s3();
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join(".config/rclone");
+    fs::create_dir_all(&folder).unwrap();
+    fs::copy(remote.config(), folder.join("rclone.conf")).unwrap();
+    let run = |run: Run| run.without_env("RCLONE_CONFIG").env("HOME", home.path());
+    run(Run::job(&cluster(), &remote)).success();
+    assert_eq!(remote.names().len(), 1);
+    let secret = "hunter2hunter2";
+    fs::copy(remote.config_with("[store]", &format!("[store]\nchunk_size = {secret}")), folder.join("rclone.conf"))
+        .unwrap();
+    fails(&remote, |r| run(r).secret(secret).env("LOG_LEVEL", "trace"), 2, &["***"]);
+}
+
+#[test]
+fn flags_in_the_environment_do_not_reach_rclone() {
+    needs!("etcd", "rclone");
+    let remote = Remote::rclone_s3();
+    remote.put_aged("202001010000.etcdb", b"x", OLD);
+    let cluster = cluster();
+    let run = Run::job(&cluster, &remote).env("RCLONE_DRY_RUN", "true").env("RCLONE_INCLUDE", "*.txt");
+    let run = run.env("RCLONE_MIN_AGE", "5y").env("RCLONE_MAX_SIZE", "1").env("RETENTION", "10d").env("KEEP_LAST", "1");
+    let run = run.env("RCLONE_EXCLUDE", "*").env("RCLONE_MAX_DELETE", "0").env("RCLONE_IMMUTABLE", "true");
+    // What is no text cannot be one of rclone's settings, and is no reason to fail.
+    let run = run.env("STRANGE", std::ffi::OsString::from_vec(vec![0xff, 0xfe]));
+    let report = run.success();
+    assert_eq!(report.value("removed")[0]["name"], "202001010000.etcdb");
+    assert_eq!(remote.names(), [report.text("name")]);
+}
+
+#[test]
+fn harmless_flags_reach_rclone_and_unknown_ones_are_two() {
+    needs!("etcd", "rclone");
+    let cluster = cluster();
+    let remote = Remote::rclone_s3();
+    let flags = "--s3-upload-cutoff 0 --header-upload 'X-Amz-Meta-Owner: us and them'";
+    let seen = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let note = std::sync::Arc::clone(&seen);
+    let hooked = crate::support::hook::Hooked::to(remote.port(), move |request| {
+        if request.header("x-amz-meta-owner") == Some("us and them") {
+            note.store(true, std::sync::atomic::Ordering::SeqCst);
+        }
+        crate::support::hook::Fate::Pass
+    });
+    let config = remote.config_by(hooked.port());
+    let run = Run::job(&cluster, &remote).env("RCLONE_CONFIG", config).without_env("RCLONE_FLAGS");
+    run.config_dir(&[("rclone-flags", flags)]).success();
+    assert!(seen.load(std::sync::atomic::Ordering::SeqCst), "the flag did not arrive");
+    fails(&remote, |run| run.args(["--rclone-flags", "--no-such-flag"]), 2, &["unknown flag: --no-such-flag"]);
+}
+
+#[test]
+fn a_configuration_that_cannot_be_written_to_is_copied() {
+    needs!("etcd", "rclone");
+    let remote = Remote::rclone_s3();
+    let mounted = tempfile::tempdir().unwrap();
+    let config = mounted.path().join("rclone.conf");
+    fs::copy(remote.config(), &config).unwrap();
+    // As the kubelet mounts a Secret.
+    let run = |args: &[&str]| assert!(tools::command(args[0]).args(&args[1..]).status().unwrap().success());
+    let folder = mounted.path().to_str().unwrap();
+    run(&["mount", "--bind", folder, folder]);
+    run(&["mount", "-o", "remount,bind,ro", folder]);
+    let cluster = cluster();
+    let output = Run::job(&cluster, &remote).env("RCLONE_CONFIG", &config).spawn().wait(SOON);
+    run(&["umount", folder]);
+    output.assert().code(0);
+}

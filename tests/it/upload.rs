@@ -1,0 +1,323 @@
+//! The upload and what comes between: other writers, lost answers, cuts, signals and deadlines.
+
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{
+    etcd::Cluster,
+    eventually,
+    hook::{Fate, Hooked},
+    processes::is_alive,
+    proxy::{Fault, Proxy},
+    remote::Remote,
+    run::{Job, Run},
+    sha256,
+};
+
+const SOON: Duration = Duration::from_secs(20);
+/// What a signal may take until all has ended.
+const PROMPTLY: Duration = Duration::from_secs(10);
+/// Comes after the upload has begun, on a busy machine too, and before it is done.
+const DEADLINE: Duration = Duration::from_secs(12);
+const OLD: Duration = Duration::from_hours(24 * 2000);
+
+fn cluster() -> Cluster {
+    let cluster = Cluster::with(1).plain().start();
+    cluster.put_many(3, "/a/", 10);
+    cluster
+}
+
+/// A cluster with ten megabytes, enough to upload for a while.
+fn large() -> Cluster {
+    let cluster = Cluster::with(1).plain().start();
+    cluster.put_many(100, "/big/", 100_000);
+    cluster
+}
+
+const SLOWLY: [&str; 2] = ["--rclone-flags", "--bwlimit 400k --s3-upload-cutoff 5M --s3-chunk-size 5M"];
+
+/// A bucket, and a job that gets to it by way of a hook. An old backup there must outlive whatever goes wrong.
+fn hooked(
+    hook: impl FnMut(&Remote, &crate::support::hook::Request) -> Fate + Send + 'static,
+) -> (Hooked, Arc<Remote>, PathBuf) {
+    let remote = Arc::new(Remote::seaweedfs());
+    remote.put_aged("202001010000.etcdb", b"old", OLD);
+    let (inside, mut hook) = (Arc::clone(&remote), hook);
+    let hooked = Hooked::to(remote.port(), move |request| hook(&inside, request));
+    let config = remote.config_by(hooked.port());
+    (hooked, remote, config)
+}
+
+fn job(cluster: &Cluster, remote: &Remote, config: &PathBuf) -> Run {
+    Run::job(cluster, remote).env("RCLONE_CONFIG", config).env("RETENTION", "10d").env("KEEP_LAST", "1")
+}
+
+fn leaf(path: &str) -> String {
+    path.split('?').next().unwrap().rsplit('/').next().unwrap().to_owned()
+}
+
+#[test]
+fn a_name_that_another_takes_meanwhile_is_left_alone() {
+    needs!("etcd", "rclone", "weed");
+    let mut first = true;
+    let (_hooked, remote, config) = hooked(move |remote, request| {
+        if request.is_upload() && std::mem::take(&mut first) {
+            assert_eq!(request.header("if-none-match"), Some("*"));
+            remote.put(&leaf(&request.path), b"another run's");
+        }
+        Fate::Pass
+    });
+    let output = job(&cluster(), &remote, &config).without_env("RETENTION").exits(0);
+    let report = output.report();
+    let names = remote.names();
+    assert_eq!(names.len(), 3, "{names:?}");
+    let others = names.iter().find(|name| *name != report.text("name") && *name != "202001010000.etcdb").unwrap();
+    assert_eq!(remote.read(others), b"another run's");
+    assert_eq!(sha256(&remote.read(report.text("name"))), report.text("sha256"));
+    output.says(&["is already there; it is never overwritten; taking another name"]);
+}
+
+#[test]
+fn the_same_while_it_is_moved_into_place() {
+    needs!("etcd", "rclone");
+    let remote = Remote::folder();
+    let script = "#!/bin/bash
+if [ \"$1\" = moveto ] && [ ! -e DONE ]; then touch DONE; printf theirs > \"${@: -1}\"; fi
+exec REAL \"$@\"\n";
+    let done = tempfile::tempdir().unwrap();
+    let script = script.replace("DONE", done.path().join("done").to_str().unwrap());
+    let report = Run::job(&cluster(), &remote).rclone_is(&script).success();
+    let names = remote.names();
+    assert_eq!(names.len(), 2, "{names:?}");
+    let theirs = names.iter().find(|name| *name != report.text("name")).unwrap();
+    assert_eq!(remote.read(theirs), b"theirs");
+    assert_eq!(sha256(&remote.read(report.text("name"))), report.text("sha256"));
+}
+
+#[test]
+fn an_object_altered_before_it_is_confirmed_is_six() {
+    needs!("etcd", "rclone", "weed");
+    let (mut uploaded, mut looks) = (false, 0);
+    let (_hooked, remote, config) = hooked(move |remote, request| {
+        let name = leaf(&request.path);
+        uploaded |= request.is_upload();
+        looks += u32::from(uploaded && request.method == "HEAD" && name.starts_with("20"));
+        // The first look is rclone's own, at the end of its upload.
+        if looks == 2 {
+            looks += 1;
+            // As long as before, so that only its hash tells.
+            let mut bytes = remote.read(&name);
+            bytes[9000] ^= 1;
+            remote.put(&name, &bytes);
+        }
+        Fate::Pass
+    });
+    let output = job(&cluster(), &remote, &config).exits(6);
+    assert_eq!(remote.names().len(), 2, "nothing was pruned");
+    assert!(output.report().value("name").is_null(), "{output}");
+    output.says(&["its md5 differs from what was sent"]);
+}
+
+#[test]
+fn a_lost_answer_is_no_lost_backup() {
+    needs!("etcd", "rclone", "weed");
+    let mut first = true;
+    let (_hooked, remote, config) = hooked(move |_, request| {
+        let lost = request.is_upload() && std::mem::take(&mut first);
+        if lost { Fate::AnswerLost } else { Fate::Pass }
+    });
+    let output = job(&cluster(), &remote, &config).exits(0);
+    let report = output.report();
+    assert_eq!(remote.names(), [report.text("name")], "stored once, and the old one pruned");
+    assert_eq!(sha256(&remote.read(report.text("name"))), report.text("sha256"));
+    output.says(&["what was sent is there and identical"]);
+}
+
+#[test]
+fn a_busy_store_is_asked_again_and_a_sick_one_is_six() {
+    needs!("etcd", "rclone", "weed");
+    let cluster = cluster();
+    let refusals = Arc::new(AtomicU32::new(2));
+    let left = Arc::clone(&refusals);
+    let (_hooked, remote, config) = hooked(move |_, request| {
+        let refused = request.is_upload() && left.fetch_update(SeqCst, SeqCst, |n| n.checked_sub(1)).is_ok();
+        if refused { Fate::Refused(503, "SlowDown") } else { Fate::Pass }
+    });
+    let report = job(&cluster, &remote, &config).success();
+    assert_eq!((refusals.load(SeqCst), remote.names()), (0, vec![report.text("name").to_owned()]));
+
+    refusals.store(u32::MAX, SeqCst);
+    remote.put_aged("202001010000.etcdb", b"old", OLD);
+    let output = job(&cluster, &remote, &config).exits(6);
+    assert_eq!(remote.names().len(), 2, "nothing was stored or pruned");
+    output.says(&["SlowDown"]);
+}
+
+#[test]
+fn a_store_without_conditional_uploads_is_used_all_the_same() {
+    needs!("etcd", "rclone", "weed");
+    let (_hooked, remote, config) = hooked(|_, request| match request.header("if-none-match") {
+        Some(_) => Fate::Refused(501, "NotImplemented"),
+        None => Fate::Pass,
+    });
+    let output = job(&cluster(), &remote, &config).exits(0);
+    assert_eq!(remote.names(), [output.report().text("name")]);
+    output.says(&["the store knows no conditional uploads"]);
+}
+
+#[test]
+fn a_connection_cut_while_uploading_is_tried_again() {
+    needs!("etcd", "rclone");
+    let remote = Remote::rclone_s3();
+    let proxy = Proxy::to(remote.port());
+    proxy.set(Fault::CutAfter(2 << 20));
+    let cluster = large();
+    let job = Run::job(&cluster, &remote).env("RCLONE_CONFIG", remote.config_by(proxy.port())).spawn();
+    eventually(SOON, "the cut", || (proxy.passed() >= 2 << 20).then_some(()));
+    assert!(remote.names().is_empty());
+    proxy.set(Fault::None);
+    let output = job.wait(Duration::from_secs(30));
+    output.assert().code(0);
+    assert_eq!(sha256(&remote.read(output.report().text("name"))), output.report().text("sha256"));
+}
+
+fn uploading(job: &Job) -> u32 {
+    eventually(SOON, "the upload", || {
+        let uploads = |pid: &u32| {
+            fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|argv| argv.contains("\0copyto\0"))
+        };
+        job.children().into_iter().find(uploads)
+    })
+}
+
+/// Waits until bytes have arrived at the store, so that there is something to clean up.
+fn arriving(remote: &Remote, job: &Job) -> u32 {
+    let child = uploading(job);
+    eventually(SOON, "bytes at the store", || {
+        let arrived = match remote.secret() {
+            Some(_) => remote.pending_uploads().contains("UploadId"),
+            // A folder may not be there yet.
+            None => !remote.rclone_with(remote.config(), &["lsf", remote.target()]).stdout.is_empty(),
+        };
+        arrived.then_some(child)
+    })
+}
+
+/// Nothing of a cut upload is visible, not even in part.
+fn assert_nothing_stored(remote: &Remote) {
+    assert!(remote.names().is_empty(), "{:?}", remote.names());
+    if remote.secret().is_some() {
+        let pending = remote.pending_uploads();
+        assert!(!pending.contains("UploadId"), "{pending}");
+    }
+}
+
+#[test]
+fn a_signal_during_the_upload_leaves_nothing() {
+    needs!("etcd", "rclone", "weed");
+    let cluster = large();
+    for (remote, signal, code) in [(Remote::seaweedfs(), Signal::TERM, 143), (Remote::folder(), Signal::INT, 130)] {
+        let job = Run::job(&cluster, &remote).args(SLOWLY).spawn();
+        let child = arriving(&remote, &job);
+        job.signal(signal);
+        let output = job.wait_further(PROMPTLY);
+        output.assert().code(code);
+        assert!(!is_alive(child), "{output}");
+        assert_nothing_stored(&remote);
+    }
+}
+
+#[test]
+fn the_deadline_during_the_upload_leaves_nothing() {
+    needs!("etcd", "rclone", "weed");
+    let cluster = large();
+    let begin = |remote: Remote| {
+        let job = Run::job(&cluster, &remote).args(SLOWLY).env("TIMEOUT", "12s").spawn();
+        let child = arriving(&remote, &job);
+        (remote, job, child)
+    };
+    for (remote, job, child) in [begin(Remote::seaweedfs()), begin(Remote::folder())] {
+        let output = job.wait_further(DEADLINE + PROMPTLY);
+        output.assert().code(7);
+        assert!(!is_alive(child), "{output}");
+        assert_nothing_stored(&remote);
+    }
+}
+
+#[test]
+fn a_store_that_stalls_ends_with_the_deadline() {
+    needs!("etcd", "rclone");
+    let remote = Remote::rclone_s3();
+    let proxy = Proxy::to(remote.port());
+    proxy.set(Fault::StallAfter(2 << 20));
+    let cluster = large();
+    let run = Run::job(&cluster, &remote).env("RCLONE_CONFIG", remote.config_by(proxy.port()));
+    let job = run.env("TIMEOUT", "12s").spawn();
+    let child = uploading(&job);
+    let output = job.wait_further(DEADLINE + PROMPTLY);
+    output.assert().code(7);
+    assert!(!is_alive(child), "{output}");
+    assert!(remote.names().is_empty());
+}
+
+#[test]
+fn rclone_killed_during_the_upload_is_six() {
+    needs!("etcd", "rclone");
+    let cluster = large();
+    for remote in [Remote::rclone_s3(), Remote::folder(), Remote::folder().encrypted(true)] {
+        let job = Run::job(&cluster, &remote).args(SLOWLY).spawn();
+        let child = uploading(&job);
+        if remote.secret().is_none() {
+            arriving(&remote, &job);
+        }
+        kill_process(Pid::from_raw(i32::try_from(child).unwrap()).unwrap(), Signal::KILL).unwrap();
+        let output = job.wait_further(SOON);
+        output.assert().code(6);
+        assert!(remote.names().is_empty(), "{:?}\n{output}", remote.names());
+        output.says(&["killed by signal 9"]);
+    }
+}
+
+#[test]
+fn a_child_that_does_not_listen_is_killed() {
+    needs!("etcd", "rclone");
+    let cluster = large();
+    let remote = Remote::rclone_s3();
+    let job = Run::job(&cluster, &remote).args(SLOWLY).spawn();
+    let child = uploading(&job);
+    // A stopped process keeps every signal but the last for later.
+    kill_process(Pid::from_raw(i32::try_from(child).unwrap()).unwrap(), Signal::STOP).unwrap();
+    job.signal(Signal::TERM);
+    let output = job.wait_further(PROMPTLY);
+    output.assert().code(143);
+    assert!(!is_alive(child), "{output}");
+    assert!(remote.names().is_empty());
+    output.says(&["a child did not end within 7 s of being told to; killing it"]);
+}
+
+#[test]
+fn a_helper_of_rclones_ends_with_it() {
+    needs!("etcd", "rclone");
+    let remote = Remote::folder();
+    // As ssh does for `sftp`: it holds rclone's own stderr open.
+    let script = "#!/bin/sh\n[ \"$1\" = copyto ] && sleep 600\nexec REAL \"$@\"\n";
+    let cluster = cluster();
+    let job = Run::job(&cluster, &remote).rclone_is(script).spawn();
+    let helper = eventually(SOON, "the helper", || {
+        let sleeps = |pid: &u32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|argv| argv == b"sleep\x00600\0");
+        job.children().into_iter().find(sleeps)
+    });
+    job.signal(Signal::TERM);
+    let output = job.wait_further(PROMPTLY);
+    output.assert().code(143);
+    assert!(!is_alive(helper), "{output}");
+}
