@@ -100,6 +100,20 @@ fn a_bad_backup_leaves_nothing() {
 }
 
 #[test]
+fn a_folder_behind_a_link_is_a_folder() {
+    needs!("etcd", "etcdctl", "rclone");
+    let remote = Remote::folder();
+    remote.put(NEW, sample::snapshot());
+    let (folder, _) = destination();
+    fs::create_dir(folder.path().join("real")).unwrap();
+    std::os::unix::fs::symlink("real", folder.path().join("link")).unwrap();
+    fetch(&remote, "latest", &folder.path().join("link/snapshot.db")).success();
+    assert_eq!(fs::read(folder.path().join("real/snapshot.db")).unwrap(), sample::snapshot());
+    let nowhere = folder.path().join("missing/snapshot.db");
+    fetch(&remote, "latest", &nowhere).exits(2).says(&["cannot write", "missing/snapshot.db"]);
+}
+
+#[test]
 fn an_empty_store_says_so() {
     needs!("rclone", "weed");
     let (folder, path) = destination();
