@@ -17,8 +17,10 @@ demo: build openssl ## back up a real etcd to a real S3 server, here and now
 test: $(STAMP) ## run every test against the real programs
 	cargo test --locked
 
-bench: build openssl ## compare with etcdctl: seconds, memory, size
+bench: build openssl ## compare with the tools that this replaces: seconds, memory, size
 	@python3 tests/lab/bench.py
+	@python3 tests/lab/bench_read.py
+	@python3 tests/lab/bench_inspect.py
 
 lint: $(STAMP) ## formatting, clippy, licences
 	cargo fmt --check

@@ -28,7 +28,6 @@ mod retention;
 mod roster;
 mod runbook;
 mod signals;
-#[allow(dead_code, unused_imports)]
 mod snapshot;
 mod store;
 mod table;

@@ -1,6 +1,6 @@
 //! How far a long transfer is: a bar on a terminal, else a log line now and then.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Read};
 use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
@@ -34,6 +34,35 @@ impl Meter {
             }
             None => {}
         }
+    }
+}
+
+/// A reader whose bytes are counted and shown on their way.
+pub struct Metered<R> {
+    inner: R,
+    meter: Meter,
+    done: u64,
+    total: u64,
+}
+
+impl<R> Metered<R> {
+    /// `total` is what will come, 0 when that is not known.
+    pub fn new(what: &'static str, inner: R, total: u64) -> Self {
+        Self { inner, meter: Meter::new(what), done: 0, total }
+    }
+
+    /// Bytes read so far.
+    pub const fn done(&self) -> u64 {
+        self.done
+    }
+}
+
+impl<R: Read> Read for Metered<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.done = self.done.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+        self.meter.show(self.done, self.total.max(self.done));
+        Ok(read)
     }
 }
 

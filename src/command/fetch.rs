@@ -15,7 +15,9 @@ use crate::snapshot::{Proof, Workspace};
 
 /// Stages it beside PATH, proves it, and gives it that name.
 pub async fn fetch(args: &FetchArgs, job: &Job, report: &mut Report) -> Result<Exit, Failure> {
-    let folder = place::parent(&args.path).map_err(|e| refused(&args.path, &e))?;
+    // The real folder behind a link, as a workspace follows none.
+    let folder = place::parent(&args.path).and_then(|folder| folder.canonicalize());
+    let folder = folder.map_err(|e| refused(&args.path, &e))?;
     if args.path.symlink_metadata().is_ok() {
         return Err(refused(&args.path, &io::ErrorKind::AlreadyExists.into()));
     }

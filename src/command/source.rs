@@ -8,6 +8,7 @@ use crate::config::{Job, work_dir};
 use crate::exit::{Exit, Failure};
 use crate::name::BackupName;
 use crate::pick::{Wanted, pick};
+use crate::progress::Metered;
 use crate::snapshot::{self, Digest, Part, Proof, Snapshot, Workspace, prove_file, prove_stream};
 use crate::store::{Known, Store, Stream};
 
@@ -144,7 +145,10 @@ impl Source {
             Self::Local(path) => {
                 blocking({
                     let path = path.clone();
-                    move || prove_stream(&path, snapshot::open_regular(&path)?.0)
+                    move || {
+                        let (file, bytes) = snapshot::open_regular(&path)?;
+                        prove_stream(&path, Metered::new("verify", file, bytes))
+                    }
                 })
                 .await
             }
@@ -172,11 +176,11 @@ impl Source {
 }
 
 fn copy(path: &Path, mut part: Part) -> Result<Snapshot, snapshot::Error> {
-    let (mut file, bytes) = snapshot::open_regular(path)?;
+    let (file, bytes) = snapshot::open_regular(path)?;
     if let Some(pages) = bytes.checked_sub(32) {
         part.expect(pages)?;
     }
-    part.take(&mut file)?;
+    part.take(&mut Metered::new("copy", file, bytes))?;
     part.finish(0).map_err(|e| e.renamed(&path.to_string_lossy()))
 }
 

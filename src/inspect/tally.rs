@@ -8,8 +8,8 @@ use serde::Serialize;
 use crate::kubernetes::Place;
 use crate::snapshot::{Change, Db, Error, changes};
 
-/// Keys whose last change is remembered at once: 18 MiB.
-const REMEMBERED: u64 = (1 << 20) / 8 * 7;
+/// Keys whose last change is remembered at once, in 18 MiB: a little less than fit, for parts are not quite equal.
+const REMEMBERED: u64 = 800_000;
 /// Resources or namespaces that are told apart. Kubernetes has some hundreds; other data could have any number.
 const GROUPS: usize = 20_000;
 

@@ -81,11 +81,6 @@ impl Db {
         Self::open(file, path, len - trailer)
     }
 
-    /// The file's name, as errors give it.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Bytes of all pages, those that are free included: what etcd calls the database's size.
     pub fn bytes(&self) -> u64 {
         self.meta.pages * u64::from(self.meta.page_size)

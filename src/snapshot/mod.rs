@@ -20,14 +20,18 @@ use std::path::{Path, PathBuf};
 
 use crate::exit::{Exit, Failure};
 
-pub use bolt::{Db, Seen};
-pub use facts::{Facts, read_facts};
-pub use history::{Change, Item, NoRevision, changes, find, revision_to_read};
-pub use mvcc::{Alarm, KeyValue, Member, Revision, alarms, members};
+pub use bolt::Db;
+pub use facts::Facts;
+pub use history::{Change, Item, changes, find, revision_to_read};
+#[cfg(test)]
+pub use mvcc::Revision;
+pub use mvcc::{Alarm, Member, alarms, members};
 pub use prove::{Digest, Proof, open_regular, prove_file, prove_stream};
 pub use receive::Part;
 pub use sorted::Sorted;
 pub use workspace::Workspace;
+#[cfg(test)]
+use {bolt::Seen, facts::read_facts};
 
 /// A received file that proved good.
 ///

@@ -49,7 +49,8 @@ impl Revision {
     }
 }
 
-/// A value of the bucket `key`, `mvccpb.KeyValue`. A deletion has only the key.
+/// A value of the bucket `key`, `mvccpb.KeyValue`, as etcd writes it. A deletion has only the key.
+#[cfg(test)]
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct KeyValue {
     /// The user's key.
@@ -72,7 +73,7 @@ pub struct KeyValue {
     pub lease: i64,
 }
 
-/// [`KeyValue`] without its value, which a proof has no use for and need not copy.
+/// `mvccpb.KeyValue` without its value, which a proof has no use for and need not copy.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(super) struct KeyHead {
     #[prost(bytes = "vec", tag = "1")]

@@ -10,8 +10,8 @@ use super::history::{Change, Item, changes};
 
 /// What the keys of one pass may take.
 const BUDGET: usize = 24 << 20;
-/// What an item takes beside its key, the map's own share included.
-const OVERHEAD: usize = 160;
+/// What an item takes beside its key: in the map, which is never full, and at the end of the pass in the list as well.
+const OVERHEAD: usize = 320;
 
 /// The keys below a prefix as they were at a revision.
 ///

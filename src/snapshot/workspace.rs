@@ -22,7 +22,6 @@ const TRIES: usize = 8;
 #[derive(Debug)]
 pub struct Workspace {
     path: PathBuf,
-    swept: Vec<PathBuf>,
     _lock: File,
 }
 
@@ -39,13 +38,12 @@ impl Workspace {
             let what = if kind.is_symlink() { "it is a symbolic link" } else { "it is not a folder" };
             return Err(Error::io("use the work folder", &work_dir)(io::Error::other(what)));
         }
-        let swept = sweep(&work_dir)?;
-        for folder in &swept {
+        for folder in sweep(&work_dir)? {
             tracing::info!(folder = %folder.display(), "removed what a run that was cut short had left");
         }
         for _ in 0..TRIES {
             if let Some((path, lock)) = claim(&work_dir)? {
-                return Ok(Self { path, swept, _lock: lock });
+                return Ok(Self { path, _lock: lock });
             }
         }
         let error = io::Error::other("other processes keep removing it");
@@ -55,11 +53,6 @@ impl Workspace {
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// The folders of crashed runs that were removed.
-    pub fn swept(&self) -> &[PathBuf] {
-        &self.swept
     }
 
     /// Starts a file that will be called `name` once it is proved.

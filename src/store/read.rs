@@ -1,11 +1,11 @@
 //! Reading stored backups: what is known of one, and its bytes as a stream.
 
 use std::collections::BTreeMap;
-use std::io::{self, PipeReader, Read};
+use std::io::PipeReader;
 
 use super::{ANSWER, Error, Object, Store, call};
 use crate::name::BackupName;
-use crate::progress::Meter;
+use crate::progress::Metered;
 use crate::rclone::{self, Call};
 
 /// What the crypt remote says of bytes that its password does not fit, altered ones included.
@@ -51,22 +51,8 @@ impl Noted {
     }
 }
 
-/// A stored backup's bytes, counted and shown on their way.
-pub struct Stream {
-    stdout: PipeReader,
-    meter: Meter,
-    done: u64,
-    total: u64,
-}
-
-impl Read for Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.stdout.read(buffer)?;
-        self.done = self.done.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
-        self.meter.show(self.done, self.total.max(self.done));
-        Ok(read)
-    }
-}
+/// A stored backup's bytes on their way.
+pub type Stream = Metered<PipeReader>;
 
 /// A stored backup, as a listing tells of it.
 #[derive(Clone, Debug)]
@@ -136,8 +122,8 @@ impl Store {
         let args = ["--retries=3", "--low-level-retries=3", "--contimeout=10s", "--timeout=60s", "--", &place];
         let total = known.bytes.unwrap_or_default();
         let count = move |stdout| {
-            let mut stream = Stream { stdout, meter: Meter::new(doing), done: 0, total };
-            take(&mut stream).map(|taken| (taken, stream.done))
+            let mut stream = Metered::new(doing, stdout, total);
+            take(&mut stream).map(|taken| (taken, stream.done()))
         };
         match self.rclone.stream(Call { limit: None, ..call("cat", &place, &args) }, count).await? {
             Ok(((taken, _), Ok(()))) => Ok(Ok(taken)),

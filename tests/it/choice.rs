@@ -13,10 +13,13 @@ use crate::support::{
     unreachable::Unreachable,
 };
 
-/// What a dead or mute member may cost besides the job itself, on a busy machine.
-const A_LITTLE: Duration = Duration::from_secs(3);
-/// The patience with each connection and each request.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The patience with each connection and each request, in seconds.
+const PATIENCE: f64 = 5.0;
+
+/// How long the members were looked at, in seconds.
+fn survey(output: &Output) -> f64 {
+    output.report().value("seconds")["survey"].as_f64().unwrap()
+}
 
 const OLD: &str = "202001010000.etcdb";
 
@@ -100,11 +103,11 @@ fn a_dead_leader_is_passed_over_while_another_is_elected() {
     let dead = (0..3).find(|i| !cluster.living().contains(i)).unwrap();
     let output = Run::job(&cluster, &remote).exits(0);
     assert!(refusal(&output.report(), &cluster.endpoint(dead)).contains("onnection refused"), "{output}");
-    assert!(output.took < PATIENCE + A_LITTLE, "{output}");
+    assert!(survey(&output) < 2.0 * PATIENCE, "{output}");
     assert_eq!(output.report().value("degraded"), &Value::Null, "an election is no loss of quorum");
 
     let output = Run::job(&cluster, &remote).exits(0);
-    assert!(output.took < A_LITTLE, "a dead member costs nothing\n{output}");
+    assert!(survey(&output) < PATIENCE, "a dead member costs nothing\n{output}");
 }
 
 #[test]
@@ -124,7 +127,7 @@ fn mute_members_cost_one_timeout_together() {
         let reason = refusal(&output.report(), mute).to_owned();
         assert!(reason.contains("no answer within 5 s"), "{mute}: {reason}");
     }
-    assert!(output.took < PATIENCE + A_LITTLE, "{output}");
+    assert!(survey(&output) < 2.0 * PATIENCE, "{output}");
     cluster.cont(frozen);
 }
 

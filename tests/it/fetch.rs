@@ -4,12 +4,23 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::support::{remote::Remote, run::Run, sample};
+use crate::support::{
+    etcd::Cluster,
+    eventually,
+    processes::is_alive,
+    proxy::{Fault, Proxy},
+    remote::Remote,
+    run::Run,
+    sample,
+};
 
+const SOON: Duration = Duration::from_secs(30);
 const OLD: &str = "p-202601010000.etcdb";
 const NEW: &str = "p-202601020000.etcdb";
 
@@ -89,9 +100,70 @@ fn a_bad_backup_leaves_nothing() {
 }
 
 #[test]
+fn a_folder_behind_a_link_is_a_folder() {
+    needs!("etcd", "etcdctl", "rclone");
+    let remote = Remote::folder();
+    remote.put(NEW, sample::snapshot());
+    let (folder, _) = destination();
+    fs::create_dir(folder.path().join("real")).unwrap();
+    std::os::unix::fs::symlink("real", folder.path().join("link")).unwrap();
+    fetch(&remote, "latest", &folder.path().join("link/snapshot.db")).success();
+    assert_eq!(fs::read(folder.path().join("real/snapshot.db")).unwrap(), sample::snapshot());
+    let nowhere = folder.path().join("missing/snapshot.db");
+    fetch(&remote, "latest", &nowhere).exits(2).says(&["cannot write", "missing/snapshot.db"]);
+}
+
+#[test]
 fn an_empty_store_says_so() {
     needs!("rclone", "weed");
     let (folder, path) = destination();
     fetch(&Remote::seaweedfs(), "latest", &path).exits(2).says(&["there are no backups"]);
     assert_empty(&folder);
+}
+
+/// A backup of some megabytes behind a proxy that can break the way to it.
+fn big_behind(proxied: impl FnOnce(&Proxy)) -> (Remote, Proxy) {
+    let remote = Remote::seaweedfs();
+    let cluster = Cluster::with(1).plain().start();
+    cluster.put_many(30, "/registry/pods/", 256 << 10);
+    Run::job(&cluster, &remote).env("BACKUP_PREFIX", "p-").success();
+    let proxy = Proxy::to(remote.port());
+    proxied(&proxy);
+    (remote, proxy)
+}
+
+#[test]
+fn sigterm_leaves_nothing() {
+    needs!("etcd", "etcdctl", "rclone", "weed");
+    let (remote, proxy) = big_behind(|proxy| proxy.set(Fault::Throttle(1 << 20)));
+    let (folder, path) = destination();
+    let job = fetch(&remote, "latest", &path).env("RCLONE_CONFIG", remote.config_by(proxy.port())).spawn();
+    eventually(SOON, "some bytes of it", || (parts_in(folder.path()) > 0).then_some(()));
+    let rclone = job.children();
+    assert!(!rclone.is_empty());
+    job.signal(Signal::TERM);
+    job.wait(SOON).assert().code(143);
+    assert_empty(&folder);
+    assert!(!rclone.into_iter().any(is_alive), "rclone outlived us");
+}
+
+#[test]
+fn a_broken_way_is_not_called_damage() {
+    needs!("etcd", "etcdctl", "rclone", "weed");
+    let (remote, proxy) = big_behind(|proxy| proxy.set(Fault::CutAfter(1 << 20)));
+    let (folder, path) = destination();
+    let config = remote.config_by(proxy.port());
+    let output = fetch(&remote, "latest", &path).env("RCLONE_CONFIG", &config).exits(6);
+    output.says(&["rclone cat"]);
+    assert_empty(&folder);
+    Run::new().arg("verify").store(&remote).env("BACKUP_PREFIX", "p-").env("RCLONE_CONFIG", &config).exits(6);
+    proxy.set(Fault::None);
+    fetch(&remote, "latest", &path).env("RCLONE_CONFIG", &config).success();
+}
+
+/// Bytes of unfinished files in the folders of this one.
+fn parts_in(folder: &Path) -> u64 {
+    let folders = fs::read_dir(folder).unwrap().flatten();
+    let files = folders.flat_map(|folder| fs::read_dir(folder.path()).into_iter().flatten().flatten());
+    files.filter_map(|file| Some(file.metadata().ok()?.len())).sum()
 }

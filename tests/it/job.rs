@@ -49,7 +49,7 @@ fn stored_is_what_was_reported(report: &Report, remote: &Remote) {
     assert_eq!(remote.names(), [name]);
     assert_eq!(name.strip_suffix(".etcdb").map(str::len), Some("202611210102".len()), "{name}");
     let stored = remote.read(name);
-    assert_eq!(stored.len().to_string(), report.number("bytes").to_string());
+    assert_eq!(u64::try_from(stored.len()).unwrap(), report.number("bytes"));
     assert_eq!(sha256(&stored), report.text("sha256"));
 }
 

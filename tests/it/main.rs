@@ -4,7 +4,6 @@
 #![allow(clippy::disallowed_methods, reason = "tests start programs, read the clock and the environment")]
 
 #[macro_use]
-#[allow(dead_code, reason = "until the tests of the binary use all of it")]
 mod support;
 
 mod auth;

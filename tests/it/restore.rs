@@ -322,3 +322,14 @@ fn what_is_needed_is_asked_for() {
     Run::new().args(["restore", "x", "--member=a=https://h:1", "--data-dir=/tmp/x"]).exits(2).says(&["--plan"]);
     Run::new().args(["restore", "x", "--plan", "--member=a", "--target=/x"]).exits(2).says(&["member: `a` has no `=`"]);
 }
+
+#[test]
+fn a_local_file_of_etcd_3_4() {
+    needs!("etcdutl", "rclone");
+    let disk = Disk::new();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/etcd-3.4.23.etcdb");
+    // Its other member is a learner that never started, and has no name to be restored by.
+    let report = Run::new().arg("restore").arg(&file).arg("--data-dir").arg(disk.data()).success();
+    assert_eq!((report.text("member"), report.number("keys")), ("m1", 6));
+    assert_eq!((report.text("initial_cluster"), disk.names()), ("m1=http://127.0.0.1:23800", vec!["data".to_owned()]));
+}

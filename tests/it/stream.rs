@@ -18,6 +18,8 @@ use crate::support::{
 
 const MIB: u64 = 1 << 20;
 const SOON: Duration = Duration::from_secs(20);
+/// A ping every ten seconds that is answered within six, and a little for a busy machine.
+const GIVEN_UP: Duration = Duration::from_secs(20);
 /// Slow enough to interfere with, and a second or two a snapshot all the same.
 const SLOWLY: Fault = Fault::Throttle(6 * MIB);
 
@@ -91,9 +93,9 @@ fn a_member_frozen_in_its_midst_is_given_up() {
         let job = Run::job(&cluster, &remote).spawn();
         let i = streaming(&cluster, &job);
         freeze(&cluster, i);
-        let output = job.wait(Duration::from_secs(40));
+        eventually(GIVEN_UP, "the frozen member given up", || job.stderr().contains("snapshot failed").then_some(()));
+        let output = job.wait(Duration::from_mins(1));
         assert_next_member(&output, &cluster, i, "pings are not answered", &remote);
-        assert!(output.took < Duration::from_secs(24), "{output}");
     };
     thread::scope(|scope| {
         scope.spawn(|| frozen(Cluster::stop));

@@ -69,6 +69,16 @@ fn each_kind_of_damage_is_found_without_a_disk() {
 }
 
 #[test]
+fn pages_that_only_the_walk_finds_wrong() {
+    needs!("etcd", "etcdctl", "rclone");
+    let remote = Remote::folder();
+    remote.put(A, &sample::wiped());
+    let passing = verify(&remote, &[]).env("OUTPUT", "text").exits(0).stdout;
+    assert!(passing.contains("--deep walks every page, too"), "{passing}");
+    verify(&remote, &["--deep"]).exits(5).says(&[A, "is no good snapshot: page "]);
+}
+
+#[test]
 fn another_whole_snapshot_in_its_place_is_found() {
     needs!("etcd", "etcdctl", "rclone", "weed");
     let remote = Remote::seaweedfs();

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Shows a backup: a real etcd of three members, a real S3 server, and the job between them."""
+"""Shows backups and a restore: a real etcd of three members, a real S3 server, the job, and a disaster."""
 
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ JOB = [
     *("--cert", "etcd/apiserver-etcd-client.crt", "--key", "etcd/apiserver-etcd-client.key"),
     *("--config-dir", "config/etcd-backup", "--rclone-config", "config/rclone/rclone.conf"),
 ]
+STORE = ["--config-dir", "config/etcd-backup", "--rclone-config", "config/rclone/rclone.conf"]
 LIST = ["rclone", "--config", "config/rclone/rclone.conf", "lsl", "s3:backups"]
 
 
@@ -26,9 +28,12 @@ def main():
         a_bucket(lab)
         source = the_job(lab)
         a_member_dies(lab, etcd, source)
+        the_backups_are_proved(lab)
+        everything_is_lost(lab, etcd)
         heading(f"Seen, in {time.monotonic() - start:.0f} s")
         say("Two backups of a TLS etcd, each proven before it was stored and confirmed at the S3 server after;")
-        say("the second one with a member missing. Everything that was started here is stopped and removed.")
+        say("the second one with a member missing. Then the whole cluster was lost, and came back from the bucket.")
+        say("Everything that was started here is stopped and removed.")
         say("Next: README.md, for the settings, the exit codes, and what else is done when something breaks.")
 
 
@@ -79,6 +84,35 @@ def a_member_dies(lab, etcd, source):
     show(lab, LIST)
 
 
+def the_backups_are_proved(lab):
+    heading("What is stored, and is it good?")
+    show(lab, ["etcd-backup", "list", *STORE])
+    show(lab, ["etcd-backup", "verify", "--all", *STORE])
+
+
+def everything_is_lost(lab, etcd):
+    heading("The disaster: every member is killed, and every data folder deleted")
+    before = etcd.everything(etcd.members.index(next(member for member in etcd.members if member.poll() is None)))
+    for i, member in enumerate(etcd.members):
+        member.kill()
+        member.wait()
+        shutil.rmtree(etcd.data_dir(i))
+    show(lab, ["find", "members"])
+    heading("The way back, as the tool writes it down for this very cluster")
+    plan = ["etcd-backup", "restore", "latest", "--plan", "--kubeadm-config", "k8s/config.yaml", *STORE]
+    plan = show(lab, plan, lambda line: line.startswith(("##", "# R", "# I", "# N", "# E", "etcd-backup")))
+    heading("Its restores, carried out; these three machines are one, so each has its own folder for /var/lib/etcd")
+    for i, line in enumerate(line for line in plan if line.startswith("etcd-backup restore")):
+        restore = shlex.split(line.replace("/var/lib/etcd", f"members/m{i}"))
+        show(lab, restore, lambda line: i == 0 or line.startswith(("restored", "member")))
+    etcd.start()
+    heading("The cluster is back")
+    after = [etcd.everything(i) for i in range(len(etcd.ports))]
+    if any(kvs != before for kvs in after):
+        sys.exit("the keys are not what they were")
+    say(f"{len(before)} keys on each of {len(after)} members: values, revisions and versions as before the disaster")
+
+
 def heading(text):
     print(f"\n\033[1m{text}\033[0m" if COLOUR else f"\n## {text}", flush=True)
 
@@ -98,8 +132,8 @@ def typed(argv):
     return " \\\n     ".join([*lines, line])
 
 
-def show(lab, argv):
-    """Prints a command, runs it in the lab's folder, needs it to succeed, and answers its lines."""
+def show(lab, argv, worth_it=lambda line: True):
+    """Prints a command and those of its lines, runs it in the lab's folder, needs it to succeed, answers all lines."""
     say(f"$ {typed(argv)}")
     process = subprocess.Popen(
         argv,
@@ -114,10 +148,12 @@ def show(lab, argv):
     try:
         for line in process.stdout:
             lines.append(line.rstrip())
-            say(f"  {lines[-1]}")
-    finally:
-        # Only of use to an interrupted demo.
+            if worth_it(lines[-1]):
+                say(f"  {lines[-1]}")
+    except BaseException:
+        # An interrupted demo leaves no command behind. One that has closed its output may still be ending by itself.
         process.terminate()
+        raise
     if process.wait():
         sys.exit(f"exit {process.returncode}; the demo should not end here")
     return lines

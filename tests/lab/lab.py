@@ -119,9 +119,16 @@ class Etcd:
         self.flags = flags
         self.ports = [(free_port(), free_port()) for _ in range(members)]
         self.ca, self.cert, self.key = self._certificates()
-        self.members = [self._start(i) for i in range(members)]
+        self.start()
+
+    def start(self):
+        """All members at once, with whatever data they have."""
+        self.members = [self._start(i) for i in range(len(self.ports))]
         for member, (client, _) in zip(self.members, self.ports):
-            lab.until(member, lambda: self._answers(client))
+            self.lab.until(member, lambda: self._answers(client))
+
+    def data_dir(self, i):
+        return self.lab.folder(f"members/m{i}")
 
     @property
     def endpoints(self):
@@ -158,7 +165,7 @@ class Etcd:
         return self.lab.start(
             f"m{i}",
             [
-                *(tool("etcd"), f"--name=m{i}", f"--data-dir={self.lab.folder(f'members/m{i}')}"),
+                *(tool("etcd"), f"--name=m{i}", f"--data-dir={self.data_dir(i)}"),
                 *(f"--listen-client-urls={client}", f"--advertise-client-urls={client}"),
                 *(f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}"),
                 *(f"--initial-cluster={','.join(roster)}", "--unsafe-no-fsync", "--log-level=warn"),
@@ -177,6 +184,13 @@ class Etcd:
             connection.request("GET", "/health")
             return b'"true"' in connection.getresponse().read()
         return False
+
+    def everything(self, i):
+        """Every key with its value, revisions and version, as this member has it."""
+        connection = self._connect(self.ports[i][0], 60)
+        first, last = (base64.b64encode(b"\0").decode() for _ in range(2))
+        connection.request("POST", "/v3/kv/range", json.dumps({"key": first, "range_end": last}))
+        return json.loads(connection.getresponse().read())["kvs"]
 
     def put(self, batches):
         """Writes batches of (key, value), each as one transaction through etcd's own gateway."""

@@ -35,8 +35,7 @@ pub struct Request {
 impl Request {
     /// A whole backup on its way, not a part of one nor a question about it.
     pub fn is_upload(&self) -> bool {
-        let name = self.path.split('?').next().unwrap_or_default();
-        self.method == "PUT" && name.rsplit_once('.').is_some_and(|(_, ending)| ending == "etcdb")
+        self.method == "PUT" && self.path.split('?').next().is_some_and(|path| path.strip_suffix(".etcdb").is_some())
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {

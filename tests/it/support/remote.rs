@@ -153,14 +153,6 @@ impl Remote {
         self.target.split_once(':').expect("a bucket").1
     }
 
-    /// rclone.conf with one more section, as another file.
-    pub fn config_plus(&self, section: &str) -> PathBuf {
-        let text = fs::read_to_string(&self.config).unwrap();
-        let path = self.folder.path().join("more.conf");
-        write_private(&path, &format!("{text}\n{section}\n"));
-        path
-    }
-
     pub fn port(&self) -> u16 {
         self.server().port()
     }

@@ -2,6 +2,8 @@
 
 use std::sync::LazyLock;
 
+use sha2::{Digest, Sha256};
+
 use super::etcd::Cluster;
 
 /// Live keys in the sample.
@@ -27,4 +29,14 @@ pub fn damaged() -> Vec<u8> {
     let at = bytes.len() - 10_000;
     bytes[at] ^= 1;
     bytes
+}
+
+/// The same with a third of its pages wiped, and a trailer that agrees: as etcd itself has sent snapshots.
+pub fn wiped() -> Vec<u8> {
+    let mut pages = SAMPLE[..SAMPLE.len() - 32].to_vec();
+    let third = pages.len() / 3;
+    pages[third..2 * third].fill(0);
+    let trailer = Sha256::digest(&pages);
+    pages.extend_from_slice(&trailer);
+    pages
 }
