@@ -1,36 +1,21 @@
 //! Backs up a Kubernetes cluster's etcd to any rclone remote, and proves every backup before it counts.
 
-mod child;
+mod backup;
 mod cli;
 mod command;
 mod config;
-mod datadir;
-mod digest;
 mod etcd;
-mod etcdutl;
 mod exit;
-mod export;
-mod hardening;
 mod inspect;
-mod kubeadm;
 mod kubernetes;
 mod logging;
 mod member;
-mod name;
-mod pick;
-mod place;
-mod progress;
-mod put_back;
 mod rclone;
-mod record;
+mod recovery;
 mod report;
-mod retention;
-mod roster;
-mod runbook;
-mod signals;
 mod snapshot;
 mod store;
-mod table;
+mod system;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -39,7 +24,7 @@ use chrono::Utc;
 
 use exit::{Exit, Failure};
 use report::Report;
-use signals::Signals;
+use system::signals::Signals;
 
 /// What a thread that reads the disk may still take when all else has ended.
 const LAST_THREADS: Duration = Duration::from_secs(1);
@@ -68,7 +53,7 @@ fn main() -> ExitCode {
 
 fn start(cli: &cli::Cli, now: chrono::DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
     logging::start(&cli.output, config::time_zone().unwrap_or(chrono_tz::UTC));
-    hardening::no_core_files();
+    system::core_dumps::no_core_files();
     let unexpected = |e: std::io::Error| Failure::new(Exit::Unexpected, e);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unexpected)?;
     let outcome = runtime.block_on(async {

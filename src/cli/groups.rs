@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::name::Prefix;
-use crate::retention::Age;
+use crate::backup::name::Prefix;
+use crate::backup::retention::Age;
 
 /// Logs and report.
 #[derive(Args, Debug)]

@@ -1,6 +1,6 @@
 //! The command line: every flag with its type and environment variable, and nothing else.
 
-mod copy;
+mod copy_tls;
 mod groups;
 mod job;
 mod read;
@@ -13,7 +13,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::exit::Exit;
 
-pub use copy::CopyTlsArgs;
+pub use copy_tls::CopyTlsArgs;
 pub use groups::{EtcdArgs, Format, JobArgs, OutputArgs, PlaceArgs, RetentionArgs, StoreArgs, WorkArgs};
 pub use job::{PruneArgs, RunArgs, SnapshotArgs, StoreStepArgs};
 pub use read::{ExportArgs, GetArgs, InspectArgs, PutBackArgs};

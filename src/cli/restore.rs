@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::ReadArgs;
-use crate::pick::Moment;
+use crate::backup::select::Moment;
 
 /// `restore`.
 #[derive(Args, Debug)]

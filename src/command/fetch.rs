@@ -5,18 +5,18 @@ use std::path::Path;
 
 use bytesize::ByteSize;
 
-use super::source::{Source, find};
+use super::input::{Source, find};
 use crate::cli::FetchArgs;
 use crate::config::Job;
 use crate::exit::{Exit, Failure};
-use crate::place;
 use crate::report::{Body, Report};
 use crate::snapshot::{Proof, Workspace};
+use crate::system::fs::{parent_folder, rename_noreplace};
 
 /// Stages it beside PATH, proves it, and gives it that name.
 pub async fn fetch(args: &FetchArgs, job: &Job, report: &mut Report) -> Result<Exit, Failure> {
     // The real folder behind a link, as a workspace follows none.
-    let folder = place::parent(&args.path).and_then(|folder| folder.canonicalize());
+    let folder = parent_folder(&args.path).and_then(|folder| folder.canonicalize());
     let folder = folder.map_err(|e| refused(&args.path, &e))?;
     if args.path.symlink_metadata().is_ok() {
         return Err(refused(&args.path, &io::ErrorKind::AlreadyExists.into()));
@@ -24,7 +24,7 @@ pub async fn fetch(args: &FetchArgs, job: &Job, report: &mut Report) -> Result<E
     let source = find(&args.name, &args.read, job).await?;
     let workspace = Workspace::create(&folder)?;
     let snapshot = source.receive(&workspace).await?;
-    place::entry(&snapshot.path, &args.path).map_err(|e| match e.kind() {
+    rename_noreplace(&snapshot.path, &args.path).map_err(|e| match e.kind() {
         io::ErrorKind::AlreadyExists => refused(&args.path, &e),
         _ => Failure::new(Exit::Disk, e),
     })?;

@@ -4,13 +4,13 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
+use super::input::blocking;
 use super::opened::open;
-use super::source::blocking;
 use super::streaming::streaming;
 use crate::cli::{Format, GetArgs};
 use crate::config::Job;
 use crate::exit::{Exit, Failure};
-use crate::export::{Line, Values, shown};
+use crate::inspect::line::{Line, Values, shown};
 use crate::kubernetes::{Content, is_secret};
 use crate::report::{Body, Report};
 use crate::snapshot::{self, find};

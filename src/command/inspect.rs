@@ -4,8 +4,8 @@ use std::hash::RandomState;
 use std::io::{self, Write};
 use std::sync::Arc;
 
+use super::input::blocking;
 use super::opened::{Opened, open};
-use super::source::blocking;
 use super::streaming::{self, streaming};
 use crate::cli::{Format, InspectArgs};
 use crate::config::Job;

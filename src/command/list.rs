@@ -8,9 +8,9 @@ use serde::Serialize;
 use crate::cli::ListArgs;
 use crate::config::Job;
 use crate::exit::{Exit, Failure};
+use crate::report::table::{Side, Table, known};
 use crate::report::{Body, Report};
 use crate::store::{Detail, Entry, Store};
-use crate::table::{Side, Table, known};
 
 /// What `list --output json` prints. Its fields are an interface; what is not known is `null`.
 #[derive(Debug, Serialize)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::source::{Staged, blocking, stage};
+use super::input::{Staged, blocking, stage};
 use crate::cli::ReadArgs;
 use crate::config::Job;
 use crate::exit::{Exit, Failure};

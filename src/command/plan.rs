@@ -6,15 +6,15 @@ use std::path::Path;
 use chrono::SecondsFormat;
 use chrono_tz::Tz;
 
+use super::input::{Source, Staged};
 use super::restore::{mark, recorded, source, token};
-use super::source::{Source, Staged};
 use crate::cli::{EtcdKind, RestoreArgs};
 use crate::config::{self, Job, time_zone};
 use crate::exit::{Exit, Failure};
-use crate::kubeadm::Layout;
+use crate::kubernetes::kubeadm::Layout;
+use crate::recovery::initial_cluster::{Peer, Roster};
+use crate::recovery::runbook::{Runbook, host};
 use crate::report::{Body, Report};
-use crate::roster::{Peer, Roster};
-use crate::runbook::{Runbook, host};
 use crate::snapshot::Member;
 
 /// Proves the backup, asks it who the members are, and prints.

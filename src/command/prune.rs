@@ -5,14 +5,14 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 
-use super::steps;
+use super::job;
+use crate::backup::name::BackupName;
+use crate::backup::record::Handover;
+use crate::backup::retention::Policy;
 use crate::cli::PruneArgs;
 use crate::config::Job;
 use crate::exit::{Exit, Failure};
-use crate::name::BackupName;
-use crate::record::Handover;
 use crate::report::{Report, since};
-use crate::retention::Policy;
 use crate::store::Store;
 
 /// Applies the policy, or prints what it would do.
@@ -27,7 +27,7 @@ pub async fn prune(args: &PruneArgs, job: &Job, now: DateTime<Utc>, report: &mut
         after(record, &store, &policy, now, report).await?
     } else {
         let listing = store.list().await?;
-        steps::retain(&store, listing, &policy, now, report).await?
+        job::retain(&store, listing, &policy, now, report).await?
     };
     report.seconds.prune = Some(since(begun));
     Ok(exit)
@@ -58,5 +58,5 @@ async fn after(
         Failure::new(Exit::Settings, error)
     })?;
     report.name = Some(stored.to_owned());
-    steps::prune(store, (&name, &handover.record), handover.before, policy, now, report).await
+    job::prune(store, (&name, &handover.record), handover.before, policy, now, report).await
 }

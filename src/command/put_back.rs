@@ -6,17 +6,17 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
+use super::input::blocking;
+use super::job;
 use super::opened::{Opened, open};
-use super::source::blocking;
-use super::steps;
 use crate::cli::PutBackArgs;
 use crate::config::{self, Job};
 use crate::etcd::{Live, Writer};
 use crate::exit::{Exit, Failure};
-use crate::export::shown;
+use crate::inspect::line::shown;
 use crate::kubernetes::{Content, IDENTITIES};
 use crate::member::{Choice, Member};
-use crate::put_back::{Counts, Outcome, Planned, Seen, Verdict, in_order_of_creation, judge, note, refusal};
+use crate::recovery::put_back::{Counts, Outcome, Planned, Seen, Verdict, in_order_of_creation, judge, note, refusal};
 use crate::report::{Body, Report};
 use crate::snapshot::{Db, Item, Sorted, find, members};
 
@@ -26,7 +26,7 @@ pub async fn put_back(args: &PutBackArgs, job: &Job, now: DateTime<Utc>, report:
     let backup = open(&args.name, &args.read, job).await?;
     let at = backup.at(args.revision)?;
     let items = select(args, &backup, at).await?;
-    let member = healthy(steps::choose(&etcd, report).await?, args.yes)?;
+    let member = healthy(job::choose(&etcd, report).await?, args.yes)?;
     let mut writer = Writer::connect(&member, &etcd).await.map_err(|e| Failure::new(e.exit(), e))?;
     check_identity(&backup, &mut writer, &member).await?;
 

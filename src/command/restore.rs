@@ -5,16 +5,16 @@ use std::path::Path;
 
 use bytesize::ByteSize;
 
+use super::input::{Source, Staged, blocking, find, find_stored};
 use super::plan;
-use super::source::{Source, Staged, blocking, find, find_stored};
+use crate::backup::select::Wanted;
 use crate::cli::{RestoreArgs, WhoArgs};
 use crate::config::{Job, time_zone};
-use crate::datadir::DataDir;
-use crate::etcdutl::{Etcdutl, Identity};
 use crate::exit::{Exit, Failure};
-use crate::pick::Wanted;
+use crate::recovery::data_dir::DataDir;
+use crate::recovery::etcdutl::{Etcdutl, Identity};
+use crate::recovery::initial_cluster::{Asked, Roster};
 use crate::report::{Body, Report};
-use crate::roster::{Asked, Roster};
 use crate::snapshot::{self, Db};
 
 /// Far above what any cluster reaches between a backup and its restore, and far below the end of the numbers.

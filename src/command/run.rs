@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 
-use super::steps;
+use super::job;
+use crate::backup::record::Remembered;
 use crate::cli::RunArgs;
 use crate::config::{Job, work_dir};
 use crate::exit::{Exit, Failure};
-use crate::record::Remembered;
 use crate::report::{Report, since};
 use crate::snapshot::Workspace;
 use crate::store::Store;
@@ -27,22 +27,22 @@ pub async fn run(args: &RunArgs, job: &Job, now: DateTime<Utc>, report: &mut Rep
         let listing = store.list().await?;
         Ok::<_, Failure>((store, listing))
     };
-    let (choice, (store, listing)) = tokio::try_join!(steps::choose(&etcd, report), preflight)?;
+    let (choice, (store, listing)) = tokio::try_join!(job::choose(&etcd, report), preflight)?;
     report.foreign = listing.foreign;
     report.seconds.survey = Some(since(begun));
 
     let begun = Instant::now();
-    let backup = steps::snapshot(choice, &etcd, &workspace, now, report).await?;
+    let backup = job::snapshot(choice, &etcd, &workspace, now, report).await?;
     report.backup = Some(backup.record.clone());
     report.seconds.snapshot = Some(since(begun));
 
     let begun = Instant::now();
-    let name = steps::put(&store, &backup).await?;
+    let name = job::put(&store, &backup).await?;
     report.name = Some(name.to_string());
     report.seconds.store = Some(since(begun));
 
     let begun = Instant::now();
-    let exit = steps::prune(&store, (&name, &backup.record), Remembered::default(), &policy, now, report).await?;
+    let exit = job::prune(&store, (&name, &backup.record), Remembered::default(), &policy, now, report).await?;
     report.seconds.prune = Some(since(begun));
     Ok(exit)
 }

@@ -8,12 +8,12 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 
-use super::steps;
+use super::job;
+use crate::backup::name::BackupName;
+use crate::backup::record::{Handover, Remembered};
 use crate::cli::SnapshotArgs;
 use crate::config::{Job, Naming, work_dir};
 use crate::exit::{Exit, Failure};
-use crate::name::BackupName;
-use crate::record::{Handover, Remembered};
 use crate::report::{Report, since};
 use crate::snapshot::Workspace;
 
@@ -34,10 +34,10 @@ pub async fn snapshot(
     let before = supersede(&folder, &naming, in_place)?;
 
     let begun = Instant::now();
-    let choice = steps::choose(&etcd, report).await?;
+    let choice = job::choose(&etcd, report).await?;
     report.seconds.survey = Some(since(begun));
     let begun = Instant::now();
-    let backup = steps::snapshot(choice, &etcd, &workspace, now, report).await?;
+    let backup = job::snapshot(choice, &etcd, &workspace, now, report).await?;
     let name = settle(&backup.file, &folder, &naming, now).map_err(|e| {
         Failure::new(Exit::Disk, anyhow::anyhow!("cannot move the proved snapshot into {}: {e}", folder.display()))
     })?;

@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use super::steps::{self, Backup};
+use super::job::{self, Backup};
+use crate::backup::record::Handover;
 use crate::cli::StoreStepArgs;
 use crate::config::{Job, work_dir};
 use crate::exit::{Exit, Failure};
-use crate::record::Handover;
 use crate::report::{Report, since};
 use crate::snapshot::prove_file;
 use crate::store::Store;
@@ -29,7 +29,7 @@ pub async fn store(args: &StoreStepArgs, job: &Job, report: &mut Report) -> Resu
     report.foreign = listing.foreign;
     let backup = Backup { record: handover.record.clone(), file: folder.join(&handover.file) };
     prove(&backup).await?;
-    let name = steps::put(&store, &backup).await?.to_string();
+    let name = job::put(&store, &backup).await?.to_string();
     report.name = Some(name.clone());
     report.seconds.store = Some(since(begun));
     Handover { stored: Some(name), ..handover }.write(&folder)?;

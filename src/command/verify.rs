@@ -6,16 +6,16 @@ use std::sync::Arc;
 use bytesize::ByteSize;
 use serde::Serialize;
 
+use super::input::{Found, Source, find};
 use super::list::newest_first;
-use super::source::{Found, Source, find};
+use crate::backup::select::Unpicked;
 use crate::cli::VerifyArgs;
 use crate::config::Job;
 use crate::exit::{Exit, Failure};
-use crate::pick::Unpicked;
+use crate::report::table::{Side, Table, known};
 use crate::report::{Body, Report};
 use crate::snapshot::{Digest, Facts};
 use crate::store::{self, Detail, Entry, Store};
-use crate::table::{Side, Table, known};
 
 /// What was read of a good one; the facts when every page was walked.
 type Outcome = Result<(Digest, Option<Facts>), Failure>;

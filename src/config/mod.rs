@@ -2,8 +2,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "this module owns the environment")]
 
+mod endpoints;
 pub mod rclone_flags;
-mod seeds;
 pub mod settings_dir;
 pub mod target;
 pub mod tls;
@@ -18,13 +18,13 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
+use crate::backup::name::Prefix;
+use crate::backup::retention::Policy;
 use crate::cli::{EtcdArgs, JobArgs, PlaceArgs, RetentionArgs, StoreArgs, WorkArgs};
 use crate::exit::{Exit, Failure};
 use crate::member::Endpoint;
-use crate::name::Prefix;
-use crate::retention::Policy;
+pub use endpoints::{Seeds, layout};
 use rclone_flags::RcloneFlags;
-pub use seeds::{Seeds, layout};
 use settings_dir::SettingsDir;
 use target::Target;
 use tls::{Files, Tls};
@@ -120,7 +120,7 @@ impl Job {
     /// # Errors
     /// Endpoints, kubeadm file, TLS files or user that are wrong.
     pub fn etcd(&self, args: &EtcdArgs, now: DateTime<Utc>) -> Result<Etcd, Failure> {
-        let seeds = seeds::find(args, &self.settings)?;
+        let seeds = endpoints::find(args, &self.settings)?;
         let files = Files {
             cacert: present(args.cacert.as_deref()).map(Into::into),
             cert: present(args.cert.as_deref()).map(Into::into),

@@ -1,10 +1,10 @@
 //! The only user of etcd-client. etcd is only ever read, but for the keys that `put` brings back.
 
 mod error;
-mod put;
 mod scheme;
 mod snapshot;
 mod survey;
+mod write;
 
 use std::future::Future;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use etcd_client::{Channel, Client, ConnectOptions};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint as Dial, Identity};
 
 pub use error::Error;
-pub use put::{Live, Writer};
 pub use snapshot::snapshot;
 pub use survey::{Survey, survey};
+pub use write::{Live, Writer};
 
 use crate::config;
 use crate::member::Endpoint;

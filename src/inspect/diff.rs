@@ -6,7 +6,7 @@ use std::iter::Peekable;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::export::{Key, shown};
+use crate::inspect::line::{Key, shown};
 use crate::snapshot::{Error, Item};
 
 /// A key that is not the same in both.

@@ -7,9 +7,9 @@ use bytesize::ByteSize;
 use serde_json::{Value, json};
 
 use super::tally::{Size, Tally};
-use crate::export::shown;
+use crate::inspect::line::shown;
+use crate::report::table::{Side, Table};
 use crate::snapshot::{Alarm, Digest, Facts, Member};
-use crate::table::{Side, Table};
 
 /// Rows of a table for people; machines get all of them.
 const ROWS: usize = 20;

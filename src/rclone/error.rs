@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::said;
+use super::log;
 use crate::exit::{Exit, Failure};
 
 /// The oldest version with `--metadata-set` and all else that is used here.
@@ -81,7 +81,7 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Missing { .. } | Self::TooOld { .. } | Self::Start { .. } => Exit::Settings,
-            Self::Failed { code, said, .. } => said::classify(*code, said),
+            Self::Failed { code, said, .. } => log::classify(*code, said),
             Self::Config { .. } => Exit::Disk,
             Self::Unreadable { .. } | Self::TimedOut { .. } => Exit::Store,
         }

@@ -4,9 +4,9 @@
 
 mod environment;
 mod error;
+mod log;
 mod private_config;
 mod redact;
-mod said;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -18,12 +18,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::child::{self, Child, Ended, Program};
 use crate::config;
+use crate::system::process::{self, Child, Ended, Program};
 use error::OLDEST;
+use log::Heard;
 use private_config::PrivateConfig;
 use redact::Redactor;
-use said::Heard;
 
 pub use error::Error;
 
@@ -168,7 +168,7 @@ impl Rclone {
 
     fn listener(&self, call: &Call<'_>) -> impl FnOnce(PipeReader) -> Heard + Send + 'static {
         let (verb, redactor) = (call.verb.to_owned(), Arc::clone(&self.redactor));
-        move |stderr| said::listen(stderr, &verb, &redactor)
+        move |stderr| log::listen(stderr, &verb, &redactor)
     }
 
     fn not_started(&self, source: io::Error) -> Error {
@@ -202,7 +202,7 @@ fn outcome(call: &Call<'_>, ended: Ended<Heard>) -> Result<(Vec<u8>, Heard), Err
     let heard = ended.heard.unwrap_or_default();
     let (status, code) = match ended.status {
         Ok(status) if status.success() => return Ok((ended.stdout, heard)),
-        Ok(status) => (child::words(status), status.code()),
+        Ok(status) => (process::words(status), status.code()),
         Err(error) => (error, None),
     };
     let said = if heard.complaint.is_empty() { "it gave no reason".to_owned() } else { heard.complaint };

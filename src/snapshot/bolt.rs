@@ -9,9 +9,9 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::page::{Body, Element, Header, META_END, Meta, PAGE_SIZES};
-use super::prove::open_regular;
-use super::tree::{Span, Tree};
+use super::pages::page::{Body, Element, Header, META_END, Meta, PAGE_SIZES};
+use super::pages::walk::{Span, Tree};
+use super::proof::open_regular;
 use super::{Damage, Error};
 
 /// Gaps of up to this many pages are read with their neighbours.

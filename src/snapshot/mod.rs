@@ -1,17 +1,12 @@
 //! The snapshot file: received into a private folder, proved page by page, and read key by key.
 
 mod bolt;
-mod facts;
-mod history;
-mod live;
 mod mvcc;
-mod page;
-mod prove;
+mod pages;
+mod proof;
 mod receive;
-mod sorted;
 #[cfg(test)]
 mod tests;
-mod tree;
 mod workspace;
 
 use std::fmt;
@@ -21,17 +16,17 @@ use std::path::{Path, PathBuf};
 use crate::exit::{Exit, Failure};
 
 pub use bolt::Db;
-pub use facts::Facts;
-pub use history::{Change, Item, changes, find, revision_to_read};
 #[cfg(test)]
 pub use mvcc::Revision;
+pub use mvcc::history::{Change, Item, changes, find, revision_to_read};
+pub use mvcc::sorted::Sorted;
 pub use mvcc::{Alarm, Member, alarms, members};
-pub use prove::{Digest, Proof, open_regular, prove_file, prove_stream};
+pub use proof::facts::Facts;
+pub use proof::{Digest, Proof, open_regular, prove_file, prove_stream};
 pub use receive::Part;
-pub use sorted::Sorted;
 pub use workspace::Workspace;
 #[cfg(test)]
-use {bolt::Seen, facts::read_facts};
+use {bolt::Seen, proof::facts::read_facts};
 
 /// A received file that proved good.
 ///

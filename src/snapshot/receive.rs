@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::facts::read_facts;
-use super::prove::{CHUNK, Proof, TrailerHasher, pages_of};
+use super::proof::facts::read_facts;
+use super::proof::{CHUNK, Proof, TrailerHasher, pages_of};
 use super::workspace::create_new;
 use super::{Damage, Error, Snapshot};
 

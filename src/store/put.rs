@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use super::hash;
 use super::{Error, Object, Store, call};
-use crate::digest;
+use crate::backup::name::BackupName;
+use crate::backup::record::Record;
 use crate::exit::Exit;
-use crate::name::BackupName;
 use crate::rclone::{self, Call};
-use crate::record::Record;
 
 use super::read::{Known, Noted};
 
@@ -88,7 +88,7 @@ impl Store {
     async fn confirm(&self, file: &Path, name: &BackupName, record: &Record) -> Result<(), Error> {
         let fail = |why: String| Error::NotConfirmed { name: name.to_string(), why };
         let offered = self.features.hashes.as_deref().unwrap_or_default();
-        let kind = digest::KNOWN.into_iter().find(|kind| offered.iter().any(|o| o == kind));
+        let kind = hash::KNOWN.into_iter().find(|kind| offered.iter().any(|o| o == kind));
         let mut how = PATIENT.to_vec();
         how.extend(self.features.has("ReadMetadata").then_some("--metadata"));
         how.extend(kind.iter().flat_map(|kind| ["--hash", "--hash-type", kind]));
@@ -115,7 +115,7 @@ impl Store {
 
     async fn read_back(&self, name: &BackupName, object: &Object) -> Result<String, Error> {
         let known = Known { bytes: u64::try_from(object.size).ok(), noted: Noted::default() };
-        let hash = self.read(name, &known, "reading back", |stream| digest::of("sha256", stream)).await?;
+        let hash = self.read(name, &known, "reading back", |stream| hash::of("sha256", stream)).await?;
         hash.map_err(|e| Error::NotConfirmed { name: name.to_string(), why: format!("reading it back: {e}") })
     }
 
@@ -143,6 +143,6 @@ async fn hash_of(file: &Path, kind: &'static str, record: &Record) -> std::io::R
         return Ok(record.sha256.clone());
     }
     let file = file.to_owned();
-    let hash = tokio::task::spawn_blocking(move || digest::of(kind, &mut std::fs::File::open(file)?)).await;
+    let hash = tokio::task::spawn_blocking(move || hash::of(kind, &mut std::fs::File::open(file)?)).await;
     hash.unwrap_or_else(|e| Err(std::io::Error::other(e)))
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io::PipeReader;
 
 use super::{ANSWER, Error, Object, Store, call};
-use crate::name::BackupName;
-use crate::progress::Metered;
+use crate::backup::name::BackupName;
+use crate::logging::progress::Metered;
 use crate::rclone::{self, Call};
 
 /// What the crypt remote says of bytes that its password does not fit, altered ones included.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::snapshot::page::{NO_FREELIST, fnv1a};
+use crate::snapshot::pages::page::{NO_FREELIST, fnv1a};
 use crate::snapshot::{Db, Error};
 
 pub const SIZE: usize = 512;

@@ -5,7 +5,7 @@ use proptest::sample::Index;
 
 use super::build::{SIZE, meta, open};
 use super::{file_of, fixture_bytes, with_trailer};
-use crate::snapshot::page::NO_FREELIST;
+use crate::snapshot::pages::page::NO_FREELIST;
 use crate::snapshot::{Db, Error, alarms, members, prove_file, read_facts};
 
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use super::build::{
     FREELIST, SIZE, branch, bucket, damage, db, db_with, header, inline, leaf, meta, open, padded, patched, value,
 };
-use crate::snapshot::page::NO_FREELIST;
+use crate::snapshot::pages::page::NO_FREELIST;
 use crate::snapshot::{Error, Seen};
 
 /// Bucket `b` with a branch over two leaves: a c | e g.

@@ -1,6 +1,6 @@
 //! What a key says about the object behind it.
 
-use super::content::Object;
+use super::value::Object;
 
 /// What Kubernetes' API servers put in front of their keys: Kubernetes, and the two of `OpenShift`.
 const ROOTS: [&str; 3] = ["/registry/", "/kubernetes.io/", "/openshift.io/"];

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 ///
 /// # Errors
 /// A path that ends in no name, such as `/` or `..`.
-pub fn parent(path: &Path) -> io::Result<PathBuf> {
+pub fn parent_folder(path: &Path) -> io::Result<PathBuf> {
     match (path.parent(), path.file_name()) {
         (Some(parent), Some(_)) if parent.as_os_str().is_empty() => Ok(PathBuf::from(".")),
         (Some(parent), Some(_)) => Ok(parent.to_owned()),
@@ -23,7 +23,7 @@ pub fn parent(path: &Path) -> io::Result<PathBuf> {
 ///
 /// # Errors
 /// [`io::ErrorKind::AlreadyExists`]; the system's word.
-pub fn entry(from: &Path, to: &Path) -> io::Result<()> {
+pub fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Ok(()) => {}
         // Not every file system can. A folder then replaces at most an empty one, and a link is never made over anything.
@@ -34,7 +34,7 @@ pub fn entry(from: &Path, to: &Path) -> io::Result<()> {
         }
         Err(error) => return Err(error.into()),
     }
-    File::open(parent(to)?)?.sync_all()
+    File::open(parent_folder(to)?)?.sync_all()
 }
 
 #[cfg(test)]
@@ -47,18 +47,18 @@ mod tests {
         let (from, to) = (dir.path().join("from"), dir.path().join("to"));
         fs::write(&from, "new").unwrap();
         fs::write(&to, "old").unwrap();
-        assert_eq!(entry(&from, &to).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(rename_noreplace(&from, &to).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read_to_string(&to).unwrap(), "old");
         fs::remove_file(&to).unwrap();
-        entry(&from, &to).unwrap();
+        rename_noreplace(&from, &to).unwrap();
         assert_eq!(fs::read_to_string(&to).unwrap(), "new");
         assert!(!from.exists());
     }
 
     #[test]
     fn folders_of_new_names() {
-        assert_eq!(parent(Path::new("x")).unwrap(), Path::new("."));
-        assert_eq!(parent(Path::new("/x/")).unwrap(), Path::new("/"));
-        assert!(parent(Path::new("/")).is_err() && parent(Path::new("a/..")).is_err());
+        assert_eq!(parent_folder(Path::new("x")).unwrap(), Path::new("."));
+        assert_eq!(parent_folder(Path::new("/x/")).unwrap(), Path::new("/"));
+        assert!(parent_folder(Path::new("/")).is_err() && parent_folder(Path::new("a/..")).is_err());
     }
 }

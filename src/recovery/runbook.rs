@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::etcdutl::Identity;
-use crate::roster::{Asked, Peer, Roster};
+use crate::recovery::etcdutl::Identity;
+use crate::recovery::initial_cluster::{Asked, Peer, Roster};
 
 /// The control plane's static pods, etcd last: nobody is to write to it while it stops.
 const PODS: &str = "kube-apiserver kube-controller-manager kube-scheduler";

@@ -1,5 +1,7 @@
 //! The log on stderr.
 
+pub mod progress;
+
 use std::fmt;
 
 use chrono::Utc;

@@ -8,8 +8,8 @@ use std::io::{BufRead, BufReader, PipeReader};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
-use crate::child::{self, Program};
 use crate::exit::{Exit, Failure};
+use crate::system::process::{self, Program};
 
 /// What etcdutl gets to see of our environment. It is told everything else by flags.
 const ENVIRONMENT: [&str; 3] = ["PATH", "HOME", "TMPDIR"];
@@ -138,7 +138,7 @@ impl Etcdutl {
         let ended = child.wait().await;
         let status = match ended.status {
             Ok(status) if status.success() => return Ok(String::from_utf8_lossy(&ended.stdout).into_owned()),
-            Ok(status) => child::words(status),
+            Ok(status) => process::words(status),
             Err(error) => error,
         };
         let said = ended.heard.filter(|said| !said.is_empty()).unwrap_or_else(|| "it gave no reason".to_owned());

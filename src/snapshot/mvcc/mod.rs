@@ -3,6 +3,10 @@
 //! The layout is etcd's: `server/storage/schema` for the buckets, `server/storage/mvcc/revision.go` for the
 //! keys, `api/mvccpb/kv.proto` for the values.
 
+pub mod history;
+pub mod live_keys;
+pub mod sorted;
+
 use std::ops::ControlFlow;
 
 use prost::Message;
@@ -75,15 +79,15 @@ pub struct KeyValue {
 
 /// `mvccpb.KeyValue` without its value, which a proof has no use for and need not copy.
 #[derive(Clone, PartialEq, Eq, Message)]
-pub(super) struct KeyHead {
+pub struct KeyHead {
     #[prost(bytes = "vec", tag = "1")]
-    pub(super) key: Vec<u8>,
+    pub key: Vec<u8>,
     #[prost(int64, tag = "2")]
-    pub(super) create_revision: i64,
+    pub create_revision: i64,
     #[prost(int64, tag = "3")]
-    pub(super) mod_revision: i64,
+    pub mod_revision: i64,
     #[prost(int64, tag = "4")]
-    pub(super) version: i64,
+    pub version: i64,
 }
 
 /// A member of the cluster as the snapshot records it.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::etcdutl::Identity;
+use crate::recovery::etcdutl::Identity;
 use crate::snapshot;
 
 /// One member.

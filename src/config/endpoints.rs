@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::settings_dir::SettingsDir;
 use super::{Failure, env, present, refused};
 use crate::cli::EtcdArgs;
-use crate::kubeadm::{self, Layout};
+use crate::kubernetes::kubeadm::{self, Layout};
 use crate::member::Endpoint;
 
 const VARIABLE: &str = "ETCDCTL_ENDPOINTS";

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::export::{Key, shown};
+use crate::inspect::line::{Key, shown};
 use crate::kubernetes::{Content, Encryption, Object, Place};
 use crate::snapshot::Item;
 

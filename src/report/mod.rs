@@ -2,6 +2,7 @@
 //! writer of stdout.
 
 mod stream;
+pub mod table;
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -11,11 +12,11 @@ use std::time::{Duration, Instant};
 use bytesize::ByteSize;
 use serde::Serialize;
 
+use crate::backup::record::Record;
+use crate::backup::retention::{Plan, Reason, Verdict};
 use crate::cli::Format;
 use crate::exit::Exit;
 use crate::member::Refusal;
-use crate::record::Record;
-use crate::retention::{Plan, Reason, Verdict};
 use crate::store::Removal;
 
 pub use stream::Stream;

@@ -1,5 +1,7 @@
 //! The proof that a snapshot is whole: its SHA-256 trailer, its size, and every page.
 
+pub mod facts;
+
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
@@ -7,15 +9,15 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256};
 
 use super::bolt::Db;
-use super::facts::{Facts, read_facts};
 use super::{Damage, Error};
+use facts::{Facts, read_facts};
 
 /// Bytes of the SHA-256 that etcd sends behind the pages.
-pub(super) const TRAILER: usize = 32;
+pub const TRAILER: usize = 32;
 /// The smallest page of bbolt; the pages of a snapshot fill a multiple of it.
 const SECTOR: u64 = 512;
 /// Bytes read at once when hashing.
-pub(super) const CHUNK: usize = 256 << 10;
+pub const CHUNK: usize = 256 << 10;
 
 /// What a stream was, once its trailer agreed with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +66,7 @@ pub fn prove_stream(name: &Path, mut stream: impl Read) -> Result<Digest, Error>
 }
 
 /// The database in a file whose trailer was proved.
-pub(super) fn pages_of(file: File, path: &Path, digest: &Digest) -> Result<Db, Error> {
+pub fn pages_of(file: File, path: &Path, digest: &Digest) -> Result<Db, Error> {
     // The size rule of the trailer left more than 32 bytes or none at all.
     Db::open(file, path, digest.bytes.saturating_sub(32))
 }
@@ -85,7 +87,7 @@ pub fn open_regular(path: &Path) -> Result<(File, u64), Error> {
 
 /// SHA-256 of a stream, with the last 32 bytes held back: they are the hash of what came before.
 #[derive(Default)]
-pub(super) struct TrailerHasher {
+pub struct TrailerHasher {
     sha: Sha256,
     tail: Vec<u8>,
     bytes: u64,
@@ -93,7 +95,7 @@ pub(super) struct TrailerHasher {
 
 impl TrailerHasher {
     /// Takes the next bytes, split anywhere.
-    pub(super) fn push(&mut self, blob: &[u8]) {
+    pub fn push(&mut self, blob: &[u8]) {
         self.bytes = self.bytes.saturating_add(u64::try_from(blob.len()).unwrap_or(u64::MAX));
         let keep_from = blob.len().saturating_sub(TRAILER);
         let (body, tail) = blob.split_at(keep_from);
@@ -104,7 +106,7 @@ impl TrailerHasher {
     }
 
     /// Compares the trailer and gives the hash of the whole.
-    pub(super) fn finish(mut self) -> Result<Digest, Damage> {
+    pub fn finish(mut self) -> Result<Digest, Damage> {
         let bytes = self.bytes;
         if bytes == 0 {
             return Err(Damage::file("it is empty"));

@@ -7,8 +7,8 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
 use crate::exit::{Exit, Failure};
-use crate::place;
 use crate::snapshot::Workspace;
+use crate::system::fs::{parent_folder, rename_noreplace};
 
 /// What etcdutl and etcd's first start want besides the database: two segments of the log, 64 MB each.
 const LOG: u64 = 128 << 20;
@@ -94,7 +94,7 @@ impl DataDir {
                 Ok(Self { path: path.to_owned(), site, exists: true })
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound && !path.is_symlink() => {
-                let parent = place::parent(path).and_then(|parent| parent.canonicalize()).map_err(failed("create"))?;
+                let parent = parent_folder(path).and_then(|parent| parent.canonicalize()).map_err(failed("create"))?;
                 Ok(Self { path: path.to_owned(), site: parent, exists: false })
             }
             Err(source) => Err(failed("open")(source)),
@@ -154,7 +154,7 @@ impl DataDir {
         } else {
             (built.to_owned(), self.path.clone())
         };
-        place::entry(&from, &to).map_err(|e| failed("create", &to, e))
+        rename_noreplace(&from, &to).map_err(|e| failed("create", &to, e))
     }
 
     /// Whom the data are to belong to: whoever owns the folder, if we may give it away.

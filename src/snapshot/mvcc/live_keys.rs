@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 
-use super::mvcc::{KeyHead, Revision};
+use super::{KeyHead, Revision};
 
 /// A count of the live keys that is exact and, but for a moment in etcd's life, needs no memory.
 ///
@@ -15,14 +15,14 @@ use super::mvcc::{KeyHead, Revision};
 ///
 /// While a compaction is under way (one is scheduled that is not finished) only a part of what it removes is
 /// gone, and the live keys are remembered by a hash of 64 bits each.
-pub(super) enum LiveKeys {
+pub enum LiveKeys {
     Counted { compacted: u64, born: u64, died: u64 },
     Remembered { keys: HashSet<u64>, hasher: RandomState },
 }
 
 impl LiveKeys {
     /// `finished` and `scheduled` are etcd's marks of the last compaction, 0 without one.
-    pub(super) fn new(finished: u64, scheduled: u64) -> Self {
+    pub fn new(finished: u64, scheduled: u64) -> Self {
         if scheduled > finished {
             Self::Remembered { keys: HashSet::new(), hasher: RandomState::new() }
         } else {
@@ -31,7 +31,7 @@ impl LiveKeys {
     }
 
     /// Takes the next revision of the history.
-    pub(super) fn add(&mut self, revision: Revision, head: &KeyHead) {
+    pub fn add(&mut self, revision: Revision, head: &KeyHead) {
         match self {
             Self::Counted { compacted, born, died } => {
                 let after = revision.main > *compacted;
@@ -53,7 +53,7 @@ impl LiveKeys {
     }
 
     /// The number of live keys; 0, never less, for a history that etcd would not have written.
-    pub(super) fn count(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         match self {
             Self::Counted { born, died, .. } => born.saturating_sub(*died),
             Self::Remembered { keys, .. } => keys.len().try_into().unwrap_or(u64::MAX),

@@ -3,18 +3,18 @@
 //! The layout is bbolt's (`internal/common/page.go`, `meta.go` and `inode.go`), little endian as every
 //! platform that etcd supports writes it.
 
-use super::Damage;
+use crate::snapshot::Damage;
 
 /// Bytes of a page header.
-pub(super) const HEADER: usize = 16;
+pub const HEADER: usize = 16;
 /// Bytes of one entry in the element table of a branch or a leaf.
 const ELEMENT: usize = 16;
 /// Bytes of the bucket header that starts a bucket's value.
 const BUCKET: usize = 16;
 /// Bytes from the start of a meta page to its end.
-pub(super) const META_END: usize = HEADER + 64;
+pub const META_END: usize = HEADER + 64;
 /// What `freelist` holds when the list is not written, as etcd always has it.
-pub(super) const NO_FREELIST: u64 = u64::MAX;
+pub const NO_FREELIST: u64 = u64::MAX;
 
 const BRANCH_FLAG: u16 = 0x01;
 const LEAF_FLAG: u16 = 0x02;
@@ -27,17 +27,17 @@ const VERSION: u32 = 2;
 
 /// The first bytes of a page.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Header {
-    pub(super) id: u64,
+pub struct Header {
+    pub id: u64,
     flags: u16,
     count: u16,
     /// How many more pages follow that belong to this one.
-    pub(super) overflow: u32,
+    pub overflow: u32,
 }
 
 impl Header {
     /// Reads the header; `None` when there are fewer than 16 bytes.
-    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
         Some(Self {
             id: u64_at(bytes, 0)?,
             flags: u16_at(bytes, 8)?,
@@ -47,7 +47,7 @@ impl Header {
     }
 
     /// Whether this page, with its overflow in `bytes`, holds a list of free pages.
-    pub(super) fn is_freelist_of(self, bytes: &[u8]) -> bool {
+    pub fn is_freelist_of(self, bytes: &[u8]) -> bool {
         let room = u64::try_from(bytes.len().saturating_sub(HEADER) / 8).unwrap_or(0);
         // A count that 16 bits cannot hold takes the place of the first entry.
         let entries = match self.count {
@@ -60,22 +60,22 @@ impl Header {
 
 /// The root of everything, as one of the two meta pages gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Meta {
+pub struct Meta {
     /// Bytes of a page.
-    pub(super) page_size: u32,
+    pub page_size: u32,
     /// The page where the tree of buckets begins.
-    pub(super) root: u64,
+    pub root: u64,
     /// The page of the free list, or [`NO_FREELIST`].
-    pub(super) freelist: u64,
+    pub freelist: u64,
     /// How many pages the file has: the high-water mark.
-    pub(super) pages: u64,
+    pub pages: u64,
     /// The transaction that wrote it.
-    pub(super) txid: u64,
+    pub txid: u64,
 }
 
 impl Meta {
     /// Reads and checks meta page `page` (0 or 1) from its first 80 bytes.
-    pub(super) fn parse(page: u64, bytes: &[u8]) -> Result<Self, Damage> {
+    pub fn parse(page: u64, bytes: &[u8]) -> Result<Self, Damage> {
         let damage = |what: &str| Damage::page(page, what);
         let short = || Damage::page(page, "the meta page is cut off");
         let header = Header::parse(bytes).ok_or_else(short)?;
@@ -105,11 +105,11 @@ impl Meta {
 }
 
 /// The page sizes that an operating system of etcd's can have, with room below and none above.
-pub(super) const PAGE_SIZES: std::ops::RangeInclusive<u32> = 512..=65_536;
+pub const PAGE_SIZES: std::ops::RangeInclusive<u32> = 512..=65_536;
 
 /// What an element of a branch or a leaf leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Body<'a> {
+pub enum Body<'a> {
     /// A branch element: the page with the keys from this one on.
     Child(u64),
     /// A leaf element: a stored value.
@@ -120,14 +120,14 @@ pub(super) enum Body<'a> {
 
 /// One element of a branch or a leaf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Element<'a> {
-    pub(super) key: &'a [u8],
-    pub(super) body: Body<'a>,
+pub struct Element<'a> {
+    pub key: &'a [u8],
+    pub body: Body<'a>,
 }
 
 /// A branch or a leaf, the two kinds of page that make a tree.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Node<'a> {
+pub struct Node<'a> {
     bytes: &'a [u8],
     page: u64,
     leaf: bool,
@@ -136,7 +136,7 @@ pub(super) struct Node<'a> {
 
 impl<'a> Node<'a> {
     /// Takes the bytes of a page with all its overflow; `page` is the number for messages.
-    pub(super) fn parse(page: u64, bytes: &'a [u8]) -> Result<Self, Damage> {
+    pub fn parse(page: u64, bytes: &'a [u8]) -> Result<Self, Damage> {
         let header = Header::parse(bytes).ok_or_else(|| Damage::page(page, "the page is cut off"))?;
         let leaf = match header.flags {
             LEAF_FLAG => true,
@@ -159,24 +159,24 @@ impl<'a> Node<'a> {
     }
 
     /// Whether the elements hold values rather than lead to further pages.
-    pub(super) fn is_leaf(&self) -> bool {
+    pub fn is_leaf(&self) -> bool {
         self.leaf
     }
 
     /// The pages that the elements of a branch lead to, unchecked.
-    pub(super) fn children(&self) -> Vec<u64> {
+    pub fn children(&self) -> Vec<u64> {
         let places = (0..self.count).map(|index| HEADER + index * ELEMENT + 8);
         places.filter_map(|at| u64_at(self.bytes, at)).collect()
     }
 
     /// The elements in order, each checked for its bounds and against the key before it.
-    pub(super) fn elements(&self) -> Elements<'a> {
+    pub fn elements(&self) -> Elements<'a> {
         Elements { node: *self, index: 0, floor: HEADER + self.count * ELEMENT, last: &[] }
     }
 }
 
 /// See [`Node::elements`].
-pub(super) struct Elements<'a> {
+pub struct Elements<'a> {
     node: Node<'a>,
     index: usize,
     /// Where the data of the next element may begin: bbolt writes them one behind the other.
@@ -237,7 +237,7 @@ impl<'a> Iterator for Elements<'a> {
 
 /// Where a bucket's pairs are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BucketRoot<'a> {
+pub enum BucketRoot<'a> {
     /// In a tree of pages of its own.
     Page(u64),
     /// In a leaf that lies inside the bucket's value.
@@ -246,7 +246,7 @@ pub(super) enum BucketRoot<'a> {
 
 impl<'a> BucketRoot<'a> {
     /// Reads a bucket's value; `page` is where it lies, for messages.
-    pub(super) fn parse(page: u64, value: &'a [u8]) -> Result<Self, Damage> {
+    pub fn parse(page: u64, value: &'a [u8]) -> Result<Self, Damage> {
         let cut = || Damage::page(page, "a bucket's header is cut off");
         let root = u64_at(value, 0).ok_or_else(cut)?;
         let rest = value.get(BUCKET..).ok_or_else(cut)?;
@@ -278,6 +278,6 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 }
 
 /// FNV-1a with 64 bits, bbolt's checksum of a meta page.
-pub(super) fn fnv1a(bytes: &[u8]) -> u64 {
+pub fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

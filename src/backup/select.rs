@@ -6,7 +6,7 @@ use std::str::FromStr;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat, Utc};
 use chrono_tz::Tz;
 
-use crate::name::{BackupName, in_zone};
+use crate::backup::name::{BackupName, in_zone};
 
 /// How many candidates an error lists.
 const SHOWN: usize = 10;
@@ -142,7 +142,7 @@ fn listed(names: &[&BackupName]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::name::Prefix;
+    use crate::backup::name::Prefix;
 
     fn names(leaves: &[&str]) -> Vec<BackupName> {
         let prefix: Prefix = "a/p-".parse().unwrap();

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::vec;
 
-use super::Error;
-use super::bolt::Db;
 use super::history::{Change, Item, changes};
+use crate::snapshot::Error;
+use crate::snapshot::bolt::Db;
 
 /// What the keys of one pass may take.
 const BUDGET: usize = 24 << 20;
@@ -41,7 +41,7 @@ impl<'a> Sorted<'a> {
     }
 
     #[cfg(test)]
-    pub(super) fn with_budget(self, budget: usize) -> Self {
+    pub fn with_budget(self, budget: usize) -> Self {
         Self { budget, ..self }
     }
 

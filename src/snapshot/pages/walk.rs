@@ -2,9 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use super::bolt::{Db, Seen};
 use super::page::{Body, BucketRoot, Element, Header, NO_FREELIST, Node};
-use super::{Damage, Error};
+use crate::snapshot::bolt::{Db, Seen};
+use crate::snapshot::{Damage, Error};
 
 /// Levels of pages in one tree. A branch has at least two children, so 32 levels are past every file.
 const MAX_DEPTH: usize = 32;
@@ -15,14 +15,14 @@ const SPARE_LIMIT: usize = 1 << 20;
 
 /// The keys that a page may hold: from `lower` on and below `upper`; those below `from` are not wanted.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Span<'a> {
+pub struct Span<'a> {
     from: &'a [u8],
     lower: &'a [u8],
     upper: Option<&'a [u8]>,
 }
 
 impl<'a> Span<'a> {
-    pub(super) fn from_key(from: &'a [u8]) -> Self {
+    pub fn from_key(from: &'a [u8]) -> Self {
         Self { from, ..Self::default() }
     }
 
@@ -31,12 +31,12 @@ impl<'a> Span<'a> {
     }
 }
 
-pub(super) type Flow<E> = Result<ControlFlow<()>, E>;
+pub type Flow<E> = Result<ControlFlow<()>, E>;
 /// What is done with an element of a leaf, given the page that it lies on.
-pub(super) type Each<'a, E> = dyn FnMut(&mut Tree<'_>, u64, Element<'_>) -> Flow<E> + 'a;
+pub type Each<'a, E> = dyn FnMut(&mut Tree<'_>, u64, Element<'_>) -> Flow<E> + 'a;
 
 /// One pass over the pages of a database.
-pub(super) struct Tree<'d> {
+pub struct Tree<'d> {
     db: &'d Db,
     /// One bit a page, set when the page, or one that it overflows into, was met.
     met: Vec<u64>,
@@ -47,7 +47,7 @@ pub(super) struct Tree<'d> {
 
 impl<'d> Tree<'d> {
     /// `whole` says that every page will be read, not only those towards one key.
-    pub(super) fn new(db: &'d Db, whole: bool) -> Self {
+    pub fn new(db: &'d Db, whole: bool) -> Self {
         // The number of pages is bounded by the file's size, which `Db::open` compared; a bitmap that
         // could not be addressed is refused by `mark`.
         let words = usize::try_from(db.meta.pages / 64 + 1).unwrap_or(0);
@@ -78,7 +78,7 @@ impl<'d> Tree<'d> {
     }
 
     /// Checks the page of the free list, where there is one. etcd never writes it.
-    pub(super) fn freelist(&mut self) -> Result<(), Error> {
+    pub fn freelist(&mut self) -> Result<(), Error> {
         let page = self.db.meta.freelist;
         if page == NO_FREELIST {
             return Ok(());
@@ -92,7 +92,7 @@ impl<'d> Tree<'d> {
     }
 
     /// Visits the elements of all leaves under `page`, `depth` levels down.
-    pub(super) fn pages<E: From<Error>>(
+    pub fn pages<E: From<Error>>(
         &mut self,
         page: u64,
         span: Span<'_>,
@@ -154,7 +154,7 @@ impl<'d> Tree<'d> {
     }
 
     /// Visits the elements of the bucket whose value lies on `page`.
-    pub(super) fn bucket<E: From<Error>>(
+    pub fn bucket<E: From<Error>>(
         &mut self,
         page: u64,
         value: &[u8],
@@ -169,7 +169,7 @@ impl<'d> Tree<'d> {
     }
 
     /// Visits a bucket and everything in it, further buckets included.
-    pub(super) fn inside<E: From<Error>>(
+    pub fn inside<E: From<Error>>(
         &mut self,
         page: u64,
         name: &[u8],

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 pub use age::Age;
 
-use crate::name::BackupName;
+use crate::backup::name::BackupName;
 
 /// How long backups are kept.
 #[derive(Clone, Debug)]

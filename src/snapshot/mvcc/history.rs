@@ -5,10 +5,10 @@ use std::ops::ControlFlow;
 
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
-use super::bolt::Db;
-use super::facts::Facts;
-use super::mvcc::Revision;
-use super::{Damage, Error};
+use super::Revision;
+use crate::snapshot::bolt::Db;
+use crate::snapshot::proof::facts::Facts;
+use crate::snapshot::{Damage, Error};
 
 const KEY: &[u8] = b"key";
 
@@ -33,7 +33,7 @@ pub struct Change<'a> {
 
 impl<'a> Change<'a> {
     /// Reads a value of the bucket `key`; `None` for what is no `mvccpb.KeyValue`.
-    pub(super) fn parse(revision: Revision, mut bytes: &'a [u8]) -> Option<Self> {
+    pub fn parse(revision: Revision, mut bytes: &'a [u8]) -> Option<Self> {
         let mut change =
             Self { revision, key: &[], create_revision: 0, mod_revision: 0, version: 0, value: &[], lease: 0 };
         while !bytes.is_empty() {

@@ -4,10 +4,10 @@
 
 use prost::Message;
 
-use super::bolt::{Db, Seen};
-use super::live::LiveKeys;
-use super::mvcc::{KeyHead, Revision};
-use super::{Damage, Error};
+use crate::snapshot::bolt::{Db, Seen};
+use crate::snapshot::mvcc::live_keys::LiveKeys;
+use crate::snapshot::mvcc::{KeyHead, Revision};
+use crate::snapshot::{Damage, Error};
 
 const KEY: &[u8] = b"key";
 const META: &[u8] = b"meta";

@@ -1,6 +1,7 @@
 //! The remote in our words: list, put, confirm, read, remove. Everything goes through rclone.
 
 mod error;
+pub mod hash;
 mod put;
 mod read;
 
@@ -9,12 +10,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::backup::name::BackupName;
+use crate::backup::record::Remembered;
+use crate::backup::retention::{Age, Verdict};
 use crate::config;
 use crate::config::target::Target;
-use crate::name::BackupName;
 use crate::rclone::{Call, Rclone};
-use crate::record::Remembered;
-use crate::retention::{Age, Verdict};
 
 pub use error::Error;
 pub use read::{Detail, Entry, Known, Stream};

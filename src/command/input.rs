@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::backup::name::BackupName;
+use crate::backup::select::{Wanted, pick};
 use crate::cli::{ReadArgs, WorkArgs};
 use crate::config::{Job, work_dir};
 use crate::exit::{Exit, Failure};
-use crate::name::BackupName;
-use crate::pick::{Wanted, pick};
-use crate::progress::Metered;
+use crate::logging::progress::Metered;
 use crate::snapshot::{self, Digest, Part, Proof, Snapshot, Workspace, prove_file, prove_stream};
 use crate::store::{Known, Store, Stream};
 

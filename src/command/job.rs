@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use bytesize::ByteSize;
 use chrono::{DateTime, Utc};
 
+use crate::backup::name::BackupName;
+use crate::backup::record::{Record, Remembered};
+use crate::backup::retention::{Policy, plan};
 use crate::config;
 use crate::etcd::{self, Survey};
 use crate::exit::{Exit, Failure};
+use crate::logging::progress::Meter;
 use crate::member::{self, Choice, Member, NoMember, Refusal};
-use crate::name::BackupName;
-use crate::progress::Meter;
-use crate::record::{Record, Remembered};
 use crate::report::Report;
-use crate::retention::{Policy, plan};
 use crate::snapshot::{Snapshot, Workspace};
 use crate::store::{self, Listing, Store};
 

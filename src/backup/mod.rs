@@ -1,0 +1,6 @@
+//! A backup as an idea: what it is called, what is known of it, which one is meant, and how long it lives. Pure.
+
+pub mod name;
+pub mod record;
+pub mod retention;
+pub mod select;

@@ -1,0 +1,7 @@
+//! The way back: a member's data folder from a snapshot, the plan for a whole cluster, and single keys.
+
+pub mod data_dir;
+pub mod etcdutl;
+pub mod initial_cluster;
+pub mod put_back;
+pub mod runbook;

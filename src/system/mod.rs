@@ -1,0 +1,6 @@
+//! The operating system: processes, signals, files.
+
+pub mod core_dumps;
+pub mod fs;
+pub mod process;
+pub mod signals;
