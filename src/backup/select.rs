@@ -13,7 +13,7 @@ const SHOWN: usize = 10;
 
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum Selector {
     /// The newest.
     Latest,
     /// The newest that was taken at this time or before.
@@ -24,14 +24,14 @@ pub enum Wanted {
 
 /// A moment as a person writes it: with a zone of its own, or in the zone of the names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
+pub enum PointInTime {
     /// RFC 3339.
     Absolute(DateTime<Utc>),
     /// A date, or a date and a time.
     Local(NaiveDateTime),
 }
 
-impl Moment {
+impl PointInTime {
     /// When that is. Of a time that the zone's clock shows twice it is the later, of one that it never shows the hour after.
     pub fn at(self, zone: Tz) -> DateTime<Utc> {
         match self {
@@ -41,7 +41,7 @@ impl Moment {
     }
 }
 
-impl FromStr for Moment {
+impl FromStr for PointInTime {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -60,7 +60,7 @@ impl FromStr for Moment {
 
 /// Why none was picked.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unpicked {
+pub enum SelectError {
     /// There is nothing to pick from.
     #[error("there are no backups")]
     Empty,
@@ -92,7 +92,7 @@ pub enum Unpicked {
     },
 }
 
-impl Wanted {
+impl Selector {
     /// Reads a NAME.
     pub fn parse(text: &str) -> Self {
         if text == "latest" { Self::Latest } else { Self::Named(text.to_owned()) }
@@ -103,31 +103,31 @@ impl Wanted {
 ///
 /// # Errors
 /// Why there is none, or no single one.
-pub fn pick(wanted: &Wanted, mut names: Vec<BackupName>, zone: Tz) -> Result<BackupName, Unpicked> {
+pub fn select(wanted: &Selector, mut names: Vec<BackupName>, zone: Tz) -> Result<BackupName, SelectError> {
     names.sort_by_cached_key(|name| Reverse(name.order(zone)));
-    let Some((newest, oldest)) = names.first().zip(names.last()) else { return Err(Unpicked::Empty) };
+    let Some((newest, oldest)) = names.first().zip(names.last()) else { return Err(SelectError::Empty) };
     match wanted {
-        Wanted::Latest => Ok(newest.clone()),
-        Wanted::Before(time) => {
-            names.iter().find(|name| name.taken_at(zone) <= *time).cloned().ok_or_else(|| Unpicked::NoneBefore {
+        Selector::Latest => Ok(newest.clone()),
+        Selector::Before(time) => {
+            names.iter().find(|name| name.taken_at(zone) <= *time).cloned().ok_or_else(|| SelectError::NoneBefore {
                 time: time.with_timezone(&zone).to_rfc3339_opts(SecondsFormat::Secs, true),
                 oldest: oldest.clone(),
             })
         }
-        Wanted::Named(text) => named(text, &names, newest),
+        Selector::Named(text) => named(text, &names, newest),
     }
 }
 
-fn named(text: &str, names: &[BackupName], newest: &BackupName) -> Result<BackupName, Unpicked> {
+fn named(text: &str, names: &[BackupName], newest: &BackupName) -> Result<BackupName, SelectError> {
     if let Some(exact) = names.iter().find(|name| name.to_string() == text || name.leaf() == text) {
         return Ok(exact.clone());
     }
     let has_part = |name: &&BackupName| !text.is_empty() && name.to_string().contains(text);
     let candidates: Vec<_> = names.iter().filter(has_part).collect();
     match candidates.as_slice() {
-        [] => Err(Unpicked::NoMatch { wanted: text.to_owned(), count: names.len(), newest: newest.clone() }),
+        [] => Err(SelectError::NoMatch { wanted: text.to_owned(), count: names.len(), newest: newest.clone() }),
         [only] => Ok((*only).clone()),
-        many => Err(Unpicked::Ambiguous { wanted: text.to_owned(), candidates: listed(many) }),
+        many => Err(SelectError::Ambiguous { wanted: text.to_owned(), candidates: listed(many) }),
     }
 }
 
@@ -149,30 +149,33 @@ mod tests {
         leaves.iter().map(|leaf| BackupName::parse(&prefix, &format!("p-{leaf}.etcdb")).unwrap()).collect()
     }
 
-    fn picked(wanted: &Wanted, leaves: &[&str]) -> Result<String, String> {
-        pick(wanted, names(leaves), Tz::UTC).map(|name| name.to_string()).map_err(|e| e.to_string())
+    fn selected(wanted: &Selector, leaves: &[&str]) -> Result<String, String> {
+        select(wanted, names(leaves), Tz::UTC).map(|name| name.to_string()).map_err(|e| e.to_string())
     }
 
     const THREE: [&str; 3] = ["202601020000", "20260102000030", "202601010000"];
 
     #[test]
     fn the_latest() {
-        assert_eq!(picked(&Wanted::parse("latest"), &THREE).unwrap(), "a/p-20260102000030.etcdb");
-        assert_eq!(picked(&Wanted::Latest, &[]).unwrap_err(), "there are no backups");
+        assert_eq!(selected(&Selector::parse("latest"), &THREE).unwrap(), "a/p-20260102000030.etcdb");
+        assert_eq!(selected(&Selector::Latest, &[]).unwrap_err(), "there are no backups");
         // The later run of one second wins over the earlier one of its minute.
-        assert_eq!(picked(&Wanted::Latest, &["20260102000000", "202601020000"]).unwrap(), "a/p-20260102000000.etcdb");
+        assert_eq!(
+            selected(&Selector::Latest, &["20260102000000", "202601020000"]).unwrap(),
+            "a/p-20260102000000.etcdb"
+        );
     }
 
     #[test]
     fn by_name_and_by_part() {
         for full in ["a/p-202601020000.etcdb", "p-202601020000.etcdb"] {
-            assert_eq!(picked(&Wanted::parse(full), &THREE).unwrap(), "a/p-202601020000.etcdb", "{full}");
+            assert_eq!(selected(&Selector::parse(full), &THREE).unwrap(), "a/p-202601020000.etcdb", "{full}");
         }
-        assert_eq!(picked(&Wanted::parse("20260101"), &THREE).unwrap(), "a/p-202601010000.etcdb");
-        let ambiguous = picked(&Wanted::parse("20260102"), &THREE).unwrap_err();
+        assert_eq!(selected(&Selector::parse("20260101"), &THREE).unwrap(), "a/p-202601010000.etcdb");
+        let ambiguous = selected(&Selector::parse("20260102"), &THREE).unwrap_err();
         assert!(ambiguous.ends_with("name one of: a/p-20260102000030.etcdb, a/p-202601020000.etcdb"), "{ambiguous}");
         for none in ["", "2025", "P-"] {
-            let error = picked(&Wanted::parse(none), &THREE).unwrap_err();
+            let error = selected(&Selector::parse(none), &THREE).unwrap_err();
             assert!(error.contains("there are 3, the newest is a/p-20260102000030.etcdb"), "{error}");
         }
     }
@@ -181,14 +184,14 @@ mod tests {
     fn a_long_list_is_cut() {
         let many: Vec<String> = (10..40).map(|minute| format!("2026010100{minute}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        let error = picked(&Wanted::parse("2026"), &many).unwrap_err();
+        let error = selected(&Selector::parse("2026"), &many).unwrap_err();
         assert!(error.contains("p-202601010039") && error.ends_with("and 20 more"), "{error}");
     }
 
     #[test]
     fn moments() {
         let rome: Tz = "Europe/Rome".parse().unwrap();
-        let at = |text: &str| text.parse::<Moment>().map(|moment| moment.at(rome).to_rfc3339());
+        let at = |text: &str| text.parse::<PointInTime>().map(|moment| moment.at(rome).to_rfc3339());
         for (text, utc) in [
             ("2026-01-02T03:04:05Z", "2026-01-02T03:04:05+00:00"),
             ("2026-01-02T03:04:05-05:00", "2026-01-02T08:04:05+00:00"),
@@ -205,10 +208,10 @@ mod tests {
 
     #[test]
     fn by_time() {
-        let before = |text: &str| Wanted::Before(text.parse().unwrap());
-        assert_eq!(picked(&before("2026-01-02T00:00:00Z"), &THREE).unwrap(), "a/p-202601020000.etcdb");
-        assert_eq!(picked(&before("2026-01-01T23:59:59Z"), &THREE).unwrap(), "a/p-202601010000.etcdb");
-        let error = picked(&before("2025-12-31T23:59:59Z"), &THREE).unwrap_err();
+        let before = |text: &str| Selector::Before(text.parse().unwrap());
+        assert_eq!(selected(&before("2026-01-02T00:00:00Z"), &THREE).unwrap(), "a/p-202601020000.etcdb");
+        assert_eq!(selected(&before("2026-01-01T23:59:59Z"), &THREE).unwrap(), "a/p-202601010000.etcdb");
+        let error = selected(&before("2025-12-31T23:59:59Z"), &THREE).unwrap_err();
         assert_eq!(error, "no backup is as old as 2025-12-31T23:59:59Z; the oldest is a/p-202601010000.etcdb");
     }
 }

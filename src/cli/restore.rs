@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::ReadArgs;
-use crate::backup::select::Moment;
+use crate::backup::select::PointInTime;
 
 /// `restore`.
 #[derive(Args, Debug)]
@@ -15,7 +15,7 @@ pub struct RestoreArgs {
     pub backup: Option<String>,
     /// The newest backup that was taken by then: 2026-01-02T03:04:05Z, or 2026-01-02 and 2026-01-02T03:04 in the zone TZ
     #[arg(long, value_name = "TIME", conflicts_with = "backup")]
-    pub before: Option<Moment>,
+    pub before: Option<PointInTime>,
     /// The member's data folder, new or empty; with --plan, where it is on the members
     #[arg(long, value_name = "DIR", required_unless_present = "plan")]
     pub data_dir: Option<PathBuf>,

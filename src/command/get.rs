@@ -4,16 +4,16 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use super::input::blocking;
-use super::opened::open;
+use super::input::open;
 use super::streaming::streaming;
 use crate::cli::{Format, GetArgs};
 use crate::config::Job;
 use crate::exit::{Exit, Failure};
-use crate::inspect::line::{Line, Values, shown};
+use crate::inspect::line::{KeyLine, Values, shown};
 use crate::kubernetes::{Content, is_secret};
 use crate::report::{Body, Report};
 use crate::snapshot::{self, find};
+use crate::system::blocking::blocking;
 
 /// Reads and prints.
 pub async fn get(args: &GetArgs, job: &Job, format: Format, report: &mut Report) -> Result<Exit, Failure> {
@@ -21,7 +21,7 @@ pub async fn get(args: &GetArgs, job: &Job, format: Format, report: &mut Report)
         report.body = Some(Body::none());
     }
     let source = open(&args.name, &args.read, job).await?;
-    let at = source.at(args.content.revision)?;
+    let at = source.revision(args.content.revision)?;
     let (db, key) = (Arc::clone(&source.db), args.key.as_bytes().to_vec());
     let read = move || {
         let Some(item) = find(&db, &[key], at)?.pop() else { return Ok::<_, snapshot::Error>(None) };
@@ -31,7 +31,7 @@ pub async fn get(args: &GetArgs, job: &Job, format: Format, report: &mut Report)
     let Some((item, value)) = blocking(read).await? else {
         let key = shown(args.key.as_bytes());
         let why =
-            format!("{} has no key {key} at revision {at}; `export` lists those that it has", source.staged.label);
+            format!("{} has no key {key} at revision {at}; `export` lists those that it has", source.proved.label);
         return Err(Failure::new(Exit::Settings, anyhow::anyhow!(why)));
     };
     if args.raw {
@@ -44,7 +44,7 @@ pub async fn get(args: &GetArgs, job: &Job, format: Format, report: &mut Report)
     let values = if args.content.show_secrets { Values::All } else { Values::WithoutSecrets };
     report.body = Some(Body::none());
     let write = move || {
-        let line = Line::new(&item, &value, values);
+        let line = KeyLine::new(&item, &value, values);
         if line.is_withheld() {
             tracing::warn!("the value of a Secret is withheld; add --show-secrets to see it");
         }

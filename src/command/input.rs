@@ -1,53 +1,52 @@
-//! NAME becomes a proved local file: a stored backup that is staged, or a file that is here already.
+//! NAME becomes a proved file: a stored backup that is fetched into a workspace, or a file that is here already.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::backup::name::BackupName;
-use crate::backup::select::{Wanted, pick};
-use crate::cli::{ReadArgs, WorkArgs};
+use crate::backup::select::{Selector, select};
+use crate::cli::ReadArgs;
 use crate::config::{Job, work_dir};
 use crate::exit::{Exit, Failure};
 use crate::logging::progress::Metered;
-use crate::snapshot::{self, Digest, Part, Proof, Snapshot, Workspace, prove_file, prove_stream};
-use crate::store::{Known, Store, Stream};
+use crate::snapshot::{self, Db, Digest, Part, Proof, Snapshot, Workspace, prove_file, prove_stream, revision_to_read};
+use crate::store::{BackupStream, Known, Store};
+use crate::system::blocking::blocking;
+use crate::system::fs::open_regular;
 
 /// A backup that was found and not read yet.
 pub enum Source {
-    /// A file of this machine.
     Local(PathBuf),
-    /// A stored one.
-    Stored(Box<Found>),
+    Stored(Box<StoredSource>),
 }
 
-/// A stored backup.
-pub struct Found {
-    /// Where it is.
+/// A backup at the remote.
+pub struct StoredSource {
     pub store: Arc<Store>,
-    /// Its name.
     pub name: BackupName,
-    /// What the store knows of it.
     pub known: Known,
 }
 
-/// A local file that proved good, every page of it. A staged one is removed with this value.
-pub struct Staged {
-    /// Where it is.
+/// A local file that proved good, every page of it. A fetched one is removed with this value.
+pub struct ProvedFile {
     pub path: PathBuf,
-    /// What to call it to people: its name, or its path.
+    /// What messages call it: its name, or its path.
     pub label: String,
-    /// Its name; `None` for a local file.
+    /// Its name; `None` for a file that was here already.
     pub name: Option<BackupName>,
-    /// What the proof found.
     pub proof: Proof,
     _workspace: Option<Workspace>,
 }
 
-/// Finds what NAME stands for: a path with a `/` that exists, or a file of that name, is a local one; else it is
-/// `latest`, a stored backup's name or an unambiguous part of one.
-///
-/// # Errors
-/// Settings of the store; whatever rclone says; a name that is none, or ambiguous.
+/// A proved file whose pages can be read.
+pub struct OpenBackup {
+    pub proved: ProvedFile,
+    pub db: Arc<Db>,
+}
+
+/// Finds what NAME stands for. A path with a `/` that exists, or a file of that name, is a local file; everything else
+/// is `latest`, a stored backup's name, or a part of one that no other has.
 pub async fn find(name: &str, args: &ReadArgs, job: &Job) -> Result<Source, Failure> {
     let path = Path::new(name);
     if path.is_file() {
@@ -56,141 +55,122 @@ pub async fn find(name: &str, args: &ReadArgs, job: &Job) -> Result<Source, Fail
     if name.contains('/') && path.exists() {
         return Err(Failure::new(Exit::Settings, anyhow::anyhow!("{name} is not a regular file")));
     }
-    let found = find_stored(&Wanted::parse(name), args, job).await?;
+    let found = find_stored(&Selector::parse(name), args, job).await?;
     Ok(Source::Stored(Box::new(found)))
 }
 
 /// Finds a stored backup.
-///
-/// # Errors
-/// As [`find`].
-pub async fn find_stored(wanted: &Wanted, args: &ReadArgs, job: &Job) -> Result<Found, Failure> {
+pub async fn find_stored(selector: &Selector, args: &ReadArgs, job: &Job) -> Result<StoredSource, Failure> {
     let store = Store::open(job.store(&args.store)?).await?;
     let listing = store.list().await?;
-    let name = pick(wanted, listing.ours, store.config().naming.zone).map_err(|unpicked| {
+    let name = select(selector, listing.ours, store.config().naming.zone).map_err(|error| {
         let config = store.config();
         let place = config.target.join(&config.naming.prefix.to_string());
-        Failure::new(Exit::Settings, anyhow::Error::new(unpicked).context(format!("looking for a backup at {place}")))
+        Failure::new(Exit::Settings, anyhow::Error::new(error).context(format!("looking for a backup at {place}")))
     })?;
     let known = store.look(&name).await?;
     if known.noted.degraded == Some(true) {
         tracing::warn!(%name, "this backup is degraded: it was the best that could be had when it was taken");
     }
-    Ok(Found { store: Arc::new(store), name, known })
+    Ok(StoredSource { store: Arc::new(store), name, known })
 }
 
-/// [`find`] and [`Source::stage`] in one.
-///
-/// # Errors
-/// As those.
-pub async fn stage(name: &str, args: &ReadArgs, job: &Job) -> Result<Staged, Failure> {
-    find(name, args, job).await?.stage(&args.work).await
+/// Finds the backup `name`, fetches it if it is elsewhere, proves it and opens its pages.
+pub async fn open(name: &str, args: &ReadArgs, job: &Job) -> Result<OpenBackup, Failure> {
+    let proved = find(name, args, job).await?.prove(&work_dir(&args.work)).await?;
+    let path = proved.path.clone();
+    let db = blocking(move || Db::open_path(&path)).await?;
+    Ok(OpenBackup { proved, db: Arc::new(db) })
+}
+
+impl OpenBackup {
+    /// The revision to read at: the one in the flag if the file can answer for it, else the newest.
+    pub fn revision(&self, flag: Option<u64>) -> Result<u64, Failure> {
+        revision_to_read(flag, &self.proved.proof.facts).map_err(|error| Failure::new(Exit::Settings, error))
+    }
 }
 
 impl Source {
-    /// What to call it to people.
+    /// What messages call it.
     pub fn label(&self) -> String {
         match self {
             Self::Local(path) => path.display().to_string(),
-            Self::Stored(found) => found.name.to_string(),
+            Self::Stored(stored) => stored.name.to_string(),
         }
     }
 
     /// Its size in bytes, where that is known before it is read.
     pub fn bytes(&self) -> Option<u64> {
         match self {
-            Self::Local(path) => path.metadata().ok().map(|kind| kind.len()),
-            Self::Stored(found) => found.known.bytes,
+            Self::Local(path) => path.metadata().ok().map(|metadata| metadata.len()),
+            Self::Stored(stored) => stored.known.bytes,
         }
     }
 
-    /// Brings it here, into a private folder of the staging folder, and proves all of it; a local file is proved where
-    /// it is.
-    ///
-    /// # Errors
-    /// Whatever rclone says; no room; a backup that is damaged.
-    pub async fn stage(&self, work: &WorkArgs) -> Result<Staged, Failure> {
-        self.stage_in(&work_dir(work)).await
-    }
-
-    /// As [`Source::stage`], with another staging folder.
-    ///
-    /// # Errors
-    /// As [`Source::stage`].
-    pub async fn stage_in(&self, folder: &Path) -> Result<Staged, Failure> {
+    /// Proves all of it. A stored backup is fetched into a private folder below `work_dir` first; a local file is
+    /// proved where it is.
+    pub async fn prove(&self, work_dir: &Path) -> Result<ProvedFile, Failure> {
         let label = self.label();
         match self {
             Self::Local(path) => {
-                let proof = blocking({
-                    let path = path.clone();
-                    move || prove_file(&path)
-                })
-                .await?;
-                Ok(Staged { path: path.clone(), label, name: None, proof, _workspace: None })
+                let (path, file) = (path.clone(), path.clone());
+                let proof = blocking(move || prove_file(&file)).await?;
+                Ok(ProvedFile { path, label, name: None, proof, _workspace: None })
             }
-            Self::Stored(found) => {
-                let workspace = Workspace::create(folder)?;
+            Self::Stored(stored) => {
+                let workspace = Workspace::create(work_dir)?;
                 let Snapshot { path, proof } = self.receive(&workspace).await?;
-                Ok(Staged { path, label, name: Some(found.name.clone()), proof, _workspace: Some(workspace) })
+                Ok(ProvedFile { path, label, name: Some(stored.name.clone()), proof, _workspace: Some(workspace) })
             }
         }
     }
 
-    /// Proves its SHA-256 in passing: constant memory, no disk. The pages are not looked at.
-    ///
-    /// # Errors
-    /// As [`Source::stage`], but for the room.
+    /// Proves its SHA-256 as the bytes pass by: constant memory, no disk. The pages are not looked at.
     pub async fn prove_passing(&self) -> Result<Digest, Failure> {
         match self {
             Self::Local(path) => {
-                blocking({
-                    let path = path.clone();
-                    move || {
-                        let (file, bytes) = snapshot::open_regular(&path)?;
-                        prove_stream(&path, Metered::new("verify", file, bytes))
-                    }
-                })
-                .await
+                let path = path.clone();
+                let prove = move || {
+                    let (file, bytes) = open_local(&path)?;
+                    prove_stream(&path, Metered::new("verify", file, bytes))
+                };
+                Ok(blocking(prove).await?)
             }
-            Self::Stored(found) => found.prove_passing().await,
+            Self::Stored(stored) => stored.prove_passing().await,
         }
     }
 
     /// Copies it into the workspace and proves all of it on the way.
-    ///
-    /// # Errors
-    /// As [`Source::stage`].
     pub async fn receive(&self, workspace: &Workspace) -> Result<Snapshot, Failure> {
         let part = workspace.part("backup")?;
         match self {
             Self::Local(path) => {
-                blocking({
-                    let path = path.clone();
-                    move || copy(&path, part)
-                })
-                .await
+                let path = path.clone();
+                Ok(blocking(move || copy(&path, part)).await?)
             }
-            Self::Stored(found) => found.receive(part).await,
+            Self::Stored(stored) => stored.receive(part).await,
         }
     }
 }
 
+fn open_local(path: &Path) -> Result<(File, u64), snapshot::Error> {
+    open_regular(path).map_err(|source| snapshot::Error::Io { doing: "open", path: path.to_owned(), source })
+}
+
 fn copy(path: &Path, mut part: Part) -> Result<Snapshot, snapshot::Error> {
-    let (file, bytes) = snapshot::open_regular(path)?;
-    if let Some(pages) = bytes.checked_sub(32) {
-        part.expect(pages)?;
-    }
+    let (file, bytes) = open_local(path)?;
+    part.expect(bytes.saturating_sub(snapshot::TRAILER_BYTES))?;
     part.take(&mut Metered::new("copy", file, bytes))?;
     part.finish(0).map_err(|e| e.renamed(&path.to_string_lossy()))
 }
 
-impl Found {
+impl StoredSource {
     async fn receive(&self, mut part: Part) -> Result<Snapshot, Failure> {
-        if let Some(pages) = self.known.bytes.and_then(|bytes| bytes.checked_sub(32)) {
-            part.expect(pages)?;
+        if let Some(bytes) = self.known.bytes {
+            part.expect(bytes.saturating_sub(snapshot::TRAILER_BYTES))?;
         }
         let label = self.name.to_string();
-        let take = move |stream: &mut Stream| {
+        let take = move |stream: &mut BackupStream| {
             part.take(stream)?;
             Ok(part.finish(0))
         };
@@ -202,7 +182,7 @@ impl Found {
 
     async fn prove_passing(&self) -> Result<Digest, Failure> {
         let label = PathBuf::from(self.name.to_string());
-        let take = move |stream: &mut Stream| match prove_stream(&label, stream) {
+        let take = move |stream: &mut BackupStream| match prove_stream(&label, stream) {
             Err(own @ snapshot::Error::Io { .. }) => Err(own),
             proved => Ok(proved),
         };
@@ -211,10 +191,8 @@ impl Found {
         Ok(digest)
     }
 
-    /// Compares with the hash that was noted when it was stored.
-    ///
-    /// # Errors
-    /// Another hash: it is a whole snapshot, but not the one that was stored.
+    /// Compares with the hash that the backup had when it was stored: another one is a whole snapshot, but not the one
+    /// that was stored.
     fn check_hash(&self, digest: &Digest) -> Result<(), Failure> {
         match &self.known.noted.sha256 {
             Some(noted) if !noted.eq_ignore_ascii_case(&digest.sha256) => {
@@ -224,20 +202,5 @@ impl Found {
             }
             _ => Ok(()),
         }
-    }
-}
-
-/// Runs work that reads the disk on a thread of its own, so that signals and deadlines are still heard.
-///
-/// # Errors
-/// The work's own.
-pub async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, Failure>
-where
-    T: Send + 'static,
-    E: Into<Failure> + Send + 'static,
-{
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done.map_err(Into::into),
-        Err(error) => Err(Failure::new(Exit::Unexpected, error)),
     }
 }

@@ -29,7 +29,7 @@ pub struct Backup {
 }
 
 /// Asks the members and ranks them.
-pub async fn choose(etcd: &config::Etcd, report: &mut Report) -> Result<Choice, Failure> {
+pub async fn choose(etcd: &config::EtcdConfig, report: &mut Report) -> Result<Choice, Failure> {
     let seeds = match &etcd.seeds {
         Ok(seeds) => seeds,
         Err(why) => return Err(Failure::new(Exit::NoMember, anyhow::anyhow!("found no etcd member: {why}"))),
@@ -96,7 +96,7 @@ fn log_verdicts(survey: &Survey, best: &[Member], unfit: &[Refusal]) {
 /// Takes a snapshot from the best member that gives one which proves good.
 pub async fn snapshot(
     choice: Choice,
-    etcd: &config::Etcd,
+    etcd: &config::EtcdConfig,
     workspace: &Workspace,
     now: DateTime<Utc>,
     report: &mut Report,

@@ -20,14 +20,14 @@ struct Listed {
     /// What their names start with.
     prefix: String,
     /// The backups, newest first.
-    backups: Vec<Line>,
+    backups: Vec<ListedBackup>,
     /// How many other files are in the folder.
     foreign: usize,
 }
 
 /// One backup.
 #[derive(Debug, Serialize)]
-struct Line {
+struct ListedBackup {
     /// Its name below the target.
     name: String,
     /// When it was taken, RFC 3339 in UTC.
@@ -72,10 +72,10 @@ pub fn newest_first(entries: &mut [Entry], zone: Tz) {
     entries.sort_by_cached_key(|entry| std::cmp::Reverse(entry.name.order(zone)));
 }
 
-fn line(entry: Entry, zone: Tz, now: DateTime<Utc>) -> Line {
+fn line(entry: Entry, zone: Tz, now: DateTime<Utc>) -> ListedBackup {
     let taken_at = entry.name.taken_at(zone);
     let noted = entry.known.noted;
-    Line {
+    ListedBackup {
         name: entry.name.to_string(),
         taken_at: taken_at.to_rfc3339_opts(SecondsFormat::Secs, true),
         age_seconds: (now - taken_at).num_seconds(),

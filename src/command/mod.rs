@@ -8,7 +8,6 @@ mod input;
 mod inspect;
 mod job;
 mod list;
-mod opened;
 mod plan;
 mod prune;
 mod put_back;

@@ -6,50 +6,50 @@ use std::path::Path;
 use chrono::SecondsFormat;
 use chrono_tz::Tz;
 
-use super::input::{Source, Staged};
+use super::input::{ProvedFile, Source};
 use super::restore::{mark, recorded, source, token};
 use crate::cli::{EtcdKind, RestoreArgs};
-use crate::config::{self, Job, time_zone};
+use crate::config::{self, Job, time_zone, work_dir};
 use crate::exit::{Exit, Failure};
 use crate::kubernetes::kubeadm::Layout;
-use crate::recovery::initial_cluster::{Peer, Roster};
+use crate::recovery::initial_cluster::{InitialCluster, Peer};
 use crate::recovery::runbook::{Runbook, host};
 use crate::report::{Body, Report};
-use crate::snapshot::Member;
+use crate::snapshot::RecordedMember;
 
 /// Proves the backup, asks it who the members are, and prints.
 pub async fn plan(args: &RestoreArgs, job: &Job, report: &mut Report) -> Result<Exit, Failure> {
     let (layout, told_by) = layout(args)?;
-    let mut chosen = Roster::default();
+    let mut chosen = InitialCluster::default();
     for member in &args.cluster.member {
         chosen.add(member).map_err(|why| refused(format!("member: {why}")))?;
     }
     let source = source(args, job).await?;
-    let staged = source.stage(&args.read.work).await?;
-    let members = recorded(&staged).await?;
-    let recorded = Roster::recorded(&members);
-    let roster = if chosen.peers().is_empty() { recorded.clone() } else { chosen };
-    if roster.peers().is_empty() {
+    let proved = source.prove(&work_dir(&args.read.work)).await?;
+    let members = recorded(&proved).await?;
+    let recorded = InitialCluster::recorded(&members);
+    let cluster = if chosen.peers().is_empty() { recorded.clone() } else { chosen };
+    if cluster.peers().is_empty() {
         return Err(refused("the snapshot records no members; name each with --member name=https://host:2380"));
     }
     let (flags, files) = needs(args, &source)?;
     let runbook = Runbook {
         backup: backup(&source)?,
-        content: content(&staged, time_zone()?),
-        keys: staged.proof.facts.live_keys,
+        content: content(&proved, time_zone()?),
+        keys: proved.proof.facts.live_keys,
         stacked: layout.stacked,
         told_by,
         data_dir: data_dir(args, &layout),
-        endpoints: endpoints(args, &layout, &roster, &recorded, &members),
-        members: roster,
+        endpoints: endpoints(args, &layout, &cluster, &recorded, &members),
+        members: cluster,
         recorded,
         client: client(args, &layout),
-        token: token(&args.who, &staged),
-        mark: mark(&staged),
+        token: token(&args.who, &proved),
+        mark: mark(&proved),
         flags,
         files,
     };
-    let json = serde_json::json!({ "name": staged.label, "steps": runbook.steps().map_err(refused)? });
+    let json = serde_json::json!({ "name": proved.label, "steps": runbook.steps().map_err(refused)? });
     report.body = Some(Body { text: runbook.text().map_err(refused)?, json: Some(json) });
     Ok(Exit::Ok)
 }
@@ -82,9 +82,9 @@ fn backup(source: &Source) -> Result<String, Failure> {
     }
 }
 
-fn content(staged: &Staged, zone: Tz) -> String {
-    let facts = &staged.proof.facts;
-    let taken = staged.name.as_ref().map(|name| name.taken_at(zone).to_rfc3339_opts(SecondsFormat::Secs, true));
+fn content(proved: &ProvedFile, zone: Tz) -> String {
+    let facts = &proved.proof.facts;
+    let taken = proved.name.as_ref().map(|name| name.taken_at(zone).to_rfc3339_opts(SecondsFormat::Secs, true));
     let taken = taken.map(|at| format!("taken at {at}, ")).unwrap_or_default();
     format!("{taken}revision {}, {} keys, every page proved good", facts.revision, facts.live_keys)
 }
@@ -106,20 +106,20 @@ fn client(args: &RestoreArgs, layout: &Layout) -> Option<[String; 3]> {
 fn endpoints(
     args: &RestoreArgs,
     layout: &Layout,
-    roster: &Roster,
-    recorded: &Roster,
-    members: &[Member],
+    cluster: &InitialCluster,
+    recorded: &InitialCluster,
+    members: &[RecordedMember],
 ) -> Vec<String> {
     if let Some(list) = args.cluster.endpoints.as_ref().filter(|list| !list.trim().is_empty()) {
         return list.split(',').map(|url| url.trim().to_owned()).collect();
     }
-    let known: Option<Vec<String>> = roster.peers().iter().map(|peer| recorded_url(peer, recorded, members)).collect();
-    let listed = (roster == recorded && !layout.endpoints.is_empty()).then(|| layout.endpoints.clone());
-    known.or(listed).unwrap_or_else(|| roster.peers().iter().map(usual_url).collect())
+    let known: Option<Vec<String>> = cluster.peers().iter().map(|peer| recorded_url(peer, recorded, members)).collect();
+    let listed = (cluster == recorded && !layout.endpoints.is_empty()).then(|| layout.endpoints.clone());
+    known.or(listed).unwrap_or_else(|| cluster.peers().iter().map(usual_url).collect())
 }
 
 /// The client URL that the snapshot has for a member that is where it was. Some versions of etcd record none.
-fn recorded_url(peer: &Peer, recorded: &Roster, members: &[Member]) -> Option<String> {
+fn recorded_url(peer: &Peer, recorded: &InitialCluster, members: &[RecordedMember]) -> Option<String> {
     let before = members.iter().find(|m| m.name == peer.name).filter(|_| recorded.peers().contains(peer));
     before?.client_urls.first().cloned()
 }

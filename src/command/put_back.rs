@@ -6,9 +6,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
-use super::input::blocking;
+use super::input::{OpenBackup, open};
 use super::job;
-use super::opened::{Opened, open};
 use crate::cli::PutBackArgs;
 use crate::config::{self, Job};
 use crate::etcd::{Live, Writer};
@@ -16,15 +15,18 @@ use crate::exit::{Exit, Failure};
 use crate::inspect::line::shown;
 use crate::kubernetes::{Content, IDENTITIES};
 use crate::member::{Choice, Member};
-use crate::recovery::put_back::{Counts, Outcome, Planned, Seen, Verdict, in_order_of_creation, judge, note, refusal};
+use crate::recovery::put_back::{
+    Action, LiveKey, Outcome, PlannedKey, Totals, decide, in_order_of_creation, note, refusal,
+};
 use crate::report::{Body, Report};
 use crate::snapshot::{Db, Item, Sorted, find, members};
+use crate::system::blocking::blocking;
 
 /// Plans; with `--yes` also writes.
 pub async fn put_back(args: &PutBackArgs, job: &Job, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
-    let etcd = config::Etcd { strict: false, ..job.etcd(&args.etcd, now)? };
+    let etcd = config::EtcdConfig { strict: false, ..job.etcd(&args.etcd, now)? };
     let backup = open(&args.name, &args.read, job).await?;
-    let at = backup.at(args.revision)?;
+    let at = backup.revision(args.revision)?;
     let items = select(args, &backup, at).await?;
     let member = healthy(job::choose(&etcd, report).await?, args.yes)?;
     let mut writer = Writer::connect(&member, &etcd).await.map_err(|e| Failure::new(e.exit(), e))?;
@@ -46,8 +48,8 @@ fn refused(why: String) -> Failure {
 }
 
 /// The keys that were asked for, in the order in which they are to be written.
-async fn select(args: &PutBackArgs, backup: &Opened, at: u64) -> Result<Vec<Item>, Failure> {
-    let label = &backup.staged.label;
+async fn select(args: &PutBackArgs, backup: &OpenBackup, at: u64) -> Result<Vec<Item>, Failure> {
+    let label = &backup.proved.label;
     let db = Arc::clone(&backup.db);
     let keys: Vec<Vec<u8>> = args.keys.iter().map(|key| key.as_bytes().to_vec()).collect();
     let prefix = args.prefix.as_ref().map(|prefix| prefix.as_bytes().to_vec());
@@ -86,11 +88,11 @@ fn healthy(choice: Choice, writing: bool) -> Result<Member, Failure> {
 }
 
 /// Refuses a backup of another cluster, as far as that can be told.
-async fn check_identity(backup: &Opened, writer: &mut Writer, member: &Member) -> Result<(), Failure> {
-    let (db, at) = (Arc::clone(&backup.db), backup.staged.proof.facts.revision);
+async fn check_identity(backup: &OpenBackup, writer: &mut Writer, member: &Member) -> Result<(), Failure> {
+    let (db, at) = (Arc::clone(&backup.db), backup.proved.proof.facts.revision);
     let (ours, recorded) = blocking(move || {
         let items = find(&db, &IDENTITIES.map(<[u8]>::to_vec), at)?;
-        let values = items.iter().map(|item| Ok((item.key.clone(), item.value(&db)?)));
+        let values = items.iter().map(|item| Ok::<_, crate::snapshot::Error>((item.key.clone(), item.value(&db)?)));
         Ok::<_, crate::snapshot::Error>((values.collect::<Result<Vec<_>, _>>()?, members(&db)?))
     })
     .await?;
@@ -101,7 +103,7 @@ async fn check_identity(backup: &Opened, writer: &mut Writer, member: &Member) -
             if ours == theirs {
                 return Ok(());
             }
-            let label = &backup.staged.label;
+            let label = &backup.proved.label;
             return Err(refused(format!(
                 "{label} is of another cluster: its namespace kube-system is {ours}, that of {} is {theirs}",
                 member.endpoint
@@ -117,30 +119,35 @@ async fn check_identity(backup: &Opened, writer: &mut Writer, member: &Member) -
     Ok(())
 }
 
-async fn plan(items: Vec<Item>, overwrite: bool, db: &Arc<Db>, writer: &mut Writer) -> Result<Vec<Planned>, Failure> {
+async fn plan(
+    items: Vec<Item>,
+    overwrite: bool,
+    db: &Arc<Db>,
+    writer: &mut Writer,
+) -> Result<Vec<PlannedKey>, Failure> {
     let mut planned = Vec::with_capacity(items.len());
     for item in items {
         let (item, value) = read(item, db).await?;
         let content = Content::of(&value);
-        let verdict = if let Some(why) = refusal(&item, content.object()) {
-            Verdict::Refuse(why)
+        let action = if let Some(why) = refusal(&item, content.object()) {
+            Action::Refuse(why)
         } else {
             let live = writer.get(&item.key).await.map_err(|e| Failure::new(e.exit(), e))?;
             let seen =
-                |live: Live| Seen { mod_revision: live.mod_revision, lease: live.lease, same: live.value == value };
-            judge(live.map(seen), overwrite)
+                |live: Live| LiveKey { mod_revision: live.mod_revision, lease: live.lease, same: live.value == value };
+            decide(live.map(seen), overwrite)
         };
-        let note = note(&content).filter(|_| verdict.is_change());
-        planned.push(Planned { item, verdict, note });
+        let note = note(&content).filter(|_| action.is_change());
+        planned.push(PlannedKey { item, action, note });
     }
     Ok(planned)
 }
 
 /// Below a prefix there may be keys that are not brought back; to name one is a mistake, and nothing is written.
-fn refuse_what_was_named(args: &PutBackArgs, planned: &[Planned]) -> Result<(), Failure> {
+fn refuse_what_was_named(args: &PutBackArgs, planned: &[PlannedKey]) -> Result<(), Failure> {
     let named = planned.iter().filter(|_| !args.keys.is_empty());
-    let refusals = named.filter_map(|planned| match planned.verdict {
-        Verdict::Refuse(why) => Some(format!("{}: {why}", shown(&planned.item.key))),
+    let refusals = named.filter_map(|planned| match planned.action {
+        Action::Refuse(why) => Some(format!("{}: {why}", shown(&planned.item.key))),
         _ => None,
     });
     let refusals: Vec<_> = refusals.collect();
@@ -149,17 +156,21 @@ fn refuse_what_was_named(args: &PutBackArgs, planned: &[Planned]) -> Result<(), 
 
 async fn read(item: Item, db: &Arc<Db>) -> Result<(Item, Vec<u8>), Failure> {
     let db = Arc::clone(db);
-    blocking(move || item.value(&db).map(|value| (item, value))).await
+    Ok(blocking(move || item.value(&db).map(|value| (item, value))).await?)
 }
 
 /// Writes key by key: each has a revision of its own, as every object of Kubernetes has, so that nobody who watches
 /// them misses one. The first failure is the last attempt.
-async fn write(planned: Vec<Planned>, db: &Arc<Db>, writer: &mut Writer) -> (Vec<(Planned, Outcome)>, Option<Failure>) {
+async fn write(
+    planned: Vec<PlannedKey>,
+    db: &Arc<Db>,
+    writer: &mut Writer,
+) -> (Vec<(PlannedKey, Outcome)>, Option<Failure>) {
     let mut done = Vec::with_capacity(planned.len());
     let mut failed: Option<Failure> = None;
     let mut overtaken = false;
     for planned in planned {
-        let outcome = match (&failed, planned.verdict.is_change()) {
+        let outcome = match (&failed, planned.action.is_change()) {
             (_, false) => Outcome::AsPlanned,
             (Some(_), true) => Outcome::NotAttempted,
             (None, true) => match write_one(&planned, db, writer).await {
@@ -171,7 +182,7 @@ async fn write(planned: Vec<Planned>, db: &Arc<Db>, writer: &mut Writer) -> (Vec
                 }
             },
         };
-        overtaken |= outcome == Outcome::Overtaken && matches!(planned.verdict, Verdict::Replace { .. });
+        overtaken |= outcome == Outcome::Overtaken && matches!(planned.action, Action::Replace { .. });
         tracing::debug!("{}", planned.text(&outcome));
         done.push((planned, outcome));
     }
@@ -180,12 +191,12 @@ async fn write(planned: Vec<Planned>, db: &Arc<Db>, writer: &mut Writer) -> (Vec
     (done, error)
 }
 
-async fn write_one(planned: &Planned, db: &Arc<Db>, writer: &mut Writer) -> Result<Outcome, Failure> {
+async fn write_one(planned: &PlannedKey, db: &Arc<Db>, writer: &mut Writer) -> Result<Outcome, Failure> {
     let (item, value) = read(planned.item.clone(), db).await?;
     let key = shown(&item.key);
     let failed = |e: crate::etcd::Error| Failure::new(e.exit(), e);
-    let outcome = match planned.verdict {
-        Verdict::Replace { mod_revision } => {
+    let outcome = match planned.action {
+        Action::Replace { mod_revision } => {
             writer.replace(&item.key, value, mod_revision).await.map_err(failed)?.map(Outcome::Replaced)
         }
         _ => writer.create(&item.key, value).await.map_err(failed)?.map(Outcome::Created),
@@ -200,13 +211,13 @@ async fn write_one(planned: &Planned, db: &Arc<Db>, writer: &mut Writer) -> Resu
 
 fn body(
     args: &PutBackArgs,
-    backup: &Opened,
+    backup: &OpenBackup,
     at: u64,
     member: &Member,
-    done: &[(Planned, Outcome)],
+    done: &[(PlannedKey, Outcome)],
     error: Option<&Failure>,
 ) -> Body {
-    let (label, counts) = (&backup.staged.label, Counts::of(done));
+    let (label, counts) = (&backup.proved.label, Totals::of(done));
     let mut text = format!("from {label} (revision {at}) through {}:\n", member.endpoint);
     for (planned, outcome) in done {
         text.push_str(&planned.text(outcome));

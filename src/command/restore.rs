@@ -5,17 +5,18 @@ use std::path::Path;
 
 use bytesize::ByteSize;
 
-use super::input::{Source, Staged, blocking, find, find_stored};
+use super::input::{ProvedFile, Source, find, find_stored};
 use super::plan;
-use crate::backup::select::Wanted;
+use crate::backup::select::Selector;
 use crate::cli::{RestoreArgs, WhoArgs};
 use crate::config::{Job, time_zone};
 use crate::exit::{Exit, Failure};
 use crate::recovery::data_dir::DataDir;
 use crate::recovery::etcdutl::{Etcdutl, Identity};
-use crate::recovery::initial_cluster::{Asked, Roster};
+use crate::recovery::initial_cluster::{IdentityFlags, InitialCluster};
 use crate::report::{Body, Report};
 use crate::snapshot::{self, Db};
+use crate::system::blocking::blocking;
 
 /// Far above what any cluster reaches between a backup and its restore, and far below the end of the numbers.
 const BUMP: u64 = 1_000_000_000;
@@ -32,16 +33,16 @@ pub async fn restore(args: &RestoreArgs, job: &Job, report: &mut Report) -> Resu
     check_room(&place, &source, args)?;
 
     let workspace = place.workspace()?;
-    let staged = source.stage_in(args.read.work.work_dir.as_deref().unwrap_or(place.site())).await?;
-    let who = identity(&args.who, &staged).await?;
+    let proved = source.prove(args.read.work.work_dir.as_deref().unwrap_or(place.site())).await?;
+    let who = identity(&args.who, &proved).await?;
     if bump.is_none() {
-        warn_of_old_revision(&etcdutl, &staged, &args.who);
+        warn_of_old_revision(&etcdutl, &proved, &args.who);
     }
-    tracing::info!(name = staged.label, member = who.name, etcdutl = etcdutl.version, "restoring");
+    tracing::info!(name = proved.label, member = who.name, etcdutl = etcdutl.version, "restoring");
     let built = workspace.path().join("data");
-    etcdutl.restore(&staged.path, &built, &who, bump).await?;
+    etcdutl.restore(&proved.path, &built, &who, bump).await?;
     blocking(move || place.publish(&built)).await?;
-    report.body = Some(body(&staged, path, &who, bump, &etcdutl));
+    report.body = Some(body(&proved, path, &who, bump, &etcdutl));
     Ok(Exit::Ok)
 }
 
@@ -49,7 +50,7 @@ pub async fn restore(args: &RestoreArgs, job: &Job, report: &mut Report) -> Resu
 pub async fn source(args: &RestoreArgs, job: &Job) -> Result<Source, Failure> {
     match args.before {
         Some(moment) => {
-            let found = find_stored(&Wanted::Before(moment.at(time_zone()?)), &args.read, job).await?;
+            let found = find_stored(&Selector::Before(moment.at(time_zone()?)), &args.read, job).await?;
             Ok(Source::Stored(Box::new(found)))
         }
         // Only a plan may leave it out.
@@ -57,20 +58,20 @@ pub async fn source(args: &RestoreArgs, job: &Job) -> Result<Source, Failure> {
     }
 }
 
-/// The members that a staged backup records.
-pub async fn recorded(staged: &Staged) -> Result<Vec<snapshot::Member>, Failure> {
-    let path = staged.path.clone();
-    blocking(move || snapshot::members(&Db::open_path(&path)?)).await
+/// The members that a proved backup records.
+pub async fn recorded(proved: &ProvedFile) -> Result<Vec<snapshot::RecordedMember>, Failure> {
+    let path = proved.path.clone();
+    Ok(blocking(move || snapshot::members(&Db::open_path(&path)?)).await?)
 }
 
 /// The token that sets the restored cluster apart from the old one, whose members are not to join it.
-pub fn token(who: &WhoArgs, staged: &Staged) -> String {
-    who.initial_cluster_token.clone().unwrap_or_else(|| format!("etcd-restore-{}", mark(staged)))
+pub fn token(who: &WhoArgs, proved: &ProvedFile) -> String {
+    who.initial_cluster_token.clone().unwrap_or_else(|| format!("etcd-restore-{}", mark(proved)))
 }
 
 /// A few characters that stand for this backup.
-pub fn mark(staged: &Staged) -> String {
-    staged.proof.digest.sha256.chars().take(8).collect()
+pub fn mark(proved: &ProvedFile) -> String {
+    proved.proof.digest.sha256.chars().take(8).collect()
 }
 
 fn bump(who: &WhoArgs, etcdutl: &Etcdutl) -> Result<Option<NonZeroU64>, Failure> {
@@ -89,13 +90,13 @@ fn bump(who: &WhoArgs, etcdutl: &Etcdutl) -> Result<Option<NonZeroU64>, Failure>
     }
 }
 
-fn warn_of_old_revision(etcdutl: &Etcdutl, staged: &Staged, who: &WhoArgs) {
+fn warn_of_old_revision(etcdutl: &Etcdutl, proved: &ProvedFile, who: &WhoArgs) {
     let why = match who.bump_revision {
         Some(_) => "as asked".to_owned(),
         None => format!("etcdutl {} cannot raise it", etcdutl.version),
     };
     tracing::warn!(
-        revision = staged.proof.facts.revision,
+        revision = proved.proof.facts.revision,
         "the revision stays what it was in the backup ({why}): whoever watched the lost cluster has seen higher ones and \
          misses changes; restart all API servers, controllers, schedulers and kubelets after the restore"
     );
@@ -108,27 +109,30 @@ fn check_room(place: &DataDir, source: &Source, args: &RestoreArgs) -> Result<()
     Ok(place.check_room(bytes, if staged_there { bytes } else { 0 })?)
 }
 
-async fn identity(who: &WhoArgs, staged: &Staged) -> Result<Identity, Failure> {
+async fn identity(who: &WhoArgs, proved: &ProvedFile) -> Result<Identity, Failure> {
     let refused = |why: String| Failure::new(Exit::Settings, anyhow::anyhow!("{why}"));
-    let roster = match &who.initial_cluster {
+    let cluster = match &who.initial_cluster {
         Some(list) => list.parse().map_err(|why| refused(format!("initial-cluster: {why}")))?,
-        None => Roster::recorded(&recorded(staged).await?),
+        None => InitialCluster::recorded(&recorded(proved).await?),
     };
-    let token = token(who, staged);
-    let asked =
-        Asked { name: who.name.as_deref(), peer_urls: who.initial_advertise_peer_urls.as_deref(), token: &token };
-    roster.identity(asked).map_err(refused)
+    let token = token(who, proved);
+    let asked = IdentityFlags {
+        name: who.name.as_deref(),
+        peer_urls: who.initial_advertise_peer_urls.as_deref(),
+        token: &token,
+    };
+    cluster.identity(asked).map_err(refused)
 }
 
-fn body(staged: &Staged, path: &Path, who: &Identity, bump: Option<NonZeroU64>, etcdutl: &Etcdutl) -> Body {
-    let (digest, facts) = (&staged.proof.digest, &staged.proof.facts);
+fn body(proved: &ProvedFile, path: &Path, who: &Identity, bump: Option<NonZeroU64>, etcdutl: &Etcdutl) -> Body {
+    let (digest, facts) = (&proved.proof.digest, &proved.proof.facts);
     let raised = bump.map_or(0, NonZeroU64::get);
     let revision = facts.revision.saturating_add(raised);
     let raise = if raised == 0 { "not raised".to_owned() } else { format!("raised by {raised}, the rest compacted") };
     let text = format!(
         "restored   {} to {}\nsize       {} ({} bytes)\nsha256     {}\ncontent    {} keys, every page proved good\n\
          revision   {revision} ({raise})\nmember     {} of {}\ntoken      {}\n",
-        staged.label,
+        proved.label,
         path.display(),
         ByteSize(digest.bytes),
         digest.bytes,
@@ -139,7 +143,7 @@ fn body(staged: &Staged, path: &Path, who: &Identity, bump: Option<NonZeroU64>, 
         who.token
     );
     let json = serde_json::json!({
-        "name": staged.label, "data_dir": path, "bytes": digest.bytes, "sha256": digest.sha256,
+        "name": proved.label, "data_dir": path, "bytes": digest.bytes, "sha256": digest.sha256,
         "keys": facts.live_keys, "revision": revision, "bumped_by": raised, "member": who.name,
         "initial_cluster": who.cluster, "initial_cluster_token": who.token,
         "initial_advertise_peer_urls": who.peer_urls, "etcdutl": etcdutl.version,

@@ -16,6 +16,7 @@ use crate::config::{Job, Naming, work_dir};
 use crate::exit::{Exit, Failure};
 use crate::report::{Report, since};
 use crate::snapshot::Workspace;
+use crate::system::fs::rename_noreplace;
 
 /// Takes and proves a snapshot, and moves it to its final name. Without a target, or with the staging folder as the
 /// target, it is then where backups are stored; else the folder is only its way to `store`.
@@ -81,25 +82,9 @@ fn settle(file: &Path, folder: &Path, naming: &Naming, now: DateTime<Utc>) -> io
     loop {
         let name = BackupName::free(&naming.prefix, now, naming.zone, |name| folder.join(name.to_string()).exists());
         let place = folder.join(name.to_string());
-        match move_without_replacing(file, &place) {
+        match rename_noreplace(file, &place) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(e),
-            Ok(()) => {
-                fs::File::open(place.parent().unwrap_or(folder))?.sync_all()?;
-                return Ok(name);
-            }
+            moved => return moved.map(|()| name),
         }
-    }
-}
-
-/// A rename that fails where the name is taken; by way of a second link where the file system knows no such rename.
-fn move_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-            fs::hard_link(from, to)?;
-            fs::remove_file(from)
-        }
-        other => Ok(other?),
     }
 }

@@ -10,6 +10,7 @@ use crate::exit::{Exit, Failure};
 use crate::report::{Report, since};
 use crate::snapshot::prove_file;
 use crate::store::Store;
+use crate::system::blocking::blocking;
 
 /// Proves the file against its record again, uploads that one file, and confirms it.
 pub async fn store(args: &StoreStepArgs, job: &Job, report: &mut Report) -> Result<Exit, Failure> {
@@ -38,8 +39,7 @@ pub async fn store(args: &StoreStepArgs, job: &Job, report: &mut Report) -> Resu
 
 async fn prove(backup: &Backup) -> Result<(), Failure> {
     let file = backup.file.clone();
-    let proved = tokio::task::spawn_blocking(move || prove_file(&file)).await;
-    let proof = proved.map_err(|e| Failure::new(Exit::Unexpected, e))??;
+    let proof = blocking(move || prove_file(&file)).await?;
     if proof.digest.sha256 == backup.record.sha256 {
         return Ok(());
     }

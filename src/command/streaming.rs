@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use crate::exit::{Exit, Failure};
-use crate::report::Stream;
+use crate::report::Stdout;
 use crate::snapshot;
 
 /// What ends such a command early.
@@ -41,8 +41,8 @@ impl From<Error> for Failure {
 ///
 /// # Errors
 /// What `work` fails with.
-pub fn streaming(work: impl FnOnce(&mut Stream) -> Result<(), Error>) -> Result<Exit, Failure> {
-    let written = Stream::open().map_err(Error::Out).and_then(|mut out| {
+pub fn streaming(work: impl FnOnce(&mut Stdout) -> Result<(), Error>) -> Result<Exit, Failure> {
+    let written = Stdout::open().map_err(Error::Out).and_then(|mut out| {
         work(&mut out)?;
         Ok(out.flush()?)
     });

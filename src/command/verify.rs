@@ -6,11 +6,11 @@ use std::sync::Arc;
 use bytesize::ByteSize;
 use serde::Serialize;
 
-use super::input::{Found, Source, find};
+use super::input::{Source, StoredSource, find};
 use super::list::newest_first;
-use crate::backup::select::Unpicked;
+use crate::backup::select::SelectError;
 use crate::cli::VerifyArgs;
-use crate::config::Job;
+use crate::config::{Job, work_dir};
 use crate::exit::{Exit, Failure};
 use crate::report::table::{Side, Table, known};
 use crate::report::{Body, Report};
@@ -23,7 +23,7 @@ type Outcome = Result<(Digest, Option<Facts>), Failure>;
 /// What was found out of one backup, as `verify --output json` prints it. Its fields are an interface; what is not
 /// known is `null`.
 #[derive(Debug, Serialize)]
-struct Line {
+struct VerifiedBackup {
     /// Its name below the target, or the path of a local file.
     name: String,
     /// Whether it is good.
@@ -83,9 +83,9 @@ async fn all(args: &VerifyArgs, job: &Job) -> Result<Vec<Source>, Failure> {
     let (mut entries, _) = store.entries(Detail::Notes).await?;
     newest_first(&mut entries, store.config().naming.zone);
     if entries.is_empty() {
-        return Err(Failure::new(Exit::Settings, Unpicked::Empty));
+        return Err(Failure::new(Exit::Settings, SelectError::Empty));
     }
-    let found = |e: Entry| Found { store: Arc::clone(&store), name: e.name, known: e.known };
+    let found = |e: Entry| StoredSource { store: Arc::clone(&store), name: e.name, known: e.known };
     Ok(entries.into_iter().map(|entry| Source::Stored(Box::new(found(entry)))).collect())
 }
 
@@ -93,8 +93,8 @@ async fn check(source: &Source, args: &VerifyArgs) -> Outcome {
     if !args.deep {
         return Ok((source.prove_passing().await?, None));
     }
-    let staged = source.stage(&args.read.work).await?;
-    Ok((staged.proof.digest, Some(staged.proof.facts)))
+    let proved = source.prove(&work_dir(&args.read.work)).await?;
+    Ok((proved.proof.digest, Some(proved.proof.facts)))
 }
 
 /// A crypt remote's password that opens one object is right, and an object that it does not open is damaged.
@@ -109,10 +109,10 @@ fn judge(outcomes: &[Outcome]) -> Vec<Verdict> {
     outcomes.iter().map(verdict).collect()
 }
 
-fn line(source: &Source, args: &VerifyArgs, outcome: &Outcome, verdict: Verdict) -> Line {
+fn line(source: &Source, args: &VerifyArgs, outcome: &Outcome, verdict: Verdict) -> VerifiedBackup {
     let good = outcome.as_ref().ok();
     let facts = good.and_then(|(_, facts)| facts.as_ref());
-    Line {
+    VerifiedBackup {
         name: source.label(),
         verdict,
         error: outcome.as_ref().err().map(|failure| format!("{:#}", failure.error)),
@@ -125,7 +125,7 @@ fn line(source: &Source, args: &VerifyArgs, outcome: &Outcome, verdict: Verdict)
     }
 }
 
-fn conclude(lines: &[Line], outcomes: Vec<Outcome>) -> Result<Exit, Failure> {
+fn conclude(lines: &[VerifiedBackup], outcomes: Vec<Outcome>) -> Result<Exit, Failure> {
     let spoilt: Vec<_> = lines.iter().filter(|line| line.verdict != Verdict::Good).map(|l| l.name.as_str()).collect();
     let bad = lines.iter().any(|line| line.verdict == Verdict::Bad);
     let Some(first) = outcomes.into_iter().find_map(Result::err) else { return Ok(Exit::Ok) };
@@ -137,7 +137,7 @@ fn conclude(lines: &[Line], outcomes: Vec<Outcome>) -> Result<Exit, Failure> {
     Err(Failure::new(exit, anyhow::anyhow!("{some} of {of} backups did not prove good: {}", spoilt.join(", "))))
 }
 
-fn body(lines: &[Line]) -> Result<Body, Failure> {
+fn body(lines: &[VerifiedBackup]) -> Result<Body, Failure> {
     let count = |verdict| lines.iter().filter(|line| line.verdict == verdict).count();
     let json = serde_json::json!({
         "backups": serde_json::to_value(lines).map_err(|e| Failure::new(Exit::Unexpected, e))?,
@@ -147,7 +147,7 @@ fn body(lines: &[Line]) -> Result<Body, Failure> {
     Ok(Body { text, json: Some(json) })
 }
 
-fn table(lines: &[Line]) -> String {
+fn table(lines: &[VerifiedBackup]) -> String {
     let left = Side::Left;
     let mut table = Table::new([("VERDICT", left), ("NAME", left), ("SIZE", Side::Right), ("WHY", left)]);
     for line in lines {
@@ -157,7 +157,7 @@ fn table(lines: &[Line]) -> String {
     table.to_string()
 }
 
-impl Line {
+impl VerifiedBackup {
     fn text(&self) -> String {
         let mut text = format!("{:<10} {}\n", self.verdict.word(), self.name);
         let mut line = |label: &str, value: String| {

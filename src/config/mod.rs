@@ -36,7 +36,7 @@ const KEEP_LAST: usize = 3;
 
 /// How to reach etcd.
 #[derive(Debug)]
-pub struct Etcd {
+pub struct EtcdConfig {
     /// The first members to ask; the reason when there are none.
     pub seeds: Result<Seeds, String>,
     /// For `https://` endpoints.
@@ -74,7 +74,7 @@ pub struct Naming {
 
 /// Where to store.
 #[derive(Debug)]
-pub struct Store {
+pub struct StoreConfig {
     /// The place.
     pub target: Target,
     /// What backups are called.
@@ -119,7 +119,7 @@ impl Job {
     ///
     /// # Errors
     /// Endpoints, kubeadm file, TLS files or user that are wrong.
-    pub fn etcd(&self, args: &EtcdArgs, now: DateTime<Utc>) -> Result<Etcd, Failure> {
+    pub fn etcd(&self, args: &EtcdArgs, now: DateTime<Utc>) -> Result<EtcdConfig, Failure> {
         let seeds = endpoints::find(args, &self.settings)?;
         let files = Files {
             cacert: present(args.cacert.as_deref()).map(Into::into),
@@ -136,7 +136,7 @@ impl Job {
         if idle_timeout.is_zero() {
             return Err(refused("idle-timeout: `0` gives no member any time; allowed is a duration such as 60s"));
         }
-        Ok(Etcd { seeds, tls, user: user()?, idle_timeout, strict: args.strict })
+        Ok(EtcdConfig { seeds, tls, user: user()?, idle_timeout, strict: args.strict })
     }
 
     /// What backups are called.
@@ -161,7 +161,7 @@ impl Job {
     ///
     /// # Errors
     /// A target that is missing or wrong, and the like.
-    pub fn store(&self, args: &StoreArgs) -> Result<Store, Failure> {
+    pub fn store(&self, args: &StoreArgs) -> Result<StoreConfig, Failure> {
         let settings = &self.settings;
         let target = self.target(&args.place)?.ok_or_else(|| {
             refused("target: is not set; set --target, TARGET or the ConfigMap's key `target` to `remote:bucket/path` or an absolute path")
@@ -171,7 +171,7 @@ impl Job {
             std::fs::File::open(file)
                 .map_err(|e| refused(format!("rclone-config: cannot read {}: {e}", file.display())))?;
         }
-        Ok(Store {
+        Ok(StoreConfig {
             target,
             naming: self.naming(&args.place)?,
             rclone_config,

@@ -27,7 +27,7 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_WITHIN: Duration = Duration::from_secs(6);
 
 /// One client for one endpoint: a client of several neither fails over nor says which one failed.
-async fn connect(endpoint: &Endpoint, config: &config::Etcd) -> Result<Client, Error> {
+async fn connect(endpoint: &Endpoint, config: &config::EtcdConfig) -> Result<Client, Error> {
     let dial = dial(endpoint, config).map_err(|e| Error::from_chain("connecting", &e))?;
     let channel = match tokio::time::timeout(PATIENCE, dial.connect()).await {
         Err(_) => return Err(Error::Silent { what: "connecting", limit: PATIENCE }),
@@ -40,7 +40,7 @@ async fn connect(endpoint: &Endpoint, config: &config::Etcd) -> Result<Client, E
     timely("authenticating", Client::from_channel(Channel::Tonic(channel), Some(options))).await
 }
 
-fn dial(endpoint: &Endpoint, config: &config::Etcd) -> Result<Dial, tonic::transport::Error> {
+fn dial(endpoint: &Endpoint, config: &config::EtcdConfig) -> Result<Dial, tonic::transport::Error> {
     let dial = Dial::from_shared(endpoint.as_str().to_owned())?
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_WITHIN);

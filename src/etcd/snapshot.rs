@@ -9,6 +9,7 @@ use crate::config;
 use crate::exit::Exit;
 use crate::member::Member;
 use crate::snapshot::{self, Part, Snapshot};
+use crate::system::blocking::blocking;
 
 /// How a member's snapshot failed.
 #[derive(Debug, thiserror::Error)]
@@ -33,9 +34,6 @@ pub enum SnapshotError {
         /// What it had sent.
         received: u64,
     },
-    /// The proof was broken off.
-    #[error("proving the snapshot was broken off: {0}")]
-    Broken(tokio::task::JoinError),
 }
 
 impl SnapshotError {
@@ -44,7 +42,7 @@ impl SnapshotError {
         match self {
             Self::File(error) => error.exit(),
             Self::Member(Error::Denied { .. }) => Exit::Denied,
-            Self::Member(_) | Self::Empty { .. } | Self::Idle { .. } | Self::Broken(_) => Exit::Proof,
+            Self::Member(_) | Self::Empty { .. } | Self::Idle { .. } => Exit::Proof,
         }
     }
 }
@@ -60,7 +58,7 @@ impl<F: FnMut(u64, u64)> Progress for F {}
 /// Whatever kept it from being a proved file.
 pub async fn snapshot(
     member: &Member,
-    config: &config::Etcd,
+    config: &config::EtcdConfig,
     degraded: bool,
     mut part: Part,
     progress: impl Progress,
@@ -69,8 +67,7 @@ pub async fn snapshot(
     let floor = if degraded { member.revision } else { current_revision(&mut client).await? };
     let stream = timely("snapshot", client.snapshot()).await?;
     receive(stream, config.idle_timeout, &mut part, progress).await?;
-    let proved = tokio::task::spawn_blocking(move || part.finish(floor)).await;
-    Ok(proved.map_err(SnapshotError::Broken)??)
+    Ok(blocking(move || part.finish(floor)).await?)
 }
 
 /// The header's revision of a linearizable read: the cluster had got at least this far.

@@ -42,7 +42,7 @@ type Probed = (Endpoint, Result<Answer, Error>);
 
 /// Surveys the seeds, then the members that they know of and that have not answered yet. A member that advertises an
 /// address which cannot be reached or verified from here thus stays usable through the URL in the settings.
-pub async fn survey(seeds: &[Endpoint], config: &config::Etcd) -> Survey {
+pub async fn survey(seeds: &[Endpoint], config: &config::EtcdConfig) -> Survey {
     let first = probe_all(seeds.to_vec(), config).await;
     let answers = || first.iter().filter_map(|(_, probed)| probed.as_ref().ok());
     let answered: BTreeSet<u64> = answers().map(|a| a.member.id).collect();
@@ -86,7 +86,7 @@ fn more_telling(a: Option<Exit>, b: Exit) -> Exit {
     }
 }
 
-async fn probe_all(endpoints: Vec<Endpoint>, config: &config::Etcd) -> Vec<Probed> {
+async fn probe_all(endpoints: Vec<Endpoint>, config: &config::EtcdConfig) -> Vec<Probed> {
     let probes = endpoints.into_iter().map(|endpoint| async {
         let mut probed = probe(&endpoint, config).await;
         if let Err(Error::Failed { .. } | Error::Tls(_)) = probed
@@ -99,7 +99,7 @@ async fn probe_all(endpoints: Vec<Endpoint>, config: &config::Etcd) -> Vec<Probe
     futures_util::future::join_all(probes).await
 }
 
-async fn probe(endpoint: &Endpoint, config: &config::Etcd) -> Result<Answer, Error> {
+async fn probe(endpoint: &Endpoint, config: &config::EtcdConfig) -> Result<Answer, Error> {
     let mut client = connect(endpoint, config).await?;
     let asked = Instant::now();
     let status = timely("status", client.status()).await?;

@@ -30,7 +30,7 @@ impl Writer {
     ///
     /// # Errors
     /// A member that cannot be reached, or that refuses us.
-    pub async fn connect(member: &Member, config: &config::Etcd) -> Result<Self, Error> {
+    pub async fn connect(member: &Member, config: &config::EtcdConfig) -> Result<Self, Error> {
         let client = connect(&member.endpoint, config).await?;
         Ok(Self { kv: client.kv_client().max_decoding_message_size(LARGEST_ANSWER) })
     }

@@ -34,7 +34,7 @@ pub enum Difference {
 
 /// How many keys there are of each sort.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Counts {
+pub struct DiffCounts {
     /// Only in the newer one.
     pub added: u64,
     /// Only in the older one.
@@ -51,7 +51,7 @@ pub struct Counts {
 pub struct Diff<A: Iterator, B: Iterator> {
     before: Peekable<A>,
     after: Peekable<B>,
-    counts: Counts,
+    counts: DiffCounts,
 }
 
 type Read = Result<Item, Error>;
@@ -59,11 +59,11 @@ type Read = Result<Item, Error>;
 impl<A: Iterator<Item = Read>, B: Iterator<Item = Read>> Diff<A, B> {
     /// From `before` to `after`.
     pub fn new(before: A, after: B) -> Self {
-        Self { before: before.peekable(), after: after.peekable(), counts: Counts::default() }
+        Self { before: before.peekable(), after: after.peekable(), counts: DiffCounts::default() }
     }
 
     /// What was met so far.
-    pub const fn counts(&self) -> Counts {
+    pub const fn counts(&self) -> DiffCounts {
         self.counts
     }
 
@@ -181,6 +181,6 @@ mod tests {
         let expected =
             ["- a", "~ c (revision 3 to 9, 4 to 4 bytes)", "+ d", "= e (revision 5 to 11, the same value)", "+ f"];
         assert_eq!(lines, expected);
-        assert_eq!(diff.counts(), Counts { added: 2, removed: 1, changed: 1, rewritten: 1, same: 1 });
+        assert_eq!(diff.counts(), DiffCounts { added: 2, removed: 1, changed: 1, rewritten: 1, same: 1 });
     }
 }

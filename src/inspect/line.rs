@@ -50,7 +50,7 @@ pub fn shown(key: &[u8]) -> String {
 
 /// One line of an export.
 #[derive(Debug, Serialize)]
-pub struct Line<'a> {
+pub struct KeyLine<'a> {
     #[serde(flatten)]
     key: Key<'a>,
     create_revision: i64,
@@ -84,7 +84,7 @@ struct Value<'a> {
     withheld: Option<&'static str>,
 }
 
-impl<'a> Line<'a> {
+impl<'a> KeyLine<'a> {
     /// Describes `item`, whose stored value is `value`.
     pub fn new(item: &'a Item, value: &'a [u8], values: Values) -> Self {
         let content = Content::of(value);
@@ -157,7 +157,7 @@ mod tests {
     }
 
     fn line(key: &[u8], value: &[u8], values: Values) -> String {
-        serde_json::to_string(&Line::new(&item(key), value, values)).unwrap()
+        serde_json::to_string(&KeyLine::new(&item(key), value, values)).unwrap()
     }
 
     #[rstest]

@@ -5,6 +5,6 @@ pub mod line;
 mod summary;
 mod tally;
 
-pub use diff::{Counts, Diff};
+pub use diff::{Diff, DiffCounts};
 pub use summary::Summary;
 pub use tally::Tally;

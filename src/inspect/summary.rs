@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::tally::{Size, Tally};
 use crate::inspect::line::shown;
 use crate::report::table::{Side, Table};
-use crate::snapshot::{Alarm, Digest, Facts, Member};
+use crate::snapshot::{Alarm, Digest, Facts, RecordedMember};
 
 /// Rows of a table for people; machines get all of them.
 const ROWS: usize = 20;
@@ -26,7 +26,7 @@ pub struct Summary<'a> {
     /// What its pages hold.
     pub facts: &'a Facts,
     /// The members that it records.
-    pub members: Vec<Member>,
+    pub members: Vec<RecordedMember>,
     /// The alarms that were raised.
     pub alarms: Vec<Alarm>,
     /// Sizes by resource and namespace.
@@ -115,7 +115,7 @@ impl Summary<'_> {
     }
 }
 
-fn described(member: &Member) -> String {
+fn described(member: &RecordedMember) -> String {
     let name = if member.name.is_empty() { "(never started)".to_owned() } else { shown(member.name.as_bytes()) };
     let urls = |urls: &[String]| if urls.is_empty() { "none".to_owned() } else { shown(urls.join(",").as_bytes()) };
     let role = if member.is_learner { ", learner" } else { "" };

@@ -1,12 +1,13 @@
-//! Which member is snapshotted, and why: a pure decision over what the survey saw.
+//! The members of a cluster: where they are reached, and what each answered. Pure.
+
+mod rank;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Members whose applied index is within this of the newest count as equally recent.
-const EQUAL_WITHIN: u64 = 1_000;
+pub use rank::{Choice, NoMember, rank};
 
 /// A member's client URL: `http://host:port` or `https://host:port`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -124,203 +125,9 @@ pub struct Refusal {
     pub reason: String,
 }
 
-/// Members to snapshot, best first.
-#[derive(Debug)]
-pub struct Choice {
-    /// At least one, best first.
-    pub members: Vec<Member>,
-    /// Every member that answered but is not used.
-    pub refused: Vec<Refusal>,
-    /// Why the backup is the best that can be had and no better; `None` when all is well.
-    pub degraded: Option<String>,
-}
-
-/// Why there is nothing to choose.
-#[derive(Debug, thiserror::Error)]
-pub enum NoMember {
-    /// The endpoints belong to more than one cluster.
-    #[error("the endpoints belong to different clusters: {0}; name the members of one cluster only")]
-    Mixed(String),
-    /// No member may be used.
-    #[error("no member can be used")]
-    None(Vec<Refusal>),
-    /// Only a degraded backup could be had, and `--strict` refuses it.
-    #[error("only a degraded backup can be had ({0}), and --strict refuses it")]
-    Strict(String),
-}
-
-/// Chooses and orders members. `members` holds at most one entry for each member.
-///
-/// The order is: the most recent applied index, follower before leader, smaller round trip. Never a learner, never a
-/// member with a CORRUPT alarm; but without a quorum, or when every voter is CORRUPT, the reachable voter with the
-/// highest revision is a last resort, and the choice is degraded.
-///
-/// # Errors
-/// When the members are of several clusters, or none may be used.
-pub fn rank(members: Vec<Member>, strict: bool) -> Result<Choice, NoMember> {
-    refuse_mixed(&members)?;
-    let corrupt: BTreeSet<u64> = members.iter().flat_map(|m| m.corrupt.iter().copied()).collect();
-    let (learners, voters): (Vec<_>, Vec<_>) = members.into_iter().partition(|m| m.role == Role::Learner);
-    let mut refused: Vec<_> = learners.iter().map(|m| refusal(m, "is a learner")).collect();
-    let (mut good, rest): (Vec<_>, Vec<_>) =
-        voters.into_iter().partition(|m| m.read_error.is_none() && !corrupt.contains(&m.id));
-    let degraded = why_degraded(&good, &rest, &corrupt);
-    if let (true, Some(reason)) = (strict, &degraded) {
-        return Err(NoMember::Strict(reason.clone()));
-    }
-    if good.is_empty() {
-        let mut last_resort = rest;
-        last_resort.sort_by_key(|m| (corrupt.contains(&m.id), std::cmp::Reverse(m.revision), m.round_trip));
-        good = last_resort;
-    } else {
-        refused.extend(rest.iter().map(|m| refusal(m, &why_refused(m, &corrupt))));
-        sort_by_merit(&mut good);
-    }
-    if good.is_empty() {
-        return Err(NoMember::None(refused));
-    }
-    Ok(Choice { members: good, refused, degraded })
-}
-
-fn refuse_mixed(members: &[Member]) -> Result<(), NoMember> {
-    let clusters: BTreeSet<u64> = members.iter().map(|m| m.cluster_id).collect();
-    if clusters.len() < 2 {
-        return Ok(());
-    }
-    let described = clusters.iter().map(|id| {
-        let at: Vec<_> = members.iter().filter(|m| m.cluster_id == *id).map(|m| m.endpoint.as_str()).collect();
-        format!("cluster {id:x} at {}", at.join(" and "))
-    });
-    Err(NoMember::Mixed(described.collect::<Vec<_>>().join(", ")))
-}
-
-fn why_degraded(good: &[Member], rest: &[Member], corrupt: &BTreeSet<u64>) -> Option<String> {
-    if good.is_empty() && rest.is_empty() {
-        return None;
-    }
-    if !corrupt.is_empty() {
-        let ids: Vec<_> = corrupt.iter().map(|id| format!("{id:x}")).collect();
-        return Some(format!("CORRUPT alarm on member {}", ids.join(" and ")));
-    }
-    if good.is_empty() {
-        let error = rest.iter().find_map(|m| m.read_error.as_deref()).unwrap_or("a read failed");
-        return Some(format!("no quorum: {error}"));
-    }
-    None
-}
-
-fn why_refused(member: &Member, corrupt: &BTreeSet<u64>) -> String {
-    if corrupt.contains(&member.id) {
-        return "has a CORRUPT alarm".into();
-    }
-    member.read_error.clone().unwrap_or_else(|| "a read failed".into())
-}
-
-fn refusal(member: &Member, reason: &str) -> Refusal {
-    Refusal { endpoint: member.endpoint.clone(), reason: reason.to_owned() }
-}
-
-fn sort_by_merit(members: &mut [Member]) {
-    let newest = members.iter().map(|m| m.applied_index).max().unwrap_or_default();
-    members.sort_by_key(|m| {
-        let behind = newest.saturating_sub(m.applied_index);
-        (if behind > EQUAL_WITHIN { behind } else { 0 }, m.role, m.round_trip)
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn member(id: u64, role: Role, applied_index: u64, millis: u64) -> Member {
-        Member {
-            endpoint: format!("https://10.0.0.{id}:2379").parse().unwrap(),
-            id,
-            cluster_id: 1,
-            version: "3.5.16".into(),
-            role,
-            db_size: 1,
-            applied_index,
-            revision: applied_index,
-            round_trip: Duration::from_millis(millis),
-            read_error: None,
-            corrupt: BTreeSet::new(),
-            no_space: false,
-        }
-    }
-
-    fn order(choice: &Choice) -> Vec<u64> {
-        choice.members.iter().map(|m| m.id).collect()
-    }
-
-    #[test]
-    fn followers_first_then_the_nearer_one() {
-        let members = vec![
-            member(1, Role::Leader, 5_000, 1),
-            member(2, Role::Follower, 4_500, 9),
-            member(3, Role::Follower, 4_100, 3),
-            member(4, Role::Follower, 3_900, 1),
-        ];
-        let choice = rank(members, false).unwrap();
-        assert_eq!(order(&choice), [3, 2, 1, 4]);
-        assert_eq!(choice.degraded, None);
-    }
-
-    #[test]
-    fn never_a_learner() {
-        let choice = rank(vec![member(1, Role::Learner, 9, 1), member(2, Role::Leader, 9, 1)], false).unwrap();
-        assert_eq!(order(&choice), [2]);
-        assert_eq!(choice.refused[0].reason, "is a learner");
-        let Err(NoMember::None(refused)) = rank(vec![member(1, Role::Learner, 9, 1)], false) else { panic!() };
-        assert_eq!(refused.len(), 1);
-    }
-
-    #[test]
-    fn a_corrupt_member_is_avoided_and_the_backup_is_degraded() {
-        let mut seen = vec![member(1, Role::Follower, 9, 1), member(2, Role::Leader, 9, 1)];
-        seen[1].corrupt.insert(1);
-        let choice = rank(seen.clone(), false).unwrap();
-        assert_eq!(order(&choice), [2]);
-        assert!(choice.degraded.unwrap().contains("CORRUPT"));
-        assert!(matches!(rank(seen, true), Err(NoMember::Strict(_))));
-    }
-
-    #[test]
-    fn all_corrupt_is_the_last_resort() {
-        let mut seen = vec![member(1, Role::Follower, 9, 1), member(2, Role::Leader, 8, 1)];
-        seen[0].corrupt.extend([1, 2]);
-        assert_eq!(order(&rank(seen, false).unwrap()), [1, 2]);
-    }
-
-    #[test]
-    fn without_quorum_the_highest_revision() {
-        let mut seen =
-            vec![member(1, Role::Follower, 7, 1), member(2, Role::Follower, 8, 1), member(3, Role::Learner, 9, 1)];
-        for member in &mut seen {
-            member.read_error = Some("timed out".into());
-        }
-        let choice = rank(seen.clone(), false).unwrap();
-        assert_eq!(order(&choice), [2, 1]);
-        assert!(choice.degraded.unwrap().contains("no quorum"));
-        assert!(matches!(rank(seen, true), Err(NoMember::Strict(_))));
-    }
-
-    #[test]
-    fn a_member_cut_off_from_the_others_is_refused() {
-        let mut seen = vec![member(1, Role::Follower, 9, 1), member(2, Role::Leader, 9, 1)];
-        seen[0].read_error = Some("no leader".into());
-        let choice = rank(seen, false).unwrap();
-        assert_eq!(order(&choice), [2]);
-        assert!(choice.degraded.is_none());
-    }
-
-    #[test]
-    fn two_clusters_are_named() {
-        let mut seen = vec![member(1, Role::Leader, 9, 1), member(2, Role::Leader, 9, 1)];
-        seen[1].cluster_id = 0xbeef;
-        let error = rank(seen, false).unwrap_err().to_string();
-        assert!(error.contains("cluster 1 at https://10.0.0.1:2379") && error.contains("beef"), "{error}");
-    }
 
     #[test]
     fn endpoints() {

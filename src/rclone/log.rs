@@ -11,7 +11,7 @@ use crate::exit::Exit;
 const LONGEST: usize = 600;
 
 #[derive(Deserialize)]
-struct Line {
+struct LogLine {
     level: String,
     msg: String,
     object: Option<String>,
@@ -19,7 +19,7 @@ struct Line {
 
 /// What was heard until the end.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Heard {
+pub struct ErrorOutput {
     /// The last complaint, without secrets.
     pub complaint: String,
     /// How many files' names a crypt remote's password did not fit.
@@ -34,8 +34,8 @@ struct Complaint {
 }
 
 /// Reads to the end, logging as it goes.
-pub fn listen(stderr: impl Read, verb: &str, redactor: &Redactor) -> Heard {
-    let mut heard = Heard::default();
+pub fn listen(stderr: impl Read, verb: &str, redactor: &Redactor) -> ErrorOutput {
+    let mut heard = ErrorOutput::default();
     let mut cause = String::new();
     let mut lines = BufReader::new(stderr);
     let mut raw = Vec::new();
@@ -65,7 +65,7 @@ pub fn listen(stderr: impl Read, verb: &str, redactor: &Redactor) -> Heard {
 /// Logs one line; returns it when it is a complaint. Nearly everything is JSON, in which a
 /// secret may be escaped: it is taken out of the message, not of the line.
 fn log(text: &str, verb: &str, redactor: &Redactor) -> Option<Complaint> {
-    let Ok(line) = serde_json::from_str::<Line>(text) else {
+    let Ok(line) = serde_json::from_str::<LogLine>(text) else {
         let text = redactor.clean(text);
         tracing::debug!(rclone = verb, "{text}");
         return plain(&text).map(|text| Complaint { text: text.to_owned(), of_object: false });
@@ -166,7 +166,7 @@ mod tests {
         let fatal = listen(fatal.as_bytes(), "backend", &redactor).complaint;
         assert_eq!(fatal, "Failed to create file system for \"x:\": didn't find section in config file");
         let usage = listen(&b"Error: unknown flag: --x\nUsage:\n\xff\n"[..], "copyto", &redactor);
-        assert_eq!(usage, Heard { complaint: "unknown flag: --x".into(), undecryptable: 0 });
+        assert_eq!(usage, ErrorOutput { complaint: "unknown flag: --x".into(), undecryptable: 0 });
     }
 
     #[test]

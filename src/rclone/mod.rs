@@ -21,7 +21,7 @@ use serde::Deserialize;
 use crate::config;
 use crate::system::process::{self, Child, Ended, Program};
 use error::OLDEST;
-use log::Heard;
+use log::ErrorOutput;
 use private_config::PrivateConfig;
 use redact::Redactor;
 
@@ -57,7 +57,7 @@ impl Rclone {
     ///
     /// # Errors
     /// A program that is missing, cannot be started or is too old.
-    pub async fn find(store: &config::Store) -> Result<Self, Error> {
+    pub async fn find(store: &config::StoreConfig) -> Result<Self, Error> {
         let program =
             which::which("rclone").map_err(|_| Error::Missing { path: std::env::var("PATH").unwrap_or_default() })?;
         let mut environment = environment::cleaned(std::env::vars_os());
@@ -107,7 +107,7 @@ impl Rclone {
         Ok(self.finish(&call).await?.0)
     }
 
-    async fn finish(&self, call: &Call<'_>) -> Result<(Vec<u8>, Heard), Error> {
+    async fn finish(&self, call: &Call<'_>) -> Result<(Vec<u8>, ErrorOutput), Error> {
         let child = self.start(call)?;
         let waiting = child.wait();
         let ended = match call.limit {
@@ -162,11 +162,11 @@ impl Rclone {
         }
     }
 
-    fn start(&self, call: &Call<'_>) -> Result<Child<Heard>, Error> {
+    fn start(&self, call: &Call<'_>) -> Result<Child<ErrorOutput>, Error> {
         self.program(call).start(self.listener(call)).map_err(|e| self.not_started(e))
     }
 
-    fn listener(&self, call: &Call<'_>) -> impl FnOnce(PipeReader) -> Heard + Send + 'static {
+    fn listener(&self, call: &Call<'_>) -> impl FnOnce(PipeReader) -> ErrorOutput + Send + 'static {
         let (verb, redactor) = (call.verb.to_owned(), Arc::clone(&self.redactor));
         move |stderr| log::listen(stderr, &verb, &redactor)
     }
@@ -198,7 +198,7 @@ impl Rclone {
 }
 
 /// What a call that ended well has said, on both streams.
-fn outcome(call: &Call<'_>, ended: Ended<Heard>) -> Result<(Vec<u8>, Heard), Error> {
+fn outcome(call: &Call<'_>, ended: Ended<ErrorOutput>) -> Result<(Vec<u8>, ErrorOutput), Error> {
     let heard = ended.heard.unwrap_or_default();
     let (status, code) = match ended.status {
         Ok(status) if status.success() => return Ok((ended.stdout, heard)),

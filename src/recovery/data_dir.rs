@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use crate::exit::{Exit, Failure};
 use crate::snapshot::Workspace;
-use crate::system::fs::{parent_folder, rename_noreplace};
+use crate::system::blocking::CutShort;
+use crate::system::fs::{free_bytes, parent_folder, rename_noreplace, with_reserve};
 
 /// What etcdutl and etcd's first start want besides the database: two segments of the log, 64 MB each.
 const LOG: u64 = 128 << 20;
@@ -55,6 +56,9 @@ pub enum Error {
         /// The system's word.
         source: io::Error,
     },
+    /// The thread that worked on it was cut short.
+    #[error(transparent)]
+    CutShort(#[from] CutShort),
 }
 
 impl From<Error> for Failure {
@@ -62,6 +66,7 @@ impl From<Error> for Failure {
         let exit = match error {
             Error::InUse(_) | Error::NotEmpty { .. } | Error::NoFolder(_) => Exit::Settings,
             Error::NoRoom { .. } | Error::Io { .. } => Exit::Disk,
+            Error::CutShort(_) => Exit::Unexpected,
         };
         Self::new(exit, error)
     }
@@ -117,14 +122,8 @@ impl DataDir {
     /// # Errors
     /// [`Error::NoRoom`].
     pub fn check_room(&self, database: u64, staged: u64) -> Result<(), Error> {
-        let failed = |e: rustix::io::Errno| Error::Io {
-            doing: "ask for the free space of",
-            path: self.site.clone(),
-            source: e.into(),
-        };
-        let disk = rustix::fs::statvfs(&self.site).map_err(failed)?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        let with_reserve = |bytes: u64| bytes.saturating_add(bytes / 10);
+        let failed = |source| Error::Io { doing: "ask for the free space of", path: self.site.clone(), source };
+        let free = File::open(&self.site).and_then(|folder| free_bytes(&folder)).map_err(failed)?;
         let needed = with_reserve(database).saturating_add(with_reserve(staged)).saturating_add(LOG);
         if free < needed {
             return Err(Error::NoRoom { path: self.site.clone(), needed, free });

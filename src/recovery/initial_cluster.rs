@@ -18,11 +18,11 @@ pub struct Peer {
 
 /// All members, in the order in which they were named.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Roster(Vec<Peer>);
+pub struct InitialCluster(Vec<Peer>);
 
-/// What was asked for of one member's identity; the rest is taken from the roster.
+/// What was asked for of one member's identity; the rest is taken from the cluster.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Asked<'a> {
+pub struct IdentityFlags<'a> {
     /// `--name`.
     pub name: Option<&'a str>,
     /// `--initial-advertise-peer-urls`.
@@ -31,9 +31,9 @@ pub struct Asked<'a> {
     pub token: &'a str,
 }
 
-impl Roster {
+impl InitialCluster {
     /// The voting members that a snapshot records. One that never started has no name, and cannot be restored as itself.
-    pub fn recorded(members: &[snapshot::Member]) -> Self {
+    pub fn recorded(members: &[snapshot::RecordedMember]) -> Self {
         let voters = members.iter().filter(|m| !m.is_learner && !m.name.is_empty() && !m.peer_urls.is_empty());
         let mut peers: Vec<_> = voters.map(|m| Peer { name: m.name.clone(), urls: m.peer_urls.clone() }).collect();
         peers.sort_by(|a, b| a.name.cmp(&b.name));
@@ -68,7 +68,7 @@ impl Roster {
     ///
     /// # Errors
     /// A name that is missing or nobody's; peer URLs that are not the member's.
-    pub fn identity(&self, asked: Asked<'_>) -> Result<Identity, String> {
+    pub fn identity(&self, asked: IdentityFlags<'_>) -> Result<Identity, String> {
         let peer = match (asked.name, self.0.as_slice()) {
             (_, []) => {
                 return Err(
@@ -118,17 +118,17 @@ fn check_url(url: &str) -> Result<(), &'static str> {
     }
 }
 
-impl FromStr for Roster {
+impl FromStr for InitialCluster {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut roster = Self::default();
-        roster.add(text)?;
-        Ok(roster)
+        let mut cluster = Self::default();
+        cluster.add(text)?;
+        Ok(cluster)
     }
 }
 
-impl fmt::Display for Roster {
+impl fmt::Display for InitialCluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let pairs = self.0.iter().flat_map(|peer| peer.urls.iter().map(|url| format!("{}={url}", peer.name)));
         f.write_str(&pairs.collect::<Vec<_>>().join(","))
@@ -142,32 +142,33 @@ mod tests {
     const TWO: &str = "a=https://h:1,b=https://h:2,a=http://[::1]:3";
 
     fn identity(text: &str, name: Option<&str>, peer_urls: Option<&str>) -> Result<Identity, String> {
-        text.parse::<Roster>().unwrap().identity(Asked { name, peer_urls, token: "t" })
+        text.parse::<InitialCluster>().unwrap().identity(IdentityFlags { name, peer_urls, token: "t" })
     }
 
     #[test]
     fn text_and_back() {
-        let roster: Roster = TWO.parse().unwrap();
-        assert_eq!(roster.to_string(), "a=https://h:1,a=http://[::1]:3,b=https://h:2");
+        let cluster: InitialCluster = TWO.parse().unwrap();
+        assert_eq!(cluster.to_string(), "a=https://h:1,a=http://[::1]:3,b=https://h:2");
         for bad in
             ["", "a", "a=", "=https://h:1", "a b=https://h:1", "a=h:1", "a=https://h", "a=https://:1", "a=https://h:x"]
         {
-            let error = bad.parse::<Roster>().unwrap_err();
+            let error = bad.parse::<InitialCluster>().unwrap_err();
             assert!(error.contains("allowed is `name=https://host:2380`"), "{bad}: {error}");
         }
     }
 
     #[test]
     fn what_a_snapshot_records() {
-        let member = |name: &str, learner| snapshot::Member {
+        let member = |name: &str, learner| snapshot::RecordedMember {
             id: 1,
             name: name.into(),
             peer_urls: vec!["https://h:1".into()],
             client_urls: vec![],
             is_learner: learner,
         };
-        let roster = Roster::recorded(&[member("b", false), member("", false), member("c", true), member("a", false)]);
-        assert_eq!(roster.names(), "a, b");
+        let cluster =
+            InitialCluster::recorded(&[member("b", false), member("", false), member("c", true), member("a", false)]);
+        assert_eq!(cluster.names(), "a, b");
     }
 
     #[test]
@@ -185,6 +186,8 @@ mod tests {
             let error = identity(TWO, name, urls).unwrap_err();
             assert!(error.contains(why), "{error}");
         }
-        assert!(Roster::default().identity(Asked::default()).unwrap_err().contains("records no members"));
+        assert!(
+            InitialCluster::default().identity(IdentityFlags::default()).unwrap_err().contains("records no members")
+        );
     }
 }

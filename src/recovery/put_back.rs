@@ -11,18 +11,18 @@ use crate::snapshot::Item;
 
 /// A key of the backup, and what is to become of it.
 #[derive(Debug)]
-pub struct Planned {
+pub struct PlannedKey {
     /// As the backup has it.
     pub item: Item,
     /// What the plan says.
-    pub verdict: Verdict,
+    pub action: Action,
     /// What somebody should know before it is there again.
     pub note: Option<String>,
 }
 
 /// What the plan says about a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Action {
     /// It is gone: create it.
     Create,
     /// It exists and differs: replace it, if it is still at this revision.
@@ -36,7 +36,7 @@ pub enum Verdict {
     Refuse(&'static str),
 }
 
-impl Verdict {
+impl Action {
     /// Whether something is to be written.
     pub const fn is_change(self) -> bool {
         matches!(self, Self::Create | Self::Replace { .. })
@@ -62,7 +62,7 @@ pub enum Outcome {
 
 /// A key as it is in the cluster, compared with the backup's.
 #[derive(Debug, Clone, Copy)]
-pub struct Seen {
+pub struct LiveKey {
     /// The revision of its last change.
     pub mod_revision: i64,
     /// The lease that it ends with; 0 for none.
@@ -98,15 +98,15 @@ pub fn refusal(item: &Item, object: Option<&Object>) -> Option<&'static str> {
 }
 
 /// Decides about a key that may be brought back.
-pub const fn judge(seen: Option<Seen>, overwrite: bool) -> Verdict {
-    match seen {
-        None => Verdict::Create,
-        Some(Seen { same: true, .. }) => Verdict::Leave("it exists, and is the same"),
-        Some(Seen { lease, .. }) if lease != 0 && overwrite => {
-            Verdict::Refuse("it exists and ends with a lease of etcd, which replacing it would take away")
+pub const fn decide(live: Option<LiveKey>, overwrite: bool) -> Action {
+    match live {
+        None => Action::Create,
+        Some(LiveKey { same: true, .. }) => Action::Leave("it exists, and is the same"),
+        Some(LiveKey { lease, .. }) if lease != 0 && overwrite => {
+            Action::Refuse("it exists and ends with a lease of etcd, which replacing it would take away")
         }
-        Some(Seen { mod_revision, .. }) if overwrite => Verdict::Replace { mod_revision },
-        Some(_) => Verdict::Leave("it exists and differs; --overwrite replaces it"),
+        Some(LiveKey { mod_revision, .. }) if overwrite => Action::Replace { mod_revision },
+        Some(_) => Action::Leave("it exists and differs; --overwrite replaces it"),
     }
 }
 
@@ -131,7 +131,7 @@ pub fn in_order_of_creation(items: &mut [Item]) {
 
 /// How many keys there are of each sort.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Counts {
+pub struct Totals {
     /// Created, or to be.
     pub create: u64,
     /// Replaced, or to be.
@@ -144,17 +144,17 @@ pub struct Counts {
     pub fail: u64,
 }
 
-impl Counts {
-    /// Counts.
-    pub fn of(done: &[(Planned, Outcome)]) -> Self {
+impl Totals {
+    /// Totals.
+    pub fn of(done: &[(PlannedKey, Outcome)]) -> Self {
         let mut counts = Self::default();
         for (planned, outcome) in done {
-            let count = match (planned.verdict, outcome) {
+            let count = match (planned.action, outcome) {
                 (_, Outcome::Unknown(_) | Outcome::NotAttempted) => &mut counts.fail,
-                (_, Outcome::Overtaken) | (Verdict::Leave(_), _) => &mut counts.leave,
-                (Verdict::Create, _) => &mut counts.create,
-                (Verdict::Replace { .. }, _) => &mut counts.replace,
-                (Verdict::Refuse(_), _) => &mut counts.refuse,
+                (_, Outcome::Overtaken) | (Action::Leave(_), _) => &mut counts.leave,
+                (Action::Create, _) => &mut counts.create,
+                (Action::Replace { .. }, _) => &mut counts.replace,
+                (Action::Refuse(_), _) => &mut counts.refuse,
             };
             *count += 1;
         }
@@ -162,7 +162,7 @@ impl Counts {
     }
 }
 
-impl fmt::Display for Counts {
+impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { create, replace, leave, refuse, fail } = self;
         write!(f, "{create} created, {replace} replaced, {leave} left alone, {refuse} refused")?;
@@ -170,19 +170,19 @@ impl fmt::Display for Counts {
     }
 }
 
-impl Planned {
+impl PlannedKey {
     /// In one word, and why.
     fn result(&self, outcome: &Outcome) -> (&'static str, Option<String>) {
-        match (outcome, self.verdict) {
+        match (outcome, self.action) {
             (Outcome::Created(revision), _) => ("created", Some(format!("at revision {revision}"))),
             (Outcome::Replaced(revision), _) => ("replaced", Some(format!("at revision {revision}"))),
             (Outcome::Overtaken, _) => ("overtaken", Some("it was written by somebody else meanwhile".into())),
             (Outcome::Unknown(why), _) => ("unknown", Some(why.clone())),
             (Outcome::NotAttempted, _) => ("not-attempted", None),
-            (Outcome::AsPlanned, Verdict::Create) => ("would-create", None),
-            (Outcome::AsPlanned, Verdict::Replace { .. }) => ("would-replace", None),
-            (Outcome::AsPlanned, Verdict::Leave(why)) => ("left-alone", Some(why.into())),
-            (Outcome::AsPlanned, Verdict::Refuse(why)) => ("refused", Some(why.into())),
+            (Outcome::AsPlanned, Action::Create) => ("would-create", None),
+            (Outcome::AsPlanned, Action::Replace { .. }) => ("would-replace", None),
+            (Outcome::AsPlanned, Action::Leave(why)) => ("left-alone", Some(why.into())),
+            (Outcome::AsPlanned, Action::Refuse(why)) => ("refused", Some(why.into())),
         }
     }
 
@@ -255,14 +255,14 @@ mod tests {
 
     #[test]
     fn only_what_is_gone_is_created() {
-        let seen = |lease, same| Some(Seen { mod_revision: 5, lease, same });
-        assert_eq!(judge(None, false), Verdict::Create);
-        assert_eq!(judge(None, true), Verdict::Create);
-        assert!(matches!(judge(seen(0, false), false), Verdict::Leave(why) if why.contains("differs")));
-        assert!(matches!(judge(seen(0, true), true), Verdict::Leave(why) if why.contains("the same")));
-        assert_eq!(judge(seen(0, false), true), Verdict::Replace { mod_revision: 5 });
-        assert!(matches!(judge(seen(7, false), true), Verdict::Refuse(_)));
-        assert!(matches!(judge(seen(7, false), false), Verdict::Leave(_)));
+        let live = |lease, same| Some(LiveKey { mod_revision: 5, lease, same });
+        assert_eq!(decide(None, false), Action::Create);
+        assert_eq!(decide(None, true), Action::Create);
+        assert!(matches!(decide(live(0, false), false), Action::Leave(why) if why.contains("differs")));
+        assert!(matches!(decide(live(0, true), true), Action::Leave(why) if why.contains("the same")));
+        assert_eq!(decide(live(0, false), true), Action::Replace { mod_revision: 5 });
+        assert!(matches!(decide(live(7, false), true), Action::Refuse(_)));
+        assert!(matches!(decide(live(7, false), false), Action::Leave(_)));
     }
 
     #[test]
@@ -274,17 +274,17 @@ mod tests {
 
     #[test]
     fn every_key_is_counted_once() {
-        let planned = |verdict| Planned { item: item("/k", 1, 0), verdict, note: None };
+        let planned = |action| PlannedKey { item: item("/k", 1, 0), action, note: None };
         let done = [
-            (planned(Verdict::Create), Outcome::Created(7)),
-            (planned(Verdict::Create), Outcome::Overtaken),
-            (planned(Verdict::Create), Outcome::Unknown("no answer".into())),
-            (planned(Verdict::Replace { mod_revision: 1 }), Outcome::Replaced(8)),
-            (planned(Verdict::Replace { mod_revision: 1 }), Outcome::NotAttempted),
-            (planned(Verdict::Leave("")), Outcome::AsPlanned),
-            (planned(Verdict::Refuse("")), Outcome::AsPlanned),
+            (planned(Action::Create), Outcome::Created(7)),
+            (planned(Action::Create), Outcome::Overtaken),
+            (planned(Action::Create), Outcome::Unknown("no answer".into())),
+            (planned(Action::Replace { mod_revision: 1 }), Outcome::Replaced(8)),
+            (planned(Action::Replace { mod_revision: 1 }), Outcome::NotAttempted),
+            (planned(Action::Leave("")), Outcome::AsPlanned),
+            (planned(Action::Refuse("")), Outcome::AsPlanned),
         ];
-        let counts = Counts::of(&done);
-        assert_eq!(counts, Counts { create: 1, replace: 1, leave: 2, refuse: 1, fail: 2 });
+        let counts = Totals::of(&done);
+        assert_eq!(counts, Totals { create: 1, replace: 1, leave: 2, refuse: 1, fail: 2 });
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::recovery::etcdutl::Identity;
-use crate::recovery::initial_cluster::{Asked, Peer, Roster};
+use crate::recovery::initial_cluster::{IdentityFlags, InitialCluster, Peer};
 
 /// The control plane's static pods, etcd last: nobody is to write to it while it stops.
 const PODS: &str = "kube-apiserver kube-controller-manager kube-scheduler";
@@ -27,9 +27,9 @@ pub struct Runbook {
     /// The members' data folder.
     pub data_dir: String,
     /// Who is restored.
-    pub members: Roster,
+    pub members: InitialCluster,
     /// Who was in the cluster when the backup was taken.
-    pub recorded: Roster,
+    pub recorded: InitialCluster,
     /// Where clients reach the members.
     pub endpoints: Vec<String>,
     /// Authority, certificate and key of a client of etcd.
@@ -159,7 +159,8 @@ impl Runbook {
     fn restore(&self) -> Result<Step, String> {
         let mut blocks = Vec::new();
         for peer in self.members.peers() {
-            let who = self.members.identity(Asked { name: Some(&peer.name), peer_urls: None, token: &self.token })?;
+            let who =
+                self.members.identity(IdentityFlags { name: Some(&peer.name), peer_urls: None, token: &self.token })?;
             blocks.push(Block { on: on(peer), notes: vec![], commands: vec![self.restore_command(&who)] });
         }
         Ok(Step { title: "Restore the same backup on every member".into(), blocks })

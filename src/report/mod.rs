@@ -13,13 +13,13 @@ use bytesize::ByteSize;
 use serde::Serialize;
 
 use crate::backup::record::Record;
-use crate::backup::retention::{Plan, Reason, Verdict};
+use crate::backup::retention::{Decision, Plan, Reason};
 use crate::cli::Format;
 use crate::exit::Exit;
 use crate::member::Refusal;
 use crate::store::Removal;
 
-pub use stream::Stream;
+pub use stream::Stdout;
 
 /// Where Kubernetes reads a container's last words from; at most 4096 bytes of them.
 const TERMINATION_LOG: &str = "/dev/termination-log";
@@ -265,7 +265,7 @@ pub fn is_on_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-fn judged(verdict: &Verdict) -> Judged {
+fn judged(verdict: &Decision) -> Judged {
     Judged { name: verdict.name.to_string(), reasons: verdict.reasons.clone() }
 }
 

@@ -8,9 +8,9 @@ const BUFFER: usize = 64 << 10;
 
 /// A buffered stdout of its own: it takes no lock, so that a reader that has stopped reading cannot keep the process
 /// from its end.
-pub struct Stream(BufWriter<File>);
+pub struct Stdout(BufWriter<File>);
 
-impl Stream {
+impl Stdout {
     /// Opens it.
     ///
     /// # Errors
@@ -21,7 +21,7 @@ impl Stream {
     }
 }
 
-impl Write for Stream {
+impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.write(bytes)
     }

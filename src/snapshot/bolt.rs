@@ -9,17 +9,18 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::pages::page::{Body, Element, Header, META_END, Meta, PAGE_SIZES};
+use super::pages::page::{Element, ElementBody, Header, META_END, Meta, PAGE_SIZES};
 use super::pages::walk::{Span, Tree};
-use super::proof::open_regular;
+use super::proof::pages_len;
 use super::{Damage, Error};
+use crate::system::fs::open_regular;
 
 /// Gaps of up to this many pages are read with their neighbours.
 const READ_THROUGH: u64 = 8;
 
 /// What a walk meets, in the order of the keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seen<'a> {
+pub enum Visit<'a> {
     /// A bucket begins.
     Bucket {
         /// How many buckets it lies in: 0 for those of etcd.
@@ -76,9 +77,8 @@ impl Db {
     /// # Errors
     /// As [`Db::open`], or [`Error::Io`] when the file cannot be opened.
     pub fn open_path(path: &Path) -> Result<Self, Error> {
-        let (file, len) = open_regular(path)?;
-        let trailer = if len % 512 == 32 { 32 } else { 0 };
-        Self::open(file, path, len - trailer)
+        let (file, len) = open_regular(path).map_err(Error::io("open", path))?;
+        Self::open(file, path, pages_len(len))
     }
 
     /// Bytes of all pages, those that are free included: what etcd calls the database's size.
@@ -92,13 +92,13 @@ impl Db {
     ///
     /// # Errors
     /// The first damage found, a failed read, or what `visit` returns.
-    pub fn walk<E: From<Error>>(&self, mut visit: impl FnMut(Seen<'_>) -> Result<(), E>) -> Result<(), E> {
+    pub fn walk<E: From<Error>>(&self, mut visit: impl FnMut(Visit<'_>) -> Result<(), E>) -> Result<(), E> {
         let mut tree = Tree::new(self, true);
         tree.freelist()?;
         let root = self.meta.root;
         tree.pages(root, Span::default(), 0, &mut |tree, page, element| match element.body {
-            Body::Bucket(value) => tree.inside(page, element.key, value, 0, &mut visit),
-            Body::Value(_) | Body::Child(_) => {
+            ElementBody::Bucket(value) => tree.inside(page, element.key, value, 0, &mut visit),
+            ElementBody::Value(_) | ElementBody::Child(_) => {
                 Err(self.damaged(Damage::page(page, "a pair outside every bucket")).into())
             }
         })
@@ -118,14 +118,14 @@ impl Db {
         mut visit: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, E>,
     ) -> Result<(), E> {
         let mut each = |_: &mut Tree<'_>, _: u64, element: Element<'_>| match element.body {
-            Body::Value(value) => visit(element.key, value),
-            Body::Child(_) | Body::Bucket(_) => Ok(ControlFlow::Continue(())),
+            ElementBody::Value(value) => visit(element.key, value),
+            ElementBody::Child(_) | ElementBody::Bucket(_) => Ok(ControlFlow::Continue(())),
         };
         let mut tree = Tree::new(self, false);
         let span = Span::from_key(bucket);
         let root = self.meta.root;
         tree.pages(root, span, 0, &mut |tree, page, element| {
-            if let (Body::Bucket(value), true) = (element.body, element.key == bucket) {
+            if let (ElementBody::Bucket(value), true) = (element.body, element.key == bucket) {
                 let _ = tree.bucket(page, value, Span::from_key(from), &mut each)?;
             }
             Ok::<_, E>(ControlFlow::Break(()))

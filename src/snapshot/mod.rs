@@ -14,19 +14,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::exit::{Exit, Failure};
+use crate::system::blocking::CutShort;
 
 pub use bolt::Db;
 #[cfg(test)]
 pub use mvcc::Revision;
 pub use mvcc::history::{Change, Item, changes, find, revision_to_read};
 pub use mvcc::sorted::Sorted;
-pub use mvcc::{Alarm, Member, alarms, members};
+pub use mvcc::{Alarm, RecordedMember, alarms, members};
 pub use proof::facts::Facts;
-pub use proof::{Digest, Proof, open_regular, prove_file, prove_stream};
+pub use proof::{Digest, Proof, TRAILER_BYTES, prove_file, prove_stream};
 pub use receive::Part;
 pub use workspace::Workspace;
 #[cfg(test)]
-use {bolt::Seen, proof::facts::read_facts};
+use {bolt::Visit, proof::facts::read_facts};
 
 /// A received file that proved good.
 ///
@@ -71,6 +72,9 @@ pub enum Error {
         #[source]
         damage: Damage,
     },
+    /// The thread that worked on the file was cut short.
+    #[error(transparent)]
+    CutShort(#[from] CutShort),
 }
 
 impl Error {
@@ -79,6 +83,7 @@ impl Error {
         match self {
             Self::NoSpace { .. } | Self::Io { .. } => Exit::Disk,
             Self::Damaged { .. } => Exit::Proof,
+            Self::CutShort(_) => Exit::Unexpected,
         }
     }
 

@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::proof::facts::read_facts;
-use super::proof::{CHUNK, Proof, TrailerHasher, pages_of};
-use super::workspace::create_new;
+use super::proof::{Proof, TRAILER_BYTES, TrailerHasher, pages_of};
 use super::{Damage, Error, Snapshot};
+use crate::system::fs::{create_new, free_bytes, read_chunks, with_reserve};
 
 /// A file that is being received, of mode 0600. Dropped before it is finished, it is removed, as it is with its
 /// workspace.
@@ -43,8 +43,8 @@ impl Part {
     /// # Errors
     /// [`Error::NoSpace`] when it has not.
     pub fn expect(&mut self, db_bytes: u64) -> Result<(), Error> {
-        let total = db_bytes.saturating_add(32);
-        let needed = total.saturating_add(db_bytes / 10);
+        let total = db_bytes.saturating_add(TRAILER_BYTES);
+        let needed = with_reserve(total);
         let free = self.free()?;
         if free < needed {
             return Err(Error::NoSpace { path: self.dir.clone(), needed, free });
@@ -74,15 +74,8 @@ impl Part {
     /// # Errors
     /// As [`Part::push`], and [`Error::Io`] when the stream fails.
     pub fn take(&mut self, stream: &mut impl io::Read) -> Result<(), Error> {
-        let mut buffer = vec![0; CHUNK];
-        loop {
-            match stream.read(&mut buffer) {
-                Ok(0) => return Ok(()),
-                Ok(len) => self.push(buffer.get(..len).unwrap_or_default())?,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::io("read", &self.path)(error)),
-            }
-        }
+        let path = self.path.clone();
+        read_chunks(stream, Error::io("read", &path), |chunk| self.push(chunk))
     }
 
     /// Bytes received so far.
@@ -118,10 +111,7 @@ impl Part {
     }
 
     fn free(&self) -> Result<u64, Error> {
-        let disk = rustix::fs::fstatvfs(&self.file)
-            .map_err(io::Error::from)
-            .map_err(Error::io("ask for the free space of", &self.dir))?;
-        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+        free_bytes(&self.file).map_err(Error::io("ask for the free space of", &self.dir))
     }
 
     /// A disk that is full halfway is told apart: it wants room, not repair.

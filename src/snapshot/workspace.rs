@@ -9,6 +9,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::Error;
 use super::receive::Part;
+use crate::system::fs::create_new;
 
 const PREFIX: &str = ".etcd-backup-";
 const LOCK: &str = "lock";
@@ -105,12 +106,6 @@ fn lock_new(dir: &Path) -> io::Result<Option<File>> {
     let held = lock.metadata()?;
     let named = fs::symlink_metadata(&path).is_ok_and(|named| (named.dev(), named.ino()) == (held.dev(), held.ino()));
     Ok(named.then_some(lock))
-}
-
-/// Creates a file of mode 0600 that did not exist, through no symbolic link.
-pub(super) fn create_new(path: &Path) -> io::Result<File> {
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::RDWR | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?.into())
 }
 
 /// Removes the folders of processes that no longer live.

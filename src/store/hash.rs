@@ -1,14 +1,12 @@
 //! Hashes, of the kinds that stores offer to compare.
 
-use std::fmt::Write as _;
 use std::io::{self, Read};
 
 use md5::Md5;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-/// Bytes read at a time.
-const CHUNK: usize = 1 << 18;
+use crate::system::fs::read_chunks;
 
 /// The kinds that can be made here, by rclone's names; the first is known of every backup without reading it again.
 pub const KNOWN: [&str; 3] = ["sha256", "md5", "sha1"];
@@ -27,23 +25,15 @@ pub fn of(kind: &str, bytes: &mut impl Read) -> io::Result<String> {
 }
 
 fn feed<D: Digest>(mut digest: D, bytes: &mut impl Read) -> io::Result<String> {
-    let mut chunk = vec![0; CHUNK];
-    loop {
-        let n = bytes.read(&mut chunk)?;
-        match chunk.get(..n) {
-            Some(read) if !read.is_empty() => digest.update(read),
-            _ => return Ok(hex(&digest.finalize())),
-        }
-    }
-}
-
-/// Bytes in lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    read_chunks(
+        bytes,
+        |error| error,
+        |chunk| {
+            digest.update(chunk);
+            Ok(())
+        },
+    )?;
+    Ok(hex::encode(digest.finalize()))
 }
 
 #[cfg(test)]

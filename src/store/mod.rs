@@ -12,18 +12,18 @@ use serde::Deserialize;
 
 use crate::backup::name::BackupName;
 use crate::backup::record::Remembered;
-use crate::backup::retention::{Age, Verdict};
+use crate::backup::retention::{Age, Decision};
 use crate::config;
 use crate::config::target::Target;
 use crate::rclone::{Call, Rclone};
 
 pub use error::Error;
-pub use read::{Detail, Entry, Known, Stream};
+pub use read::{BackupStream, Detail, Entry, Known};
 
 /// A remote that has not answered a question within this is out of order.
-const ANSWER: Duration = Duration::from_secs(30);
+const QUESTION_LIMIT: Duration = Duration::from_secs(30);
 /// Small questions are not repeated for minutes: a wrong remote is to fail within seconds.
-const BRISK: [&str; 4] = ["--retries=1", "--low-level-retries=2", "--contimeout=10s", "--timeout=20s"];
+const FAIL_FAST: [&str; 4] = ["--retries=1", "--low-level-retries=2", "--contimeout=10s", "--timeout=20s"];
 /// What the remote can do, as `rclone backend features` prints it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -77,7 +77,7 @@ pub struct Removal {
 #[derive(Debug)]
 pub struct Store {
     rclone: Rclone,
-    config: config::Store,
+    config: config::StoreConfig,
     features: Features,
 }
 
@@ -86,7 +86,7 @@ impl Store {
     ///
     /// # Errors
     /// rclone that is missing or too old, a remote that is unknown, a target that names no bucket.
-    pub async fn open(config: config::Store) -> Result<Self, Error> {
+    pub async fn open(config: config::StoreConfig) -> Result<Self, Error> {
         let rclone = Rclone::find(&config).await?;
         let features = ask_features(&rclone, &config.target).await?;
         let bucketless = features.has("BucketBased") && features.has("BucketBasedRootOK") && features.root.is_empty();
@@ -97,7 +97,7 @@ impl Store {
     }
 
     /// The settings that it was opened with.
-    pub const fn config(&self) -> &config::Store {
+    pub const fn config(&self) -> &config::StoreConfig {
         &self.config
     }
 
@@ -106,7 +106,7 @@ impl Store {
     /// # Errors
     /// Whatever rclone says; [`Error::Locked`].
     pub async fn list(&self) -> Result<Listing, Error> {
-        let objects = self.objects(&[], Some(ANSWER)).await?;
+        let objects = self.objects(&[], Some(QUESTION_LIMIT)).await?;
         let names = objects.iter().map(|o| BackupName::parse(&self.config.naming.prefix, &o.name));
         let ours: Vec<_> = names.flatten().collect();
         Ok(Listing { foreign: objects.len() - ours.len(), ours })
@@ -116,7 +116,7 @@ impl Store {
         let folder = self.folder();
         let mut args = vec!["--files-only", "--no-mimetype", "--no-modtime"];
         args.extend(more);
-        args.extend(BRISK);
+        args.extend(FAIL_FAST);
         args.extend(["--", &folder]);
         let listed = self.rclone.listing::<Vec<Object>>(Call { limit, ..call("lsjson", &folder, &args) }).await;
         match listed {
@@ -144,8 +144,8 @@ impl Store {
     ///
     /// # Errors
     /// A listing afterwards that failed; what could not be deleted is no error but in [`Removal::failed`].
-    pub async fn remove(&self, verdicts: &[Verdict], max_age: Option<&Age>) -> Result<Removal, Error> {
-        let (expired, beyond): (Vec<_>, Vec<_>) = verdicts.iter().partition(|v| v.is_expired());
+    pub async fn remove(&self, decisions: &[Decision], max_age: Option<&Age>) -> Result<Removal, Error> {
+        let (expired, beyond): (Vec<_>, Vec<_>) = decisions.iter().partition(|v| v.is_expired());
         let mut complaint = None;
         if let (false, Some(age)) = (expired.is_empty(), max_age) {
             let min_age = format!("--min-age={}s", age.seconds());
@@ -157,7 +157,7 @@ impl Store {
             complaint = self.delete(&["--files-from-raw=-"], names.collect()).await.or(complaint);
         }
         let left = self.list().await?.ours;
-        let (failed, removed) = verdicts.iter().map(|v| v.name.clone()).partition(|name| left.contains(name));
+        let (failed, removed) = decisions.iter().map(|v| v.name.clone()).partition(|name| left.contains(name));
         Ok(Removal { removed, failed, complaint })
     }
 
@@ -173,7 +173,7 @@ impl Store {
     }
 
     async fn stat(&self, name: &BackupName, more: &[&str]) -> Result<Option<Object>, Error> {
-        self.ask(name, &[&BRISK, more].concat(), Some(ANSWER)).await
+        self.ask(name, &[&FAIL_FAST, more].concat(), Some(QUESTION_LIMIT)).await
     }
 
     async fn ask(&self, name: &BackupName, how: &[&str], limit: Option<Duration>) -> Result<Option<Object>, Error> {
@@ -202,7 +202,7 @@ async fn ask_features(rclone: &Rclone, target: &Target) -> Result<Features, Erro
 }
 
 const fn call<'a>(verb: &'a str, on: &'a str, args: &'a [&'a str]) -> Call<'a> {
-    Call { verb, on, args, stdin: Vec::new(), limit: Some(ANSWER) }
+    Call { verb, on, args, stdin: Vec::new(), limit: Some(QUESTION_LIMIT) }
 }
 
 /// Takes the meaning from rclone's pattern characters.

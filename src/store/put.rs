@@ -8,6 +8,7 @@ use crate::backup::name::BackupName;
 use crate::backup::record::Record;
 use crate::exit::Exit;
 use crate::rclone::{self, Call};
+use crate::system::blocking::blocking;
 
 use super::read::{Known, Noted};
 
@@ -17,9 +18,9 @@ const NO_NEW_BUCKET: &str = "--s3-no-check-bucket";
 const NO_OVERWRITE: [&str; 2] = ["--header-upload", "If-None-Match: *"];
 
 /// Patient, unlike small questions: there is much to lose.
-const PATIENT: [&str; 3] = ["--retries=3", "--low-level-retries=3", "--contimeout=10s"];
+const RETRY_UPLOAD: [&str; 3] = ["--retries=3", "--low-level-retries=3", "--contimeout=10s"];
 /// Honoured by every backend, but rclone looks before it begins. It says so when it found the name taken.
-const LOOK_FIRST: [&str; 2] = ["--ignore-existing", "--error-on-no-transfer"];
+const SKIP_EXISTING: [&str; 2] = ["--ignore-existing", "--error-on-no-transfer"];
 
 impl Store {
     /// Uploads `file` as `name`, which must not be there yet, and confirms what arrived.
@@ -55,7 +56,7 @@ impl Store {
         if self.is_moved() {
             let part = format!("{place}{}", self.rclone.mark());
             self.copy(file, &part, record, &[]).await?;
-            let args = [&PATIENT[..], &LOOK_FIRST, &["--", &part, &place]].concat();
+            let args = [&RETRY_UPLOAD[..], &SKIP_EXISTING, &["--", &part, &place]].concat();
             return self.rclone.call(Call { limit: None, ..call("moveto", &place, &args) }).await.map(drop);
         }
         match self.copy(file, &place, record, &NO_OVERWRITE).await {
@@ -74,7 +75,7 @@ impl Store {
     async fn copy(&self, file: &Path, place: &str, record: &Record, condition: &[&str]) -> Result<(), rclone::Error> {
         let source = file.to_string_lossy();
         let metadata: Vec<String> = record.metadata().into_iter().map(|(k, v)| format!("{k}={v}")).collect();
-        let mut args = [&PATIENT[..], &LOOK_FIRST, &[NO_NEW_BUCKET], condition].concat();
+        let mut args = [&RETRY_UPLOAD[..], &SKIP_EXISTING, &[NO_NEW_BUCKET], condition].concat();
         if self.features.has("WriteMetadata") && self.features.has("UserMetadata") {
             args.push("--metadata");
             args.extend(metadata.iter().flat_map(|pair| ["--metadata-set", pair.as_str()]));
@@ -89,7 +90,7 @@ impl Store {
         let fail = |why: String| Error::NotConfirmed { name: name.to_string(), why };
         let offered = self.features.hashes.as_deref().unwrap_or_default();
         let kind = hash::KNOWN.into_iter().find(|kind| offered.iter().any(|o| o == kind));
-        let mut how = PATIENT.to_vec();
+        let mut how = RETRY_UPLOAD.to_vec();
         how.extend(self.features.has("ReadMetadata").then_some("--metadata"));
         how.extend(kind.iter().flat_map(|kind| ["--hash", "--hash-type", kind]));
         // Without a limit: some backends read the whole object to hash it.
@@ -143,6 +144,5 @@ async fn hash_of(file: &Path, kind: &'static str, record: &Record) -> std::io::R
         return Ok(record.sha256.clone());
     }
     let file = file.to_owned();
-    let hash = tokio::task::spawn_blocking(move || hash::of(kind, &mut std::fs::File::open(file)?)).await;
-    hash.unwrap_or_else(|e| Err(std::io::Error::other(e)))
+    blocking(move || hash::of(kind, &mut std::fs::File::open(file)?)).await
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::PipeReader;
 
-use super::{ANSWER, Error, Object, Store, call};
+use super::{Error, Object, QUESTION_LIMIT, Store, call};
 use crate::backup::name::BackupName;
 use crate::logging::progress::Metered;
 use crate::rclone::{self, Call};
@@ -52,7 +52,7 @@ impl Noted {
 }
 
 /// A stored backup's bytes on their way.
-pub type Stream = Metered<PipeReader>;
+pub type BackupStream = Metered<PipeReader>;
 
 /// A stored backup, as a listing tells of it.
 #[derive(Clone, Debug)]
@@ -80,7 +80,7 @@ impl Store {
     pub async fn entries(&self, detail: Detail) -> Result<(Vec<Entry>, usize), Error> {
         let (more, limit): (&[&str], _) = match detail {
             Detail::Notes if self.features.has("ReadMetadata") => (&["--metadata"], None),
-            Detail::Notes | Detail::Sizes => (&[], Some(ANSWER)),
+            Detail::Notes | Detail::Sizes => (&[], Some(QUESTION_LIMIT)),
         };
         let objects = self.objects(more, limit).await?;
         let all = objects.len();
@@ -112,7 +112,7 @@ impl Store {
         name: &BackupName,
         known: &Known,
         doing: &'static str,
-        take: impl FnOnce(&mut Stream) -> Result<T, E> + Send + 'static,
+        take: impl FnOnce(&mut BackupStream) -> Result<T, E> + Send + 'static,
     ) -> Result<Result<T, E>, Error>
     where
         T: Send + 'static,

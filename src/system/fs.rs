@@ -1,16 +1,33 @@
-//! Gives what is finished its own name, in one step and never over anything else.
+//! Files and folders: opened without surprises, renamed without replacing, with room on the disk.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, Mode, OFlags, RenameFlags, fstatvfs, renameat_with};
 use rustix::io::Errno;
 
-/// The folder that a new file or folder of this path is to be in.
-///
-/// # Errors
-/// A path that ends in no name, such as `/` or `..`.
+/// Bytes read at a time.
+const CHUNK: usize = 256 << 10;
+
+/// Opens a file for reading, and returns its size in bytes. A device, a pipe or a folder is refused: reading one would
+/// block or mislead.
+pub fn open_regular(path: &Path) -> io::Result<(File, u64)> {
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    Ok((File::open(path)?, metadata.len()))
+}
+
+/// Creates a file of mode 0600 that did not exist, through no symbolic link.
+pub fn create_new(path: &Path) -> io::Result<File> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::RDWR | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?.into())
+}
+
+/// The folder that a new file or folder of this path will be in. A path that ends in no name, such as `/` or `..`, is
+/// refused.
 pub fn parent_folder(path: &Path) -> io::Result<PathBuf> {
     match (path.parent(), path.file_name()) {
         (Some(parent), Some(_)) if parent.as_os_str().is_empty() => Ok(PathBuf::from(".")),
@@ -19,14 +36,13 @@ pub fn parent_folder(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Renames a file or folder of the same disk, unless there is something at `to`, and makes the new name safe against a power cut.
-///
-/// # Errors
-/// [`io::ErrorKind::AlreadyExists`]; the system's word.
+/// Renames a file or folder within a file system, and makes the new name safe against a power cut. Something at `to` is
+/// never replaced: that is [`io::ErrorKind::AlreadyExists`].
 pub fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Ok(()) => {}
-        // Not every file system can. A folder then replaces at most an empty one, and a link is never made over anything.
+        // Not every file system knows the flag. Without it a folder replaces at most an empty one, and a hard link is
+        // never made over anything.
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) if from.is_dir() => fs::rename(from, to)?,
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
             fs::hard_link(from, to)?;
@@ -37,12 +53,41 @@ pub fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
     File::open(parent_folder(to)?)?.sync_all()
 }
 
+/// Bytes that an unprivileged process may still use on the file system of `file`, which may be a folder.
+pub fn free_bytes(file: &File) -> io::Result<u64> {
+    let disk = fstatvfs(file)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// What a file of so many bytes needs on a disk: a tenth more, because file systems keep books of their own and others
+/// write there too.
+pub const fn with_reserve(bytes: u64) -> u64 {
+    bytes.saturating_add(bytes / 10)
+}
+
+/// Reads to the end and gives `take` one chunk after another; `failed` words an error of the reader.
+pub fn read_chunks<E>(
+    mut reader: impl Read,
+    failed: impl FnOnce(io::Error) -> E,
+    mut take: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(read) => take(buffer.get(..read).unwrap_or_default())?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn never_over_anything() {
+    fn rename_never_replaces() {
         let dir = tempfile::tempdir().unwrap();
         let (from, to) = (dir.path().join("from"), dir.path().join("to"));
         fs::write(&from, "new").unwrap();
@@ -56,9 +101,35 @@ mod tests {
     }
 
     #[test]
-    fn folders_of_new_names() {
+    fn parents_of_new_names() {
         assert_eq!(parent_folder(Path::new("x")).unwrap(), Path::new("."));
         assert_eq!(parent_folder(Path::new("/x/")).unwrap(), Path::new("/"));
         assert!(parent_folder(Path::new("/")).is_err() && parent_folder(Path::new("a/..")).is_err());
+    }
+
+    #[test]
+    fn only_regular_files_are_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "four").unwrap();
+        assert_eq!(open_regular(&file).unwrap().1, 4);
+        assert!(open_regular(dir.path()).is_err());
+        assert!(open_regular(Path::new("/dev/null")).is_err());
+    }
+
+    #[test]
+    fn chunks_are_read_to_the_end() {
+        let bytes: Vec<u8> = (0_u8..=255).cycle().take(CHUNK * 2 + 7).collect();
+        let mut taken = Vec::new();
+        let read = read_chunks(
+            bytes.as_slice(),
+            |error| error,
+            |chunk| {
+                taken.extend_from_slice(chunk);
+                Ok(())
+            },
+        );
+        read.unwrap();
+        assert!(taken == bytes);
     }
 }

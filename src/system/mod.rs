@@ -1,5 +1,6 @@
 //! The operating system: processes, signals, files.
 
+pub mod blocking;
 pub mod core_dumps;
 pub mod fs;
 pub mod process;

@@ -28,21 +28,21 @@ pub struct Policy {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// What stays, newest first.
-    pub keep: Vec<Verdict>,
+    pub keep: Vec<Decision>,
     /// What goes, newest first.
-    pub remove: Vec<Verdict>,
+    pub remove: Vec<Decision>,
 }
 
 /// One backup and why it stays or goes.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct Decision {
     /// Which backup.
     pub name: BackupName,
     /// Every reason that holds.
     pub reasons: Vec<Reason>,
 }
 
-impl Verdict {
+impl Decision {
     /// Whether its age alone is a reason to remove it, so that rclone's own clock can be asked as well.
     pub fn is_expired(&self) -> bool {
         self.reasons.contains(&Reason::Expired)
@@ -97,15 +97,15 @@ pub fn plan(names: impl IntoIterator<Item = BackupName>, policy: &Policy, now: D
     let mut rank = 0;
     for (taken_at, name) in dated {
         if taken_at > now {
-            plan.keep.push(Verdict { name, reasons: vec![Reason::Future] });
+            plan.keep.push(Decision { name, reasons: vec![Reason::Future] });
             continue;
         }
         rank += 1;
         let reasons_to_go = reasons_to_go(rank, now - taken_at, policy);
         if rank <= policy.keep_last.get() || reasons_to_go.is_empty() {
-            plan.keep.push(Verdict { name, reasons: reasons_to_stay(rank, policy, &reasons_to_go) });
+            plan.keep.push(Decision { name, reasons: reasons_to_stay(rank, policy, &reasons_to_go) });
         } else {
-            plan.remove.push(Verdict { name, reasons: reasons_to_go });
+            plan.remove.push(Decision { name, reasons: reasons_to_go });
         }
     }
     plan

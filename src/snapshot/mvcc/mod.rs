@@ -92,7 +92,7 @@ pub struct KeyHead {
 
 /// A member of the cluster as the snapshot records it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Member {
+pub struct RecordedMember {
     /// Its number; etcd prints it in hexadecimal.
     pub id: u64,
     /// Its name; empty when it never started.
@@ -124,7 +124,7 @@ pub struct Alarm {
 ///
 /// # Errors
 /// As [`Db::scan`], or when an entry is not the JSON that etcd writes.
-pub fn members(db: &Db) -> Result<Vec<Member>, Error> {
+pub fn members(db: &Db) -> Result<Vec<RecordedMember>, Error> {
     let mut members = Vec::new();
     db.scan(MEMBERS, b"", |key, value| {
         let member = serde_json::from_slice(value).map_err(|error| {

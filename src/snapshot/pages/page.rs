@@ -109,7 +109,7 @@ pub const PAGE_SIZES: std::ops::RangeInclusive<u32> = 512..=65_536;
 
 /// What an element of a branch or a leaf leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Body<'a> {
+pub enum ElementBody<'a> {
     /// A branch element: the page with the keys from this one on.
     Child(u64),
     /// A leaf element: a stored value.
@@ -122,7 +122,7 @@ pub enum Body<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Element<'a> {
     pub key: &'a [u8],
-    pub body: Body<'a>,
+    pub body: ElementBody<'a>,
 }
 
 /// A branch or a leaf, the two kinds of page that make a tree.
@@ -201,9 +201,9 @@ impl<'a> Elements<'a> {
         }
         self.floor = value_at.checked_add(value.len())?;
         let body = match (self.node.leaf, word(0)?) {
-            (false, _) => Body::Child(u64_at(bytes, start + 8)?),
-            (true, 0) => Body::Value(value),
-            (true, BUCKET_ELEMENT) => Body::Bucket(value),
+            (false, _) => ElementBody::Child(u64_at(bytes, start + 8)?),
+            (true, 0) => ElementBody::Value(value),
+            (true, BUCKET_ELEMENT) => ElementBody::Bucket(value),
             (true, _) => return None,
         };
         Some(Element { key, body })

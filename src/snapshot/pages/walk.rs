@@ -2,8 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use super::page::{Body, BucketRoot, Element, Header, NO_FREELIST, Node};
-use crate::snapshot::bolt::{Db, Seen};
+use super::page::{BucketRoot, Element, ElementBody, Header, NO_FREELIST, Node};
+use crate::snapshot::bolt::{Db, Visit};
 use crate::snapshot::{Damage, Error};
 
 /// Levels of pages in one tree. A branch has at least two children, so 32 levels are past every file.
@@ -133,7 +133,7 @@ impl<'d> Tree<'d> {
                 return Err(db.damaged(damage).into());
             }
             let flow = match element.body {
-                Body::Child(child) => {
+                ElementBody::Child(child) => {
                     let next = elements.peek().and_then(|next| next.as_ref().ok());
                     let upper = next.map(|next| next.key).or(span.upper);
                     if upper.is_some_and(|upper| upper <= span.from) {
@@ -143,8 +143,8 @@ impl<'d> Tree<'d> {
                     let span = Span { lower, upper, ..span };
                     self.pages(child, span, depth + 1, each)?
                 }
-                Body::Value(_) | Body::Bucket(_) if element.key < span.from => continue,
-                Body::Value(_) | Body::Bucket(_) => each(self, page, element)?,
+                ElementBody::Value(_) | ElementBody::Bucket(_) if element.key < span.from => continue,
+                ElementBody::Value(_) | ElementBody::Bucket(_) => each(self, page, element)?,
             };
             if flow.is_break() {
                 return Ok(flow);
@@ -175,19 +175,19 @@ impl<'d> Tree<'d> {
         name: &[u8],
         value: &[u8],
         depth: usize,
-        visit: &mut dyn FnMut(Seen<'_>) -> Result<(), E>,
+        visit: &mut dyn FnMut(Visit<'_>) -> Result<(), E>,
     ) -> Flow<E> {
         if depth > MAX_NESTING {
             return Err(self.db.damaged(Damage::page(page, "buckets are nested too deep")).into());
         }
-        visit(Seen::Bucket { depth, name })?;
+        visit(Visit::Bucket { depth, name })?;
         self.bucket(page, value, Span::default(), &mut |tree, page, element| match element.body {
-            Body::Bucket(value) => tree.inside(page, element.key, value, depth + 1, visit),
-            Body::Value(value) => {
-                visit(Seen::Pair { depth: depth + 1, bucket: name, key: element.key, value, page })?;
+            ElementBody::Bucket(value) => tree.inside(page, element.key, value, depth + 1, visit),
+            ElementBody::Value(value) => {
+                visit(Visit::Pair { depth: depth + 1, bucket: name, key: element.key, value, page })?;
                 Ok(ControlFlow::Continue(()))
             }
-            Body::Child(_) => Ok(ControlFlow::Continue(())),
+            ElementBody::Child(_) => Ok(ControlFlow::Continue(())),
         })
     }
 }

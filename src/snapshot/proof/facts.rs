@@ -4,7 +4,7 @@
 
 use prost::Message;
 
-use crate::snapshot::bolt::{Db, Seen};
+use crate::snapshot::bolt::{Db, Visit};
 use crate::snapshot::mvcc::live_keys::LiveKeys;
 use crate::snapshot::mvcc::{KeyHead, Revision};
 use crate::snapshot::{Damage, Error};
@@ -49,7 +49,7 @@ pub struct Facts {
 pub fn read_facts(db: &Db) -> Result<Facts, Error> {
     let meta = Meta::read(db)?;
     let mut sums = Sums::new(&meta);
-    db.walk(|seen| sums.add(seen).map_err(|damage| db.damaged(damage)))?;
+    db.walk(|visited| sums.add(visited).map_err(|damage| db.damaged(damage)))?;
     let compacted = meta.finished_compaction.max(meta.scheduled_compaction);
     Ok(Facts {
         db_bytes: db.bytes(),
@@ -138,15 +138,15 @@ impl Sums {
         }
     }
 
-    fn add(&mut self, seen: Seen<'_>) -> Result<(), Damage> {
-        match seen {
-            Seen::Bucket { depth: 0, name } => self.hash(name),
+    fn add(&mut self, visited: Visit<'_>) -> Result<(), Damage> {
+        match visited {
+            Visit::Bucket { depth: 0, name } => self.hash(name),
             // etcdutl meets a bucket inside a bucket as a key without a value, and does not look into it.
-            Seen::Bucket { depth: 1, name } => {
+            Visit::Bucket { depth: 1, name } => {
                 self.hash(name);
                 self.total_keys += 1;
             }
-            Seen::Pair { depth: 1, bucket, key, value, page } => {
+            Visit::Pair { depth: 1, bucket, key, value, page } => {
                 self.hash(key);
                 self.hash(value);
                 self.total_keys += 1;
@@ -154,7 +154,7 @@ impl Sums {
                     self.revision(key, value).map_err(|what| Damage::page(page, what))?;
                 }
             }
-            Seen::Bucket { .. } | Seen::Pair { .. } => {}
+            Visit::Bucket { .. } | Visit::Pair { .. } => {}
         }
         Ok(())
     }

@@ -2,22 +2,23 @@
 
 pub mod facts;
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
 use super::bolt::Db;
 use super::{Damage, Error};
+use crate::system::fs::{open_regular, read_chunks};
 use facts::{Facts, read_facts};
 
 /// Bytes of the SHA-256 that etcd sends behind the pages.
-pub const TRAILER: usize = 32;
+const TRAILER: usize = 32;
+/// The same, for sizes of files.
+pub const TRAILER_BYTES: u64 = 32;
 /// The smallest page of bbolt; the pages of a snapshot fill a multiple of it.
 const SECTOR: u64 = 512;
-/// Bytes read at once when hashing.
-pub const CHUNK: usize = 256 << 10;
 
 /// What a stream was, once its trailer agreed with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +43,7 @@ pub struct Proof {
 /// # Errors
 /// [`Error::Damaged`] when etcd could not be restored from it, [`Error::Io`] when it cannot be read.
 pub fn prove_file(path: &Path) -> Result<Proof, Error> {
-    let (file, _) = open_regular(path)?;
+    let (file, _) = open_regular(path).map_err(Error::io("open", path))?;
     let digest = prove_stream(path, &file)?;
     let facts = read_facts(&pages_of(file, path, &digest)?)?;
     Ok(Proof { digest, facts })
@@ -52,37 +53,24 @@ pub fn prove_file(path: &Path) -> Result<Proof, Error> {
 ///
 /// # Errors
 /// [`Error::Damaged`] when the trailer does not agree, [`Error::Io`] when the stream fails.
-pub fn prove_stream(name: &Path, mut stream: impl Read) -> Result<Digest, Error> {
+pub fn prove_stream(name: &Path, stream: impl Read) -> Result<Digest, Error> {
     let mut hasher = TrailerHasher::default();
-    let mut buffer = vec![0; CHUNK];
-    loop {
-        match stream.read(&mut buffer) {
-            Ok(0) => return hasher.finish().map_err(Error::damaged(name)),
-            Ok(len) => hasher.push(buffer.get(..len).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Error::io("read", name)(error)),
-        }
-    }
+    read_chunks(stream, Error::io("read", name), |chunk| {
+        hasher.push(chunk);
+        Ok(())
+    })?;
+    hasher.finish().map_err(Error::damaged(name))
 }
 
 /// The database in a file whose trailer was proved.
 pub fn pages_of(file: File, path: &Path, digest: &Digest) -> Result<Db, Error> {
     // The size rule of the trailer left more than 32 bytes or none at all.
-    Db::open(file, path, digest.bytes.saturating_sub(32))
+    Db::open(file, path, digest.bytes.saturating_sub(TRAILER_BYTES))
 }
 
-/// Opens a file for reading that is not a device, a pipe or a folder: those would block or mislead. Gives its size in
-/// bytes as well.
-///
-/// # Errors
-/// [`Error::Io`] for one that is, or that cannot be read.
-pub fn open_regular(path: &Path) -> Result<(File, u64), Error> {
-    let kind = fs::metadata(path).map_err(Error::io("open", path))?;
-    if !kind.is_file() {
-        return Err(Error::io("open", path)(io::Error::other("it is not a regular file")));
-    }
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    Ok((file, kind.len()))
+/// Bytes of the pages in a file of `len` bytes: a snapshot has its trailer behind them, a bare database has none.
+pub const fn pages_len(len: u64) -> u64 {
+    if len % SECTOR == TRAILER_BYTES { len - TRAILER_BYTES } else { len }
 }
 
 /// SHA-256 of a stream, with the last 32 bytes held back: they are the hash of what came before.
@@ -111,7 +99,7 @@ impl TrailerHasher {
         if bytes == 0 {
             return Err(Damage::file("it is empty"));
         }
-        if bytes % SECTOR != 32 || bytes < SECTOR {
+        if bytes % SECTOR != TRAILER_BYTES || bytes < SECTOR {
             let what = format!("{bytes} bytes are not whole pages with the 32 bytes of their sha-256 behind them");
             return Err(Damage::file(what));
         }
@@ -121,7 +109,7 @@ impl TrailerHasher {
             ));
         }
         self.sha.update(&self.tail);
-        let sha256 = self.sha.finalize().iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+        let sha256 = hex::encode(self.sha.finalize());
         Ok(Digest { bytes, sha256 })
     }
 }

@@ -6,7 +6,7 @@ use super::build::{
     FREELIST, SIZE, branch, bucket, damage, db, db_with, header, inline, leaf, meta, open, padded, patched, value,
 };
 use crate::snapshot::pages::page::NO_FREELIST;
-use crate::snapshot::{Error, Seen};
+use crate::snapshot::{Error, Visit};
 
 /// Bucket `b` with a branch over two leaves: a c | e g.
 fn two_leaves() -> Vec<Vec<u8>> {
@@ -19,21 +19,21 @@ fn two_leaves() -> Vec<Vec<u8>> {
 }
 
 fn walked(bytes: &[u8]) -> Vec<String> {
-    let mut seen = Vec::new();
+    let mut visited = Vec::new();
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     open(bytes)
         .unwrap()
         .walk(|item| {
-            seen.push(match item {
-                Seen::Bucket { depth, name } => format!("{depth} [{}]", text(name)),
-                Seen::Pair { depth, bucket, key, value, page } => {
+            visited.push(match item {
+                Visit::Bucket { depth, name } => format!("{depth} [{}]", text(name)),
+                Visit::Pair { depth, bucket, key, value, page } => {
                     format!("{depth} {}/{}={} @{page}", text(bucket), text(key), text(value))
                 }
             });
             Ok::<_, Error>(())
         })
         .unwrap();
-    seen
+    visited
 }
 
 #[test]

@@ -1,0 +1,31 @@
+//! Work that blocks, on a thread of its own, so that signals and deadlines are still heard.
+
+use std::io;
+
+use crate::exit::{Exit, Failure};
+
+/// The thread did not finish its work: it panicked, or the runtime is shutting down.
+#[derive(Debug, thiserror::Error)]
+#[error("a background task was cut short: {0}")]
+pub struct CutShort(#[from] tokio::task::JoinError);
+
+impl From<CutShort> for Failure {
+    fn from(error: CutShort) -> Self {
+        Self::new(Exit::Unexpected, error)
+    }
+}
+
+impl From<CutShort> for io::Error {
+    fn from(error: CutShort) -> Self {
+        Self::other(error)
+    }
+}
+
+/// Runs `work` on a thread for blocking work. The thread goes on when this future is dropped.
+pub async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<CutShort> + Send + 'static,
+{
+    tokio::task::spawn_blocking(work).await.map_err(CutShort)?
+}
