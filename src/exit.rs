@@ -1,36 +1,41 @@
 //! The exit codes: an interface that Jobs, alerts and scripts rely on.
 
-use std::fmt;
+use std::fmt::Display;
 
-/// How a run ended. The numbers are documented in the README and never change.
+/// How a command ended. The numbers are documented in the README and never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Stored, confirmed, retention done.
     Ok,
     /// Something that this program did not foresee.
     Unexpected,
-    /// Settings, certificates or usage are wrong; nothing was attempted.
     Settings,
-    /// Stored and confirmed, but retention is incomplete or held back.
+    /// The backup is stored and confirmed, but retention is incomplete or held back.
     Retention,
-    /// No usable member.
     NoMember,
-    /// No member gave a snapshot that proved good, or a backup is damaged.
+    /// No member gave a snapshot that proved good, or a stored backup is damaged.
     Proof,
-    /// The store failed: not stored, or not confirmed.
+    /// The remote failed: the backup is not stored, or not confirmed.
     Store,
-    /// The deadline passed.
     Deadline,
     /// A degraded backup is stored; the cluster needs help.
     Degraded,
-    /// Refused by etcd or by the store: credentials or permissions.
+    /// etcd or the remote refused the credentials or their permissions.
     Denied,
-    /// The local disk: no room, or it failed.
+    /// The local disk has no room, or it failed.
     Disk,
     /// SIGINT.
     Interrupted,
     /// SIGTERM.
     Terminated,
+}
+
+/// What a command is for: the same exit code means a little less where nothing is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// `run` and its steps, which store backups and apply retention.
+    Job,
+    /// Every other command.
+    Reading,
 }
 
 impl Exit {
@@ -70,23 +75,29 @@ impl Exit {
         }
     }
 
-    /// The meaning, as `--help` prints it.
-    pub const fn meaning(self) -> &'static str {
-        match self {
-            Self::Ok => "stored, confirmed, retention done",
-            Self::Unexpected => "unexpected",
-            Self::Settings => "settings, certificates or usage are wrong; nothing was attempted",
-            Self::Retention => "stored and confirmed, but retention is incomplete or held back",
-            Self::NoMember => "no usable member",
-            Self::Proof => "no member gave a snapshot that proved good, or a backup is damaged",
-            Self::Store => "the store failed: not stored, or not confirmed",
-            Self::Deadline => "the deadline passed",
-            Self::Degraded => "a degraded backup is stored; the cluster needs help",
-            Self::Denied => "refused by etcd or the store: credentials or permissions",
-            Self::Disk => "the local disk: no room, or it failed",
-            Self::Interrupted => "interrupted (SIGINT)",
-            Self::Terminated => "interrupted (SIGTERM)",
-        }
+    /// The meaning, as `--help`, the report and the README have it; `None` for an exit that commands of this purpose
+    /// never end with.
+    pub const fn meaning(self, purpose: Purpose) -> Option<&'static str> {
+        use Purpose::{Job, Reading};
+        Some(match (self, purpose) {
+            (Self::Ok, Job) => "stored, confirmed, retention done",
+            (Self::Ok, Reading) => "done",
+            (Self::Unexpected, _) => "unexpected",
+            (Self::Settings, _) => "settings, certificates or usage are wrong; nothing was attempted",
+            (Self::Retention, Job) => "stored and confirmed, but retention is incomplete or held back",
+            (Self::Degraded, Job) => "a degraded backup is stored; the cluster needs help",
+            (Self::Retention | Self::Degraded, Reading) => return None,
+            (Self::NoMember, _) => "no usable member",
+            (Self::Proof, Job) => "no member gave a snapshot that proved good, or a backup is damaged",
+            (Self::Proof, Reading) => "a backup is damaged",
+            (Self::Store, Job) => "the store failed: not stored, or not confirmed",
+            (Self::Store, Reading) => "the store failed",
+            (Self::Deadline, _) => "the deadline passed",
+            (Self::Denied, _) => "refused by etcd or the store: credentials or permissions",
+            (Self::Disk, _) => "the local disk: no room, or it failed",
+            (Self::Interrupted, _) => "interrupted (SIGINT)",
+            (Self::Terminated, _) => "interrupted (SIGTERM)",
+        })
     }
 
     /// One word for machines and for the report's first line.
@@ -101,31 +112,32 @@ impl Exit {
     }
 }
 
-impl fmt::Display for Exit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.meaning())
-    }
-}
-
 /// An error and the exit that it leads to; what every command fails with.
 #[derive(Debug)]
 pub struct Failure {
-    /// The exit code's meaning.
     pub exit: Exit,
     /// What was attempted, on what, and why it failed.
     pub error: anyhow::Error,
 }
 
 impl Failure {
-    /// A failure from any error.
     pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
         Self { exit, error: error.into() }
     }
-}
 
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        Self { exit: Exit::Unexpected, error }
+    /// A failure that no error type describes.
+    pub fn message(exit: Exit, message: impl Display) -> Self {
+        Self::new(exit, anyhow::anyhow!("{message}"))
+    }
+
+    /// A refused setting or argument; the message begins with the setting's name and a colon.
+    pub fn settings(message: impl Display) -> Self {
+        Self::message(Exit::Settings, message)
+    }
+
+    /// The error and its causes in one line.
+    pub fn words(&self) -> String {
+        format!("{:#}", self.error)
     }
 }
 
@@ -137,5 +149,11 @@ mod tests {
     fn codes_are_unique() {
         let codes: std::collections::BTreeSet<_> = Exit::ALL.iter().map(|e| e.code()).collect();
         assert_eq!(codes.len(), Exit::ALL.len());
+    }
+
+    #[test]
+    fn a_job_can_end_in_every_way() {
+        assert!(Exit::ALL.iter().all(|exit| exit.meaning(Purpose::Job).is_some()));
+        assert_eq!(Exit::Degraded.meaning(Purpose::Reading), None);
     }
 }

@@ -20,13 +20,14 @@ mod system;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 
 use exit::{Exit, Failure};
 use report::Report;
+use system::core_dumps::no_core_files;
 use system::signals::Signals;
 
-/// What a thread that reads the disk may still take when all else has ended.
+/// How long threads that still read the disk may take once all else has ended.
 const LAST_THREADS: Duration = Duration::from_secs(1);
 
 #[expect(clippy::disallowed_methods, reason = "the clock is read once, here")]
@@ -34,33 +35,34 @@ fn main() -> ExitCode {
     let (begun, now) = (Instant::now(), Utc::now());
     let cli = match cli::parse(std::env::args_os()) {
         Ok(cli) => cli,
-        Err(usage) => return cli::explain(&usage),
+        Err(usage) => return report::usage(&usage),
     };
-    let mut report = Report::new(cli.command.name());
-    let outcome = start(&cli, now, &mut report);
-    let (exit, error) = match outcome {
+    let mut report = Report::new(cli.command.name(), cli.command.purpose());
+    let (exit, error) = match start(&cli, now, &mut report) {
         Ok(exit) => (exit, None),
-        Err(failure) => (failure.exit, Some(format!("{:#}", failure.error))),
+        Err(failure) => (failure.exit, Some(failure.words())),
     };
     if let Some(error) = &error {
         tracing::error!(exit = exit.code(), "{error}");
     }
-    if let Err(error) = report.finish(exit, error, cli.output.output, begun.elapsed()) {
-        tracing::warn!(%error, "writing the report");
+    if let Err(error) = report.print(exit, error, cli.output.output, begun.elapsed()) {
+        tracing::warn!(%error, "cannot write the report");
     }
     exit.code().into()
 }
 
-fn start(cli: &cli::Cli, now: chrono::DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
-    logging::start(&cli.output, config::time_zone().unwrap_or(chrono_tz::UTC));
-    system::core_dumps::no_core_files();
+fn start(cli: &cli::Cli, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
+    let zone = config::time_zone();
+    // A wrong zone is an error of the command, and the log has to be there to say so.
+    logging::start(&cli.output, *zone.as_ref().unwrap_or(&chrono_tz::UTC));
+    no_core_files();
     let unexpected = |e: std::io::Error| Failure::new(Exit::Unexpected, e);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unexpected)?;
     let outcome = runtime.block_on(async {
         let mut signals = Signals::new().map_err(unexpected)?;
         tokio::select! {
-            outcome = command::execute(cli, now, report) => outcome,
-            exit = signals.first() => Err(Failure::new(exit, anyhow::anyhow!("{exit}; nothing half-made is left"))),
+            outcome = command::execute(cli, now, zone, report) => outcome,
+            signal = signals.first() => Err(Failure::message(signal.exit(), format!("interrupted by {signal}; nothing half-made is left"))),
         }
     });
     runtime.shutdown_timeout(LAST_THREADS);

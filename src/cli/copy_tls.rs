@@ -4,22 +4,21 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// `copy-tls`.
 #[derive(Args, Debug)]
 pub struct CopyTlsArgs {
-    /// Folder that the TLS files are in
+    /// Directory that the TLS files are in
     #[arg(long, value_name = "DIR")]
     pub from: PathBuf,
-    /// Folder for the copies, which keep their places
+    /// Directory for the copies, which keep their paths below it
     #[arg(long, value_name = "DIR")]
     pub to: PathBuf,
-    /// Authorities that sign the members' certificates
+    /// Certificate authorities that sign the members' certificates, PEM
     #[arg(long, env = "ETCDCTL_CACERT", value_name = "FILE")]
     pub cacert: Option<PathBuf>,
-    /// Client certificate
+    /// Client certificate, PEM
     #[arg(long, env = "ETCDCTL_CERT", value_name = "FILE")]
     pub cert: Option<PathBuf>,
-    /// Client key
+    /// Key of the client certificate, PEM
     #[arg(long, env = "ETCDCTL_KEY", value_name = "FILE")]
     pub key: Option<PathBuf>,
 }

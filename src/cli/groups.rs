@@ -9,7 +9,6 @@ use clap::{Args, ValueEnum};
 use crate::backup::name::Prefix;
 use crate::backup::retention::Age;
 
-/// Logs and report.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
@@ -24,7 +23,6 @@ pub struct OutputArgs {
     pub log_format: Format,
 }
 
-/// For people or for machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// For people
@@ -33,14 +31,14 @@ pub enum Format {
     Json,
 }
 
-/// The job as a whole.
+/// Settings of every command that has any.
 #[derive(Args, Debug)]
-#[command(next_help_heading = "Job")]
-pub struct JobArgs {
-    /// Folder with a file for each setting, as a ConfigMap is mounted
+#[command(next_help_heading = "General")]
+pub struct SettingsArgs {
+    /// Directory with a file for each setting, as a ConfigMap is mounted
     #[arg(long, env = "CONFIG_DIR", value_name = "DIR", default_value = "/config/etcd-backup")]
     pub config_dir: PathBuf,
-    /// Give up after this long, and leave nothing half-made [default: 1h]
+    /// Give up after this long [default: 1h]
     #[arg(long, env = "TIMEOUT", value_name = "DURATION")]
     pub timeout: Option<humantime::Duration>,
 }
@@ -49,22 +47,22 @@ pub struct JobArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "etcd")]
 pub struct EtcdArgs {
-    /// Members' client URLs, separated by commas; wins over the kubeadm file
+    /// Client URLs of the members, separated by commas; wins over the kubeadm file
     #[arg(long, env = "ETCDCTL_ENDPOINTS", value_name = "URLS")]
     pub endpoints: Option<String>,
     /// kubeadm's ClusterConfiguration [default: /k8s/config.yaml if it is there]
     #[arg(long, env = "KUBEADM_CONFIG", value_name = "FILE")]
     pub kubeadm_config: Option<String>,
-    /// This node's address, where a stacked etcd is looked for besides 127.0.0.1
+    /// Address of this node, where a stacked etcd is looked for besides 127.0.0.1
     #[arg(long, env = "HOST_IP", value_name = "IP")]
     pub host_ip: Option<IpAddr>,
-    /// Authorities that sign the members' certificates, PEM
+    /// Certificate authorities that sign the members' certificates, PEM
     #[arg(long, env = "ETCDCTL_CACERT", value_name = "FILE")]
     pub cacert: Option<String>,
     /// Client certificate, PEM
     #[arg(long, env = "ETCDCTL_CERT", value_name = "FILE")]
     pub cert: Option<String>,
-    /// Client key, PEM
+    /// Key of the client certificate, PEM
     #[arg(long, env = "ETCDCTL_KEY", value_name = "FILE")]
     pub key: Option<String>,
     /// Name to expect in the members' certificates, when it is not the one dialled
@@ -73,16 +71,15 @@ pub struct EtcdArgs {
     /// Give up on a member that has sent no bytes for this long
     #[arg(long, env = "IDLE_TIMEOUT", value_name = "DURATION", default_value = "60s")]
     pub idle_timeout: humantime::Duration,
-    /// Refuse (exit 4) rather than take a degraded backup
+    /// Refuse a degraded backup (exit 4) instead of taking it
     #[arg(long, env = "STRICT")]
     pub strict: bool,
 }
 
-/// Where files are staged.
 #[derive(Args, Debug)]
-#[command(next_help_heading = "Staging")]
+#[command(next_help_heading = "Work directory")]
 pub struct WorkArgs {
-    /// Staging folder [default: /backup if it is a folder, else the system's temporary one]
+    /// Directory for snapshots on their way [default: /backup if it is a directory, else the system's temporary one]
     #[arg(long, env = "WORK_DIR", value_name = "DIR")]
     pub work_dir: Option<PathBuf>,
 }
@@ -91,15 +88,15 @@ pub struct WorkArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Store")]
 pub struct PlaceArgs {
-    /// `remote:bucket/path` of an rclone remote, or an absolute path
+    /// Where backups are: `remote:bucket/path` of an rclone remote, or an absolute path
     #[arg(long, env = "TARGET")]
     pub target: Option<String>,
-    /// What backups' names start with; a `/` in it is a folder [default: empty]
+    /// What backups' names start with; a `/` in it makes a directory [default: empty]
     #[arg(long, env = "BACKUP_PREFIX", value_name = "PREFIX")]
     pub backup_prefix: Option<Prefix>,
 }
 
-/// Where backups are stored, and how to get there.
+/// Where backups are, and how to get there.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Store")]
 pub struct StoreArgs {
@@ -108,22 +105,21 @@ pub struct StoreArgs {
     /// rclone's configuration [default: /config/rclone/rclone.conf if it is there, else rclone's own]
     #[arg(long, env = "RCLONE_CONFIG", value_name = "FILE")]
     pub rclone_config: Option<PathBuf>,
-    /// Extra flags for rclone, split as a shell would
+    /// More flags for rclone, split as a shell would split them
     #[arg(long, env = "RCLONE_FLAGS", value_name = "FLAGS", allow_hyphen_values = true)]
     pub rclone_flags: Option<String>,
 }
 
-/// How long backups are kept.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Retention")]
 pub struct RetentionArgs {
     /// Delete backups older than this: 36h, 10d, 2w, 3M (months), 1y [default: none are deleted by age]
     #[arg(long, env = "RETENTION", value_name = "AGE", allow_hyphen_values = true)]
     pub retention: Option<Age>,
-    /// Delete backups beyond the newest of this number [default: none are deleted by number]
+    /// Delete all but the newest N backups [default: none are deleted by number]
     #[arg(long, env = "RETENTION_COUNT", value_name = "N")]
     pub retention_count: Option<NonZeroUsize>,
-    /// Never delete the newest of this number [default: 3]
+    /// Never delete the newest N backups, whatever the limits say [default: 3]
     #[arg(long, env = "KEEP_LAST", value_name = "N")]
     pub keep_last: Option<NonZeroUsize>,
 }

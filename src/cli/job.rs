@@ -4,13 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{EtcdArgs, JobArgs, PlaceArgs, RetentionArgs, StoreArgs, WorkArgs};
+use super::{EtcdArgs, PlaceArgs, RetentionArgs, SettingsArgs, StoreArgs, WorkArgs};
 
-/// `run`.
 #[derive(Args, Debug)]
 pub struct RunArgs {
     #[command(flatten)]
-    pub job: JobArgs,
+    pub settings: SettingsArgs,
     #[command(flatten)]
     pub etcd: EtcdArgs,
     #[command(flatten)]
@@ -21,11 +20,10 @@ pub struct RunArgs {
     pub retention: RetentionArgs,
 }
 
-/// `snapshot`.
 #[derive(Args, Debug)]
 pub struct SnapshotArgs {
     #[command(flatten)]
-    pub job: JobArgs,
+    pub settings: SettingsArgs,
     #[command(flatten)]
     pub etcd: EtcdArgs,
     #[command(flatten)]
@@ -38,25 +36,24 @@ pub struct SnapshotArgs {
 #[derive(Args, Debug)]
 pub struct StoreStepArgs {
     #[command(flatten)]
-    pub job: JobArgs,
+    pub settings: SettingsArgs,
     #[command(flatten)]
     pub work: WorkArgs,
     #[command(flatten)]
     pub store: StoreArgs,
 }
 
-/// `prune`.
 #[derive(Args, Debug)]
 pub struct PruneArgs {
     /// Print the plan with its reasons, delete nothing
     #[arg(long, conflicts_with = "after")]
     pub dry_run: bool,
-    /// Prune only if this record, which `snapshot` and `store` left, says that its backup is stored and confirmed; the
-    /// exit then is the whole job's verdict
+    /// Prune only if the record that `snapshot` and `store` left says that its backup is stored and confirmed; the exit
+    /// code is then that of the whole job
     #[arg(long, value_name = "RECORD")]
     pub after: Option<PathBuf>,
     #[command(flatten)]
-    pub job: JobArgs,
+    pub settings: SettingsArgs,
     #[command(flatten)]
     pub store: StoreArgs,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! The command line: every flag with its type and environment variable, and nothing else.
+//! The command line: every flag with its type and its environment variable, and nothing else.
 
 mod copy_tls;
 mod groups;
@@ -11,10 +11,10 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::exit::Exit;
+use crate::exit::{Exit, Purpose};
 
 pub use copy_tls::CopyTlsArgs;
-pub use groups::{EtcdArgs, Format, JobArgs, OutputArgs, PlaceArgs, RetentionArgs, StoreArgs, WorkArgs};
+pub use groups::{EtcdArgs, Format, OutputArgs, PlaceArgs, RetentionArgs, SettingsArgs, StoreArgs, WorkArgs};
 pub use job::{PruneArgs, RunArgs, SnapshotArgs, StoreStepArgs};
 pub use read::{ExportArgs, GetArgs, InspectArgs, PutBackArgs};
 pub use restore::{EtcdKind, RestoreArgs, WhoArgs};
@@ -23,73 +23,127 @@ pub use stored::{FetchArgs, ListArgs, ReadArgs, VerifyArgs};
 /// Backs up a Kubernetes cluster's etcd to any rclone remote, and proves every backup before it counts.
 ///
 /// Without a command, `run` is meant. A setting is taken from its flag, else its environment variable, else the file of
-/// its name in --config-dir (a mounted ConfigMap), else the default.
+/// its name in --config-dir (a mounted ConfigMap), else its default.
 #[derive(Parser, Debug)]
 #[command(version, max_term_width = 110)]
 pub struct Cli {
-    /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// For every command.
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
-/// The commands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Take a snapshot, prove it, store it, confirm it, then apply retention: the whole job (default)
     Run(RunArgs),
-    /// First step alone: leave a proved snapshot and a record of it in the staging folder
+    /// First step of the job: leave a proved snapshot and a record of it in the work directory
     Snapshot(SnapshotArgs),
-    /// Second step alone: store and confirm what `snapshot` left
+    /// Second step of the job: store and confirm what `snapshot` left
     Store(StoreStepArgs),
-    /// Apply retention alone: with --dry-run print what it would do, with --after as the third step of a job
+    /// Apply retention alone: with --dry-run only print the plan, with --after as the last step of the job
     Prune(PruneArgs),
+    /// List the stored backups, newest first
+    List(ListArgs),
+    /// Prove stored backups without restoring them
+    Verify(VerifyArgs),
     /// Show what a backup holds: revision, keys, members, and the size of each Kubernetes resource and namespace
     Inspect(InspectArgs),
     /// Print one key of a backup as JSON, or with --raw just its value
     Get(GetArgs),
     /// Print the keys of a backup as JSON Lines, in the order of `etcdctl get --prefix`
     Export(ExportArgs),
+    /// Download a backup, prove it, and write it to a file for etcd's own tools
+    Fetch(FetchArgs),
     /// Bring deleted keys back from a backup into the running cluster, byte for byte
     ///
-    /// Each key is created by a transaction of its own that does nothing when the key exists, in the order in which
-    /// the keys were first created, so that owners are there before what they own. Never brought back are keys that end
-    /// with a lease, events, leases, masterleases, endpoints and endpointslices: Kubernetes makes those itself.
+    /// Each key is created by a transaction of its own that does nothing when the key exists. The keys are written in
+    /// the order in which they were first created, so that owners are there before what they own. Events, leases,
+    /// masterleases, endpoints, endpointslices, and keys with an etcd lease are never brought back, because Kubernetes
+    /// makes those itself.
     PutBack(PutBackArgs),
-    /// List the stored backups, newest first
-    List(ListArgs),
-    /// Prove stored backups without restoring them
-    Verify(VerifyArgs),
-    /// Get a backup, prove it, and write it to a file for use with etcd's own tools
-    Fetch(FetchArgs),
-    /// Restore a member's data folder from a backup, or with --plan print how to restore the whole cluster
+    /// Restore a member's data directory from a backup, or with --plan print how to restore the whole cluster
     Restore(Box<RestoreArgs>),
     /// Print a shell's completion script
     Completions {
-        /// Which shell
+        /// The shell
         shell: clap_complete::Shell,
     },
-    /// Copy the TLS files that are set to another folder, for a container that cannot read the node's
+    /// Copy the TLS files that are set to another directory, for a container that cannot read the node's files
     CopyTls(CopyTlsArgs),
 }
 
-/// Reads the command line and the environment.
-///
-/// # Errors
-/// clap's own, which also stand for `--help` and `--version`.
+impl Command {
+    /// The name on the command line.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Run(_) => "run",
+            Self::Snapshot(_) => "snapshot",
+            Self::Store(_) => "store",
+            Self::Prune(_) => "prune",
+            Self::List(_) => "list",
+            Self::Verify(_) => "verify",
+            Self::Inspect(_) => "inspect",
+            Self::Get(_) => "get",
+            Self::Export(_) => "export",
+            Self::Fetch(_) => "fetch",
+            Self::PutBack(_) => "put-back",
+            Self::Restore(_) => "restore",
+            Self::Completions { .. } => "completions",
+            Self::CopyTls(_) => "copy-tls",
+        }
+    }
+
+    pub fn purpose(&self) -> Purpose {
+        purpose_of(self.name())
+    }
+
+    /// What every command that has settings takes; `None` for the two that have none.
+    pub const fn settings(&self) -> Option<&SettingsArgs> {
+        Some(match self {
+            Self::Run(args) => &args.settings,
+            Self::Snapshot(args) => &args.settings,
+            Self::Store(args) => &args.settings,
+            Self::Prune(args) => &args.settings,
+            Self::List(args) => &args.settings,
+            Self::Verify(args) => &args.read.settings,
+            Self::Inspect(args) => &args.read.settings,
+            Self::Get(args) => &args.read.settings,
+            Self::Export(args) => &args.read.settings,
+            Self::Fetch(args) => &args.read.settings,
+            Self::PutBack(args) => &args.read.settings,
+            Self::Restore(args) => &args.read.settings,
+            Self::Completions { .. } | Self::CopyTls(_) => return None,
+        })
+    }
+}
+
+fn purpose_of(command: &str) -> Purpose {
+    if matches!(command, "run" | "snapshot" | "store" | "prune") { Purpose::Job } else { Purpose::Reading }
+}
+
+/// Reads the command line and the environment. clap's error also stands for `--help` and `--version`.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
     let matches = command().try_get_matches_from(with_default_command(args.into_iter().collect()))?;
     Cli::from_arg_matches(&matches)
 }
 
-/// The command line's description, with the exit codes at its end and no values of the environment in its help.
+/// The command line's description, with the exit codes at its end. Values from the environment are left out of the help,
+/// as it may be pasted anywhere.
 pub fn command() -> clap::Command {
-    let exits = Exit::ALL.iter().map(|e| format!("  {:>3}  {e}", e.code())).collect::<Vec<_>>().join("\n");
-    let exits = format!("Exit codes:\n{exits}");
-    let command = Cli::command().after_help(exits.clone()).mut_args(|arg| arg.hide_env_values(true));
-    command.mut_subcommands(move |sub| sub.after_help(exits.clone()).mut_args(|arg| arg.hide_env_values(true)))
+    let complete = |command: clap::Command, purpose| {
+        command.after_help(exit_codes(purpose)).mut_args(|arg| arg.hide_env_values(true))
+    };
+    complete(Cli::command(), Purpose::Job).mut_subcommands(|command| {
+        let purpose = purpose_of(command.get_name());
+        complete(command, purpose)
+    })
+}
+
+fn exit_codes(purpose: Purpose) -> String {
+    let codes = Exit::ALL.iter().filter_map(|exit| Some((exit.code(), exit.meaning(purpose)?)));
+    let lines: Vec<_> = codes.map(|(code, meaning)| format!("  {code:>3}  {meaning}")).collect();
+    format!("Exit codes:\n{}", lines.join("\n"))
 }
 
 /// A shell's completion script.
@@ -97,17 +151,6 @@ pub fn completions(shell: clap_complete::Shell) -> String {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command(), "etcd-backup", &mut script);
     String::from_utf8_lossy(&script).into_owned()
-}
-
-/// Prints help, version or what is wrong with the usage.
-pub fn explain(usage: &clap::Error) -> std::process::ExitCode {
-    let wrong = usage.use_stderr();
-    if wrong {
-        crate::report::leave_last_words(&usage.to_string());
-    }
-    // Help that cannot be written has nobody to read it.
-    let _ = usage.print();
-    if wrong { Exit::Settings.code().into() } else { std::process::ExitCode::SUCCESS }
 }
 
 /// `run` is meant where no command is named.
@@ -141,5 +184,22 @@ mod tests {
     #[test]
     fn the_description_is_sound() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn commands_know_their_names() {
+        for name in ["run", "snapshot", "store", "list", "verify", "inspect"] {
+            assert_eq!(parsed(&[name]).name(), name);
+        }
+        assert_eq!(parsed(&["put-back", "latest", "/key"]).name(), "put-back");
+        assert_eq!(parsed(&["completions", "bash"]).name(), "completions");
+    }
+
+    #[test]
+    fn only_the_job_says_stored_and_confirmed() {
+        for sub in command().get_subcommands() {
+            let help = sub.get_after_help().unwrap().to_string();
+            assert_eq!(help.contains("stored, confirmed"), purpose_of(sub.get_name()) == Purpose::Job, "{help}");
+        }
     }
 }

@@ -5,18 +5,17 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::ReadArgs;
+use super::stored::NAME;
 use crate::backup::select::PointInTime;
 
-/// `restore`.
 #[derive(Args, Debug)]
 pub struct RestoreArgs {
-    /// `latest`, a backup's name, an unambiguous part of one, or a local file
-    #[arg(value_name = "NAME", required_unless_present_any = ["before", "plan"])]
+    #[arg(value_name = "NAME", required_unless_present_any = ["before", "plan"], help = NAME)]
     pub backup: Option<String>,
-    /// The newest backup that was taken by then: 2026-01-02T03:04:05Z, or 2026-01-02 and 2026-01-02T03:04 in the zone TZ
+    /// Take the newest backup that was taken by then: 2026-01-02T03:04:05Z, or 2026-01-02 and 2026-01-02T03:04 in the zone TZ
     #[arg(long, value_name = "TIME", conflicts_with = "backup")]
     pub before: Option<PointInTime>,
-    /// The member's data folder, new or empty; with --plan, where it is on the members
+    /// The member's data directory, new or empty; with --plan, where it is on the members
     #[arg(long, value_name = "DIR", required_unless_present = "plan")]
     pub data_dir: Option<PathBuf>,
     /// Restore nothing: print the commands for the whole cluster, member by member
@@ -30,51 +29,51 @@ pub struct RestoreArgs {
     pub read: ReadArgs,
 }
 
-/// Who the restored member is to be.
+/// The identity of the restored member.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Member")]
 pub struct WhoArgs {
     /// The member's name [default: that of the only member]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// All members and their peer URLs: a=https://1.2.3.4:2380,b=… [default: those that the snapshot records]
+    /// All members and their peer URLs: a=https://1.2.3.4:2380,b=… [default: those in the snapshot]
     #[arg(long, value_name = "LIST", conflicts_with = "plan")]
     pub initial_cluster: Option<String>,
-    /// The new cluster's token, the same on every member, unlike the old one's [default: made from the backup's sha-256]
+    /// The new cluster's token: the same on every member, and not the old cluster's [default: made from the backup's SHA-256]
     #[arg(long, value_name = "TOKEN")]
     pub initial_cluster_token: Option<String>,
-    /// The member's own peer URLs [default: those that the cluster has for its name]
+    /// The member's own peer URLs [default: those in the initial cluster]
     #[arg(long, value_name = "URLS", conflicts_with = "plan")]
     pub initial_advertise_peer_urls: Option<String>,
-    /// Raise the revision by this much, and mark what was before as compacted, so that every watcher starts anew; 0 leaves
-    /// it [default: 1000000000 where etcdutl can]
+    /// Raise the revision by this much and mark what was before as compacted, so that every watcher starts anew; 0 does
+    /// not [default: 1000000000 if etcdutl can]
     #[arg(long, value_name = "N")]
     pub bump_revision: Option<u64>,
 }
 
-/// What a plan is for.
+/// What the plan is for.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Plan")]
 pub struct ClusterArgs {
-    /// A member of the restored cluster, `name=https://host:2380`; once for each [default: those that the snapshot records]
+    /// A member of the restored cluster, `name=https://host:2380`; once for each [default: those in the snapshot]
     #[arg(long, value_name = "MEMBER", requires = "plan")]
     pub member: Vec<String>,
     /// kubeadm's ClusterConfiguration [default: /k8s/config.yaml if it is there]
     #[arg(long, env = "KUBEADM_CONFIG", value_name = "FILE")]
     pub kubeadm_config: Option<String>,
-    /// The members' client URLs, separated by commas [default: the snapshot's, the kubeadm file's, else port 2379]
+    /// Client URLs of the members, separated by commas [default: the snapshot's, the kubeadm file's, else port 2379]
     #[arg(long, env = "ETCDCTL_ENDPOINTS", value_name = "URLS")]
     pub endpoints: Option<String>,
-    /// How etcd runs [default: as the kubeadm file says, else stacked]
+    /// How etcd is run [default: as the kubeadm file says, else stacked]
     #[arg(long, value_enum, requires = "plan")]
     pub etcd: Option<EtcdKind>,
-    /// On the machine that checks the restored etcd: authority, PEM [default: kubeadm's]
+    /// Certificate authorities on the machine that checks the restored etcd, PEM [default: kubeadm's]
     #[arg(long, value_name = "FILE", requires_all = ["plan", "cert", "key"])]
     pub cacert: Option<String>,
-    /// On that machine: client certificate, PEM
+    /// Client certificate on that machine, PEM
     #[arg(long, value_name = "FILE", requires_all = ["plan", "cacert"])]
     pub cert: Option<String>,
-    /// On that machine: client key, PEM
+    /// Key of the client certificate on that machine, PEM
     #[arg(long, value_name = "FILE", requires_all = ["plan", "cacert"])]
     pub key: Option<String>,
 }

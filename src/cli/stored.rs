@@ -1,27 +1,28 @@
-//! Settings of the commands that read stored backups.
+//! Commands that read stored backups, and what they share.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{JobArgs, StoreArgs, WorkArgs};
+use super::{SettingsArgs, StoreArgs, WorkArgs};
 
-/// Where backups are read from, and where they are staged.
+/// What NAME means, in the help of every command that takes one.
+pub const NAME: &str = "The backup: `latest`, a name, a part of one that no other has, or the path of a local file";
+
+/// Where backups are read from, and where they are put while they are read.
 #[derive(Args, Debug)]
 pub struct ReadArgs {
     #[command(flatten)]
-    pub job: JobArgs,
+    pub settings: SettingsArgs,
     #[command(flatten)]
     pub work: WorkArgs,
     #[command(flatten)]
     pub store: StoreArgs,
 }
 
-/// `fetch`.
 #[derive(Args, Debug)]
 pub struct FetchArgs {
-    /// `latest`, a backup's name, an unambiguous part of one, or a local file
-    #[arg(value_name = "NAME")]
+    #[arg(help = NAME)]
     pub name: String,
     /// The file to write; one that exists is never overwritten
     #[arg(value_name = "PATH")]
@@ -30,31 +31,28 @@ pub struct FetchArgs {
     pub read: ReadArgs,
 }
 
-/// `list`.
 #[derive(Args, Debug)]
 pub struct ListArgs {
-    /// Leave out what only each object's metadata tell: on S3 that is one question an object
+    /// Leave out what only the objects' metadata tell: on S3 that is one request for each backup
     #[arg(long)]
     pub quick: bool,
     #[command(flatten)]
-    pub job: JobArgs,
+    pub settings: SettingsArgs,
     #[command(flatten)]
     pub store: StoreArgs,
 }
 
-/// `verify`.
 #[derive(Args, Debug)]
 pub struct VerifyArgs {
-    /// `latest` (default), a backup's name, an unambiguous part of one, or a local file
-    #[arg(value_name = "NAME", conflicts_with_all = ["latest", "all"])]
+    #[arg(conflicts_with_all = ["latest", "all"], help = NAME)]
     pub name: Option<String>,
-    /// The newest backup
+    /// The newest backup (default)
     #[arg(long, conflicts_with = "all")]
     pub latest: bool,
-    /// Every backup; goes on after a bad one
+    /// Every backup; a bad one does not end the command
     #[arg(long)]
     pub all: bool,
-    /// Stage the file and walk every page, too; else the bytes pass through the SHA-256 and no disk is used
+    /// Download the backup and walk every page; without this, its bytes are hashed as they pass, and no disk is used
     #[arg(long)]
     pub deep: bool,
     #[command(flatten)]

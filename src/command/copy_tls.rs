@@ -9,20 +9,20 @@ use crate::cli::CopyTlsArgs;
 use crate::exit::{Exit, Failure};
 
 /// Copies the files that are set. A file outside of the folder would not be where the next container looks for it.
-pub fn copy_tls(args: &CopyTlsArgs) -> Result<Exit, Failure> {
+pub fn copy_tls(args: &CopyTlsArgs) -> Result<(), Failure> {
     for (setting, file) in [("cacert", &args.cacert), ("cert", &args.cert), ("key", &args.key)] {
         let Some(file) = file.as_ref().filter(|file| !file.as_os_str().is_empty()) else { continue };
-        let refused = |why: String| Failure::new(Exit::Settings, anyhow::anyhow!("{setting}: {why}"));
+        let refused = |why: String| Failure::settings(format!("{setting}: {why}"));
         let (shown, from) = (file.display(), args.from.display());
         let place =
             place(file, args).ok_or_else(|| refused(format!("`{shown}` is not below {from}, and cannot be copied")))?;
         let content = fs::read(file).map_err(|e| refused(format!("cannot read {shown}: {e}")))?;
         write(&place, &content).map_err(|e| {
-            Failure::new(Exit::Disk, anyhow::anyhow!("cannot write the copy of {shown} to {}: {e}", place.display()))
+            Failure::message(Exit::Disk, format!("cannot write the copy of {shown} to {}: {e}", place.display()))
         })?;
         tracing::info!("copied {shown} to {}", place.display());
     }
-    Ok(Exit::Ok)
+    Ok(())
 }
 
 fn place(file: &Path, args: &CopyTlsArgs) -> Option<PathBuf> {

@@ -5,56 +5,52 @@ use std::path::Path;
 
 use bytesize::ByteSize;
 
-use super::input::{Source, find};
-use crate::cli::FetchArgs;
-use crate::config::Job;
+use super::input::Source;
+use crate::config::FetchConfig;
 use crate::exit::{Exit, Failure};
-use crate::report::{Body, Report};
+use crate::report::Answer;
+use crate::report::table::labelled;
 use crate::snapshot::{Proof, Workspace};
 use crate::system::fs::{parent_folder, rename_noreplace};
 
-/// Stages it beside PATH, proves it, and gives it that name.
-pub async fn fetch(args: &FetchArgs, job: &Job, report: &mut Report) -> Result<Exit, Failure> {
-    // The real folder behind a link, as a workspace follows none.
-    let folder = parent_folder(&args.path).and_then(|folder| folder.canonicalize());
-    let folder = folder.map_err(|e| refused(&args.path, &e))?;
-    if args.path.symlink_metadata().is_ok() {
-        return Err(refused(&args.path, &io::ErrorKind::AlreadyExists.into()));
+/// Downloads it beside PATH, proves it, and gives it that name.
+pub async fn fetch(config: FetchConfig, answer: &mut Answer) -> Result<(), Failure> {
+    let FetchConfig { input, path } = config;
+    // The real directory behind a link, as a workspace follows none.
+    let dir = parent_folder(&path).and_then(|dir| dir.canonicalize()).map_err(|e| refuse(&path, &e))?;
+    if path.symlink_metadata().is_ok() {
+        return Err(refuse(&path, &io::ErrorKind::AlreadyExists.into()));
     }
-    let source = find(&args.name, &args.read, job).await?;
-    let workspace = Workspace::create(&folder)?;
+    let source = Source::find(input).await?;
+    let workspace = Workspace::create(&dir)?;
     let snapshot = source.receive(&workspace).await?;
-    rename_noreplace(&snapshot.path, &args.path).map_err(|e| match e.kind() {
-        io::ErrorKind::AlreadyExists => refused(&args.path, &e),
+    rename_noreplace(&snapshot.path, &path).map_err(|e| match e.kind() {
+        io::ErrorKind::AlreadyExists => refuse(&path, &e),
         _ => Failure::new(Exit::Disk, e),
     })?;
-    report.body = Some(body(&source, &args.path, &snapshot.proof));
-    Ok(Exit::Ok)
+    *answer = document(&source, &path, &snapshot.proof);
+    Ok(())
 }
 
-fn refused(path: &Path, why: &io::Error) -> Failure {
+fn refuse(path: &Path, why: &io::Error) -> Failure {
     let path = path.display();
-    let error = match why.kind() {
-        io::ErrorKind::AlreadyExists => anyhow::anyhow!("{path} exists and is not overwritten; give another path"),
-        _ => anyhow::anyhow!("cannot write {path}: {why}"),
-    };
-    Failure::new(Exit::Settings, error)
+    Failure::settings(match why.kind() {
+        io::ErrorKind::AlreadyExists => format!("{path} exists and is not overwritten; give another path"),
+        _ => format!("cannot write {path}: {why}"),
+    })
 }
 
-fn body(source: &Source, path: &Path, proof: &Proof) -> Body {
+fn document(source: &Source, path: &Path, proof: &Proof) -> Answer {
     let (name, digest, facts) = (source.label(), &proof.digest, &proof.facts);
-    let text = format!(
-        "fetched    {name} to {}\nsize       {} ({} bytes)\nsha256     {}\ncontent    revision {}, {} keys; every page proved good\n",
-        path.display(),
-        ByteSize(digest.bytes),
-        digest.bytes,
-        digest.sha256,
-        facts.revision,
-        facts.live_keys
-    );
+    let text = labelled([
+        ("fetched", format!("{name} to {}", path.display())),
+        ("size", format!("{} ({} bytes)", ByteSize(digest.bytes), digest.bytes)),
+        ("sha256", digest.sha256.clone()),
+        ("content", format!("revision {}, {} keys; every page proved good", facts.revision, facts.live_keys)),
+    ]);
     let json = serde_json::json!({
         "name": name, "path": path, "bytes": digest.bytes, "sha256": digest.sha256,
         "revision": facts.revision, "keys": facts.live_keys,
     });
-    Body { text, json: Some(json) }
+    Answer::Document { text, json }
 }

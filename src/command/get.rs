@@ -1,48 +1,37 @@
 //! `get`: one key of a backup.
 
 use std::io::Write;
-use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use super::input::open;
+use super::input::OpenBackup;
 use super::streaming::streaming;
-use crate::cli::{Format, GetArgs};
-use crate::config::Job;
-use crate::exit::{Exit, Failure};
+use crate::cli::Format;
+use crate::config::GetConfig;
+use crate::exit::Failure;
 use crate::inspect::line::{KeyLine, Values, shown};
 use crate::kubernetes::{Content, is_secret};
-use crate::report::{Body, Report};
-use crate::snapshot::{self, find};
+use crate::report::Answer;
+use crate::snapshot::{self, Item, find};
 use crate::system::blocking::blocking;
 
-/// Reads and prints.
-pub async fn get(args: &GetArgs, job: &Job, format: Format, report: &mut Report) -> Result<Exit, Failure> {
-    if args.raw {
-        report.body = Some(Body::none());
+pub async fn get(config: GetConfig, format: Format, answer: &mut Answer) -> Result<(), Failure> {
+    let GetConfig { backup, key, revision, raw, show_secrets } = config;
+    if raw {
+        // What reads this wants the bytes and nothing else, also when the command fails.
+        *answer = Answer::Streamed;
     }
-    let source = open(&args.name, &args.read, job).await?;
-    let at = source.revision(args.content.revision)?;
-    let (db, key) = (Arc::clone(&source.db), args.key.as_bytes().to_vec());
-    let read = move || {
-        let Some(item) = find(&db, &[key], at)?.pop() else { return Ok::<_, snapshot::Error>(None) };
-        let value = item.value(&db)?;
-        Ok(Some((item, value)))
-    };
-    let Some((item, value)) = blocking(read).await? else {
-        let key = shown(args.key.as_bytes());
-        let why =
-            format!("{} has no key {key} at revision {at}; `export` lists those that it has", source.proved.label);
-        return Err(Failure::new(Exit::Settings, anyhow::anyhow!(why)));
-    };
-    if args.raw {
-        if !args.content.show_secrets && is_secret(&item.key, Content::of(&value).object()) {
-            let why = format!("{} is a Secret; add --show-secrets to write its value", shown(&item.key));
-            return Err(Failure::new(Exit::Settings, anyhow::anyhow!(why)));
+    let backup = OpenBackup::open(backup).await?;
+    let revision = backup.revision(revision)?;
+    let (item, value) = read(&backup, key, revision).await?;
+    *answer = Answer::Streamed;
+    if raw {
+        if !show_secrets && is_secret(&item.key, Content::of(&value).object()) {
+            let key = shown(&item.key);
+            return Err(Failure::settings(format!("{key} is a Secret; add --show-secrets to write its value")));
         }
         return blocking(move || streaming(|out| Ok(out.write_all(&value)?))).await;
     }
-    let values = if args.content.show_secrets { Values::All } else { Values::WithoutSecrets };
-    report.body = Some(Body::none());
+    let values = if show_secrets { Values::All } else { Values::WithoutSecrets };
     let write = move || {
         let line = KeyLine::new(&item, &value, values);
         if line.is_withheld() {
@@ -57,4 +46,17 @@ pub async fn get(args: &GetArgs, job: &Job, format: Format, report: &mut Report)
         })
     };
     blocking(write).await
+}
+
+async fn read(backup: &OpenBackup, key: Vec<u8>, revision: u64) -> Result<(Item, Vec<u8>), Failure> {
+    let (db, wanted) = (Arc::clone(&backup.db), key.clone());
+    let read = move || {
+        let Some(item) = find(&db, &[wanted], revision)?.pop() else { return Ok::<_, snapshot::Error>(None) };
+        let value = item.value(&db)?;
+        Ok(Some((item, value)))
+    };
+    blocking(read).await?.ok_or_else(|| {
+        let (name, key) = (&backup.proved.label, shown(&key));
+        Failure::settings(format!("{name} has no key {key} at revision {revision}; `export` lists those that it has"))
+    })
 }

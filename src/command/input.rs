@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use crate::backup::name::BackupName;
 use crate::backup::select::{Selector, select};
-use crate::cli::ReadArgs;
-use crate::config::{Job, work_dir};
+use crate::config::{Input, ReadConfig, StoreConfig};
 use crate::exit::{Exit, Failure};
 use crate::logging::progress::Metered;
 use crate::snapshot::{self, Db, Digest, Part, Proof, Snapshot, Workspace, prove_file, prove_stream, revision_to_read};
@@ -45,45 +44,15 @@ pub struct OpenBackup {
     pub db: Arc<Db>,
 }
 
-/// Finds what NAME stands for. A path with a `/` that exists, or a file of that name, is a local file; everything else
-/// is `latest`, a stored backup's name, or a part of one that no other has.
-pub async fn find(name: &str, args: &ReadArgs, job: &Job) -> Result<Source, Failure> {
-    let path = Path::new(name);
-    if path.is_file() {
-        return Ok(Source::Local(path.to_owned()));
-    }
-    if name.contains('/') && path.exists() {
-        return Err(Failure::new(Exit::Settings, anyhow::anyhow!("{name} is not a regular file")));
-    }
-    let found = find_stored(&Selector::parse(name), args, job).await?;
-    Ok(Source::Stored(Box::new(found)))
-}
-
-/// Finds a stored backup.
-pub async fn find_stored(selector: &Selector, args: &ReadArgs, job: &Job) -> Result<StoredSource, Failure> {
-    let store = Store::open(job.store(&args.store)?).await?;
-    let listing = store.list().await?;
-    let name = select(selector, listing.ours, store.config().naming.zone).map_err(|error| {
-        let config = store.config();
-        let place = config.target.join(&config.naming.prefix.to_string());
-        Failure::new(Exit::Settings, anyhow::Error::new(error).context(format!("looking for a backup at {place}")))
-    })?;
-    let known = store.look(&name).await?;
-    if known.noted.degraded == Some(true) {
-        tracing::warn!(%name, "this backup is degraded: it was the best that could be had when it was taken");
-    }
-    Ok(StoredSource { store: Arc::new(store), name, known })
-}
-
-/// Finds the backup `name`, fetches it if it is elsewhere, proves it and opens its pages.
-pub async fn open(name: &str, args: &ReadArgs, job: &Job) -> Result<OpenBackup, Failure> {
-    let proved = find(name, args, job).await?.prove(&work_dir(&args.work)).await?;
-    let path = proved.path.clone();
-    let db = blocking(move || Db::open_path(&path)).await?;
-    Ok(OpenBackup { proved, db: Arc::new(db) })
-}
-
 impl OpenBackup {
+    /// Finds the backup, fetches it if it is elsewhere, proves it and opens its pages.
+    pub async fn open(config: ReadConfig) -> Result<Self, Failure> {
+        let proved = Source::find(config.input).await?.prove(&config.work_dir).await?;
+        let path = proved.path.clone();
+        let db = blocking(move || Db::open_path(&path)).await?;
+        Ok(Self { proved, db: Arc::new(db) })
+    }
+
     /// The revision to read at: the one in the flag if the file can answer for it, else the newest.
     pub fn revision(&self, flag: Option<u64>) -> Result<u64, Failure> {
         revision_to_read(flag, &self.proved.proof.facts).map_err(|error| Failure::new(Exit::Settings, error))
@@ -91,6 +60,14 @@ impl OpenBackup {
 }
 
 impl Source {
+    /// Finds what NAME stands for.
+    pub async fn find(input: Input) -> Result<Self, Failure> {
+        match input {
+            Input::Local(path) => Ok(Self::Local(path)),
+            Input::Stored(selector, config) => Ok(Self::Stored(Box::new(StoredSource::find(&selector, config).await?))),
+        }
+    }
+
     /// What messages call it.
     pub fn label(&self) -> String {
         match self {
@@ -159,16 +136,34 @@ fn open_local(path: &Path) -> Result<(File, u64), snapshot::Error> {
 
 fn copy(path: &Path, mut part: Part) -> Result<Snapshot, snapshot::Error> {
     let (file, bytes) = open_local(path)?;
-    part.expect(bytes.saturating_sub(snapshot::TRAILER_BYTES))?;
+    expect_file(&mut part, Some(bytes))?;
     part.take(&mut Metered::new("copy", file, bytes))?;
     part.finish(0).map_err(|e| e.renamed(&path.to_string_lossy()))
 }
 
+/// Announces a file of so many bytes. One that is too short to have a trailer is refused when it has arrived.
+fn expect_file(part: &mut Part, bytes: Option<u64>) -> Result<(), snapshot::Error> {
+    bytes.and_then(|bytes| bytes.checked_sub(snapshot::TRAILER_BYTES)).map_or(Ok(()), |pages| part.expect(pages))
+}
+
 impl StoredSource {
-    async fn receive(&self, mut part: Part) -> Result<Snapshot, Failure> {
-        if let Some(bytes) = self.known.bytes {
-            part.expect(bytes.saturating_sub(snapshot::TRAILER_BYTES))?;
+    async fn find(selector: &Selector, config: StoreConfig) -> Result<Self, Failure> {
+        let store = Store::open(config).await?;
+        let listing = store.list().await?;
+        let name = select(selector, listing.ours, store.config().naming.zone).map_err(|error| {
+            let config = store.config();
+            let place = config.target.join(&config.naming.prefix.to_string());
+            Failure::new(Exit::Settings, anyhow::Error::new(error).context(format!("looking for a backup at {place}")))
+        })?;
+        let known = store.look(&name).await?;
+        if known.noted.degraded == Some(true) {
+            tracing::warn!(%name, "this backup is degraded: it was the best that could be had when it was taken");
         }
+        Ok(Self { store: Arc::new(store), name, known })
+    }
+
+    async fn receive(&self, mut part: Part) -> Result<Snapshot, Failure> {
+        expect_file(&mut part, self.known.bytes)?;
         let label = self.name.to_string();
         let take = move |stream: &mut BackupStream| {
             part.take(stream)?;

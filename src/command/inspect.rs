@@ -4,51 +4,62 @@ use std::hash::RandomState;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use super::input::{OpenBackup, open};
+use super::input::OpenBackup;
 use super::streaming::{self, streaming};
-use crate::cli::{Format, InspectArgs};
-use crate::config::Job;
-use crate::exit::{Exit, Failure};
+use crate::cli::Format;
+use crate::config::InspectConfig;
+use crate::exit::Failure;
 use crate::inspect::{Diff, DiffCounts, Summary, Tally};
-use crate::report::{Body, Report, Stdout, is_on_terminal};
+use crate::report::{Answer, Stdout, is_on_terminal};
 use crate::snapshot::{self, Db, Sorted, alarms, members};
 use crate::system::blocking::blocking;
 
-/// Reads and prints.
-pub async fn inspect(args: &InspectArgs, job: &Job, format: Format, report: &mut Report) -> Result<Exit, Failure> {
-    let source = open(&args.name, &args.read, job).await?;
-    let Some(other) = &args.diff else { return summary(&source, report).await };
-    let other = open(other, &args.read, job).await?;
-    report.body = Some(Body::none());
-    differences(&other, &source, format).await
-}
-
-async fn summary(source: &OpenBackup, report: &mut Report) -> Result<Exit, Failure> {
-    let proof = &source.proved.proof;
-    let (db, revisions) = (Arc::clone(&source.db), proof.facts.revisions);
-    let read = move || Ok::<_, snapshot::Error>((members(&db)?, alarms(&db)?, Tally::of(&db, revisions)?));
-    let (members, alarms, tally) = blocking(read).await?;
-    let (name, digest, facts) = (source.proved.label.as_str(), &proof.digest, &proof.facts);
-    let summary = Summary { name, digest, facts, members, alarms, tally };
-    report.body = Some(Body { text: summary.text(is_on_terminal()), json: Some(summary.json()) });
-    Ok(Exit::Ok)
-}
-
-async fn differences(before: &OpenBackup, after: &OpenBackup, format: Format) -> Result<Exit, Failure> {
-    let place =
-        |source: &OpenBackup| (source.proved.label.clone(), Arc::clone(&source.db), source.proved.proof.facts.revision);
-    let (before, after) = (place(before), place(after));
+pub async fn inspect(config: InspectConfig, format: Format, answer: &mut Answer) -> Result<(), Failure> {
+    let backup = OpenBackup::open(config.backup).await?;
+    let Some(other) = config.other else {
+        *answer = summary(&backup).await?;
+        return Ok(());
+    };
+    let other = OpenBackup::open(other).await?;
+    *answer = Answer::Streamed;
+    let (before, after) = (Side::of(&other), Side::of(&backup));
     blocking(move || streaming(|out| write_differences(out, &before, &after, format))).await
 }
 
-type Place = (String, Arc<Db>, u64);
+async fn summary(backup: &OpenBackup) -> Result<Answer, Failure> {
+    let proof = &backup.proved.proof;
+    let (db, revisions) = (Arc::clone(&backup.db), proof.facts.revisions);
+    let read = move || Ok::<_, snapshot::Error>((members(&db)?, alarms(&db)?, Tally::of(&db, revisions)?));
+    let (members, alarms, tally) = blocking(read).await?;
+    let (name, digest, facts) = (backup.proved.label.as_str(), &proof.digest, &proof.facts);
+    let summary = Summary { name, digest, facts, members, alarms, tally };
+    Ok(Answer::Document { text: summary.text(is_on_terminal()), json: summary.json() })
+}
 
-fn write_differences(out: &mut Stdout, before: &Place, after: &Place, format: Format) -> Result<(), streaming::Error> {
+/// One of the two backups that are compared.
+struct Side {
+    name: String,
+    db: Arc<Db>,
+    revision: u64,
+}
+
+impl Side {
+    fn of(backup: &OpenBackup) -> Self {
+        let proved = &backup.proved;
+        Self { name: proved.label.clone(), db: Arc::clone(&backup.db), revision: proved.proof.facts.revision }
+    }
+
+    fn json(&self) -> serde_json::Value {
+        serde_json::json!({ "name": self.name, "revision": self.revision })
+    }
+}
+
+fn write_differences(out: &mut Stdout, before: &Side, after: &Side, format: Format) -> Result<(), streaming::Error> {
     let hasher = RandomState::new();
-    let sorted = |(_, db, at): &'_ Place| (Arc::clone(db), *at);
-    let ((old, old_at), (new, new_at)) = (sorted(before), sorted(after));
-    let keys = |db, at| Sorted::new(db, b"", at).with_fingerprints(&hasher);
-    let mut diff = Diff::new(keys(&old, old_at), keys(&new, new_at));
+    let keys = |side: &'_ Side| (Arc::clone(&side.db), side.revision);
+    let ((old, old_revision), (new, new_revision)) = (keys(before), keys(after));
+    let sorted = |db, revision| Sorted::new(db, b"", revision).with_fingerprints(&hasher);
+    let mut diff = Diff::new(sorted(&old, old_revision), sorted(&new, new_revision));
     for difference in diff.by_ref() {
         let difference = difference?;
         match format {
@@ -59,20 +70,23 @@ fn write_differences(out: &mut Stdout, before: &Place, after: &Place, format: Fo
     write_counts(out, before, after, diff.counts(), format).map_err(Into::into)
 }
 
-fn write_counts(out: &mut Stdout, before: &Place, after: &Place, counts: DiffCounts, format: Format) -> io::Result<()> {
-    let (from, to) = ((&before.0, before.2), (&after.0, after.2));
+fn write_counts(out: &mut Stdout, before: &Side, after: &Side, counts: DiffCounts, format: Format) -> io::Result<()> {
     match format {
         Format::Text => {
             let DiffCounts { added, removed, changed, rewritten, same } = counts;
-            writeln!(out, "from {} (revision {}) to {} (revision {}):", from.0, from.1, to.0, to.1)?;
+            writeln!(
+                out,
+                "from {} (revision {}) to {} (revision {}):",
+                before.name, before.revision, after.name, after.revision
+            )?;
             writeln!(
                 out,
                 "{added} added (+), {removed} removed (-), {changed} changed (~), {rewritten} rewritten (=), {same} the same"
             )
         }
         Format::Json => {
-            let side = |(name, revision)| serde_json::json!({ "name": name, "revision": revision });
-            writeln!(out, "{}", serde_json::json!({ "from": side(from), "to": side(to), "summary": counts }))
+            let line = serde_json::json!({ "from": before.json(), "to": after.json(), "summary": counts });
+            writeln!(out, "{line}")
         }
     }
 }

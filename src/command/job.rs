@@ -13,7 +13,7 @@ use crate::etcd::{self, Survey};
 use crate::exit::{Exit, Failure};
 use crate::logging::progress::Meter;
 use crate::member::{self, Choice, Member, NoMember, Refusal};
-use crate::report::Report;
+use crate::report::JobReport;
 use crate::snapshot::{Snapshot, Workspace};
 use crate::store::{self, Listing, Store};
 
@@ -29,7 +29,7 @@ pub struct Backup {
 }
 
 /// Asks the members and ranks them.
-pub async fn choose(etcd: &config::EtcdConfig, report: &mut Report) -> Result<Choice, Failure> {
+pub async fn choose(etcd: &config::EtcdConfig, report: &mut JobReport) -> Result<Choice, Failure> {
     let seeds = match &etcd.seeds {
         Ok(seeds) => seeds,
         Err(why) => return Err(Failure::new(Exit::NoMember, anyhow::anyhow!("found no etcd member: {why}"))),
@@ -99,7 +99,7 @@ pub async fn snapshot(
     etcd: &config::EtcdConfig,
     workspace: &Workspace,
     now: DateTime<Utc>,
-    report: &mut Report,
+    report: &mut JobReport,
 ) -> Result<Backup, Failure> {
     let mut exits = Vec::new();
     for (n, member) in choice.members.iter().enumerate() {
@@ -183,7 +183,7 @@ pub async fn prune(
     before: Remembered,
     policy: &Policy,
     now: DateTime<Utc>,
-    report: &mut Report,
+    report: &mut JobReport,
 ) -> Result<Exit, Failure> {
     let listing = store.list().await.map_err(incomplete)?;
     if !listing.ours.contains(name) {
@@ -220,7 +220,7 @@ pub async fn retain(
     listing: Listing,
     policy: &Policy,
     now: DateTime<Utc>,
-    report: &mut Report,
+    report: &mut JobReport,
 ) -> Result<Exit, Failure> {
     let plan = plan(listing.ours, policy, now, store.config().naming.zone);
     for kept in plan.keep.iter().filter(|v| v.is_from_the_future()) {
@@ -231,9 +231,8 @@ pub async fn retain(
     if plan.remove.is_empty() || report.dry_run {
         return Ok(Exit::Ok);
     }
-    report.removed.clear();
     let removal = store.remove(&plan.remove, policy.max_age.as_ref()).await.map_err(incomplete)?;
-    report.removal(&plan, &removal);
+    report.deleted(&removal.removed, &removal.failed);
     if removal.failed.is_empty() {
         return Ok(Exit::Ok);
     }

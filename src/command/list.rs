@@ -5,11 +5,10 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use chrono_tz::Tz;
 use serde::Serialize;
 
-use crate::cli::ListArgs;
-use crate::config::Job;
+use crate::config::ListConfig;
 use crate::exit::{Exit, Failure};
+use crate::report::Answer;
 use crate::report::table::{Side, Table, known};
-use crate::report::{Body, Report};
 use crate::store::{Detail, Entry, Store};
 
 /// What `list --output json` prints. Its fields are an interface; what is not known is `null`.
@@ -48,10 +47,9 @@ struct ListedBackup {
     degraded: Option<bool>,
 }
 
-/// Asks the store, sorts, prints.
-pub async fn list(args: &ListArgs, job: &Job, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
-    let store = Store::open(job.store(&args.store)?).await?;
-    let detail = if args.quick { Detail::Sizes } else { Detail::Notes };
+pub async fn list(config: ListConfig, now: DateTime<Utc>, answer: &mut Answer) -> Result<(), Failure> {
+    let store = Store::open(config.store).await?;
+    let detail = if config.quick { Detail::Sizes } else { Detail::Notes };
     let (mut entries, foreign) = store.entries(detail).await?;
     let config = store.config();
     let zone = config.naming.zone;
@@ -63,8 +61,8 @@ pub async fn list(args: &ListArgs, job: &Job, now: DateTime<Utc>, report: &mut R
         foreign,
     };
     let json = serde_json::to_value(&listed).map_err(|e| Failure::new(Exit::Unexpected, e))?;
-    report.body = Some(Body { text: listed.text(), json: Some(json) });
-    Ok(Exit::Ok)
+    *answer = Answer::Document { text: listed.text(), json };
+    Ok(())
 }
 
 /// Puts the newest first.

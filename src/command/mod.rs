@@ -21,99 +21,62 @@ mod verify;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 
 use crate::cli::{self, Cli, Command};
-use crate::config::Job;
+use crate::config::Settings;
 use crate::exit::{Exit, Failure};
-use crate::report::{Body, Report};
+use crate::report::{Answer, Report};
 
-impl Command {
-    /// The name, for the report.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Run(_) => "run",
-            Self::Snapshot(_) => "snapshot",
-            Self::Store(_) => "store",
-            Self::Completions { .. } => "completions",
-            Self::Prune(_) => "prune",
-            Self::Inspect(_) => "inspect",
-            Self::Get(_) => "get",
-            Self::Export(_) => "export",
-            Self::PutBack(_) => "put-back",
-            Self::CopyTls(_) => "copy-tls",
-            Self::Fetch(_) => "fetch",
-            Self::Restore(_) => "restore",
-            Self::List(_) => "list",
-            Self::Verify(_) => "verify",
-        }
-    }
+/// Runs the command under its deadline. `zone` is that of the names, or what is wrong with its setting.
+pub async fn execute(
+    cli: &Cli,
+    now: DateTime<Utc>,
+    zone: Result<Tz, Failure>,
+    report: &mut Report,
+) -> Result<Exit, Failure> {
+    let Some(args) = cli.command.settings() else { return without_settings(&cli.command, report) };
+    let settings = Settings::read(args, zone?)?;
+    within(settings.timeout, with_settings(cli, &settings, now, report)).await
 }
 
-/// Runs the command under its deadline.
-///
-/// # Errors
-/// Whatever kept it from its end.
-pub async fn execute(cli: &Cli, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
-    match &cli.command {
-        Command::Run(args) => {
-            let job = Job::new(&args.job)?;
-            within(job.timeout, run::run(args, &job, now, report)).await
-        }
-        Command::Snapshot(args) => {
-            let job = Job::new(&args.job)?;
-            within(job.timeout, snapshot::snapshot(args, &job, now, report)).await
-        }
-        Command::Store(args) => {
-            let job = Job::new(&args.job)?;
-            within(job.timeout, store::store(args, &job, report)).await
-        }
-        Command::Completions { shell } => {
-            report.body = Some(Body { text: cli::completions(*shell), json: None });
-            Ok(Exit::Ok)
-        }
-        Command::Prune(args) => {
-            let job = Job::new(&args.job)?;
-            within(job.timeout, prune::prune(args, &job, now, report)).await
-        }
-        Command::Restore(args) => {
-            let job = Job::new(&args.read.job)?;
-            within(job.timeout, restore::restore(args, &job, report)).await
-        }
-        Command::Inspect(args) => {
-            let job = Job::new(&args.read.job)?;
-            within(job.timeout, inspect::inspect(args, &job, cli.output.output, report)).await
-        }
-        Command::Get(args) => {
-            let job = Job::new(&args.read.job)?;
-            within(job.timeout, get::get(args, &job, cli.output.output, report)).await
-        }
-        Command::PutBack(args) => {
-            let job = Job::new(&args.read.job)?;
-            within(job.timeout, put_back::put_back(args, &job, now, report)).await
-        }
-        Command::Export(args) => {
-            let job = Job::new(&args.read.job)?;
-            within(job.timeout, export::export(args, &job, report)).await
-        }
-        Command::CopyTls(args) => copy_tls::copy_tls(args),
-        Command::List(args) => {
-            let job = Job::new(&args.job)?;
-            within(job.timeout, list::list(args, &job, now, report)).await
-        }
-        Command::Verify(args) => {
-            let job = Job::new(&args.read.job)?;
-            within(job.timeout, verify::verify(args, &job, report)).await
-        }
-        Command::Fetch(args) => {
-            let job = Job::new(&args.read.job)?;
-            within(job.timeout, fetch::fetch(args, &job, report)).await
-        }
+fn without_settings(command: &Command, report: &mut Report) -> Result<Exit, Failure> {
+    match command {
+        Command::Completions { shell } => report.answer = Answer::Text(cli::completions(*shell)),
+        Command::CopyTls(args) => copy_tls::copy_tls(args)?,
+        other => return Err(Failure::message(Exit::Unexpected, format!("{} needs settings", other.name()))),
     }
+    Ok(Exit::Ok)
+}
+
+async fn with_settings(
+    cli: &Cli,
+    settings: &Settings,
+    now: DateTime<Utc>,
+    report: &mut Report,
+) -> Result<Exit, Failure> {
+    let (format, answer) = (cli.output.output, &mut report.answer);
+    match &cli.command {
+        Command::Run(args) => return run::run(settings.run(args, now)?, now, report).await,
+        Command::Snapshot(args) => return snapshot::snapshot(settings.snapshot_step(args, now)?, now, report).await,
+        Command::Store(args) => return store::store(settings.store_step(args)?, report).await,
+        Command::Prune(args) => return prune::prune(settings.prune(args)?, now, report).await,
+        Command::List(args) => list::list(settings.list(args)?, now, answer).await,
+        Command::Verify(args) => verify::verify(settings.verify(args)?, answer).await,
+        Command::Inspect(args) => inspect::inspect(settings.inspect(args)?, format, answer).await,
+        Command::Get(args) => get::get(settings.get(args)?, format, answer).await,
+        Command::Export(args) => export::export(settings.export(args)?, answer).await,
+        Command::Fetch(args) => fetch::fetch(settings.fetch(args)?, answer).await,
+        Command::PutBack(args) => put_back::put_back(settings.put_back(args, now)?, answer).await,
+        Command::Restore(args) => restore::restore(args, settings, answer).await,
+        Command::Completions { .. } | Command::CopyTls(_) => without_settings(&cli.command, report).map(drop),
+    }?;
+    Ok(Exit::Ok)
 }
 
 async fn within(limit: Duration, work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
         let limit = humantime::format_duration(limit);
-        Err(Failure::new(Exit::Deadline, anyhow::anyhow!("the deadline of {limit} passed; give more with --timeout")))
+        Err(Failure::message(Exit::Deadline, format!("the deadline of {limit} passed; give more with --timeout")))
     })
 }

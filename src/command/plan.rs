@@ -9,23 +9,23 @@ use chrono_tz::Tz;
 use super::input::{ProvedFile, Source};
 use super::restore::{mark, recorded, source, token};
 use crate::cli::{EtcdKind, RestoreArgs};
-use crate::config::{self, Job, time_zone, work_dir};
+use crate::config::{self, Settings};
 use crate::exit::{Exit, Failure};
 use crate::kubernetes::kubeadm::Layout;
 use crate::recovery::initial_cluster::{InitialCluster, Peer};
 use crate::recovery::runbook::{Runbook, host};
-use crate::report::{Body, Report};
+use crate::report::Answer;
 use crate::snapshot::RecordedMember;
 
 /// Proves the backup, asks it who the members are, and prints.
-pub async fn plan(args: &RestoreArgs, job: &Job, report: &mut Report) -> Result<Exit, Failure> {
+pub async fn plan(args: &RestoreArgs, job: &Settings, answer: &mut Answer) -> Result<(), Failure> {
     let (layout, told_by) = layout(args)?;
     let mut chosen = InitialCluster::default();
     for member in &args.cluster.member {
         chosen.add(member).map_err(|why| refused(format!("member: {why}")))?;
     }
     let source = source(args, job).await?;
-    let proved = source.prove(&work_dir(&args.read.work)).await?;
+    let proved = source.prove(&job.work_dir(&args.read.work)).await?;
     let members = recorded(&proved).await?;
     let recorded = InitialCluster::recorded(&members);
     let cluster = if chosen.peers().is_empty() { recorded.clone() } else { chosen };
@@ -35,7 +35,7 @@ pub async fn plan(args: &RestoreArgs, job: &Job, report: &mut Report) -> Result<
     let (flags, files) = needs(args, &source)?;
     let runbook = Runbook {
         backup: backup(&source)?,
-        content: content(&proved, time_zone()?),
+        content: content(&proved, job.zone),
         keys: proved.proof.facts.live_keys,
         stacked: layout.stacked,
         told_by,
@@ -50,12 +50,12 @@ pub async fn plan(args: &RestoreArgs, job: &Job, report: &mut Report) -> Result<
         files,
     };
     let json = serde_json::json!({ "name": proved.label, "steps": runbook.steps().map_err(refused)? });
-    report.body = Some(Body { text: runbook.text().map_err(refused)?, json: Some(json) });
-    Ok(Exit::Ok)
+    *answer = Answer::Document { text: runbook.text().map_err(refused)?, json };
+    Ok(())
 }
 
 fn refused(why: impl Display) -> Failure {
-    Failure::new(Exit::Settings, anyhow::anyhow!("{why}"))
+    Failure::settings(why)
 }
 
 fn layout(args: &RestoreArgs) -> Result<(Layout, String), Failure> {

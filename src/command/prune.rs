@@ -1,4 +1,4 @@
-//! `prune`: retention alone, or as the last step of a job.
+//! `prune`: retention alone, or as the last step of the job.
 
 use std::path::Path;
 use std::time::Instant;
@@ -9,25 +9,23 @@ use super::job;
 use crate::backup::name::BackupName;
 use crate::backup::record::Handover;
 use crate::backup::retention::Policy;
-use crate::cli::PruneArgs;
-use crate::config::Job;
+use crate::config::{PruneConfig, PruneMode};
 use crate::exit::{Exit, Failure};
-use crate::report::{Report, since};
+use crate::report::{JobReport, Report, since};
 use crate::store::Store;
 
-/// Applies the policy, or prints what it would do.
-pub async fn prune(args: &PruneArgs, job: &Job, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
-    let store_config = job.store(&args.store)?;
-    let policy = job.retention(&args.retention)?;
-    report.target = Some(store_config.target.to_string());
-    report.dry_run = args.dry_run;
+pub async fn prune(config: PruneConfig, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
+    let PruneConfig { store, policy, mode } = config;
+    report.job.target = Some(store.target.to_string());
+    report.job.dry_run = matches!(mode, PruneMode::DryRun);
     let begun = Instant::now();
-    let store = Store::open(store_config).await?;
-    let exit = if let Some(record) = &args.after {
-        after(record, &store, &policy, now, report).await?
-    } else {
-        let listing = store.list().await?;
-        job::retain(&store, listing, &policy, now, report).await?
+    let store = Store::open(store).await?;
+    let exit = match mode {
+        PruneMode::After(record) => after(&record, &store, &policy, now, &mut report.job).await?,
+        PruneMode::Now | PruneMode::DryRun => {
+            let listing = store.list().await?;
+            job::retain(&store, listing, &policy, now, &mut report.job).await?
+        }
     };
     report.seconds.prune = Some(since(begun));
     Ok(exit)
@@ -38,24 +36,18 @@ async fn after(
     store: &Store,
     policy: &Policy,
     now: DateTime<Utc>,
-    report: &mut Report,
+    report: &mut JobReport,
 ) -> Result<Exit, Failure> {
     let handover = Handover::read(path)?;
     report.backup = Some(handover.record.clone());
     let stored = handover.stored.as_deref().ok_or_else(|| {
-        let error = anyhow::anyhow!(
-            "{} does not say that its backup is stored and confirmed; nothing was pruned",
-            path.display()
-        );
-        Failure::new(Exit::Store, error)
+        let path = path.display();
+        let why = format!("{path} does not say that its backup is stored and confirmed; nothing was pruned");
+        Failure::message(Exit::Store, why)
     })?;
-    let prefix = &store.config().naming.prefix;
-    let name = BackupName::parse_path(prefix, stored).ok_or_else(|| {
-        let error = anyhow::anyhow!(
-            "{}: its backup `{stored}` is not one of the backup-prefix that is set here",
-            path.display()
-        );
-        Failure::new(Exit::Settings, error)
+    let name = BackupName::parse_path(&store.config().naming.prefix, stored).ok_or_else(|| {
+        let path = path.display();
+        Failure::settings(format!("{path}: its backup `{stored}` is not one of the backup-prefix that is set here"))
     })?;
     report.name = Some(stored.to_owned());
     job::prune(store, (&name, &handover.record), handover.before, policy, now, report).await

@@ -1,15 +1,12 @@
 //! `put-back`: deleted keys, from a backup into the running cluster.
 
-use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use serde_json::json;
 
-use super::input::{OpenBackup, open};
+use super::input::OpenBackup;
 use super::job;
-use crate::cli::PutBackArgs;
-use crate::config::{self, Job};
+use crate::config::{KeysToPutBack, PutBackConfig};
 use crate::etcd::{Live, Writer};
 use crate::exit::{Exit, Failure};
 use crate::inspect::line::shown;
@@ -18,44 +15,39 @@ use crate::member::{Choice, Member};
 use crate::recovery::put_back::{
     Action, LiveKey, Outcome, PlannedKey, Totals, decide, in_order_of_creation, note, refusal,
 };
-use crate::report::{Body, Report};
+use crate::report::{Answer, JobReport};
 use crate::snapshot::{Db, Item, Sorted, find, members};
 use crate::system::blocking::blocking;
 
-/// Plans; with `--yes` also writes.
-pub async fn put_back(args: &PutBackArgs, job: &Job, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
-    let etcd = config::EtcdConfig { strict: false, ..job.etcd(&args.etcd, now)? };
-    let backup = open(&args.name, &args.read, job).await?;
+pub async fn put_back(config: PutBackConfig, answer: &mut Answer) -> Result<(), Failure> {
+    let backup = OpenBackup::open(config.backup).await?;
+    let args = &config.keys;
     let at = backup.revision(args.revision)?;
     let items = select(args, &backup, at).await?;
-    let member = healthy(job::choose(&etcd, report).await?, args.yes)?;
-    let mut writer = Writer::connect(&member, &etcd).await.map_err(|e| Failure::new(e.exit(), e))?;
+    let member = healthy(job::choose(&config.etcd, &mut JobReport::default()).await?, args.write)?;
+    let mut writer = Writer::connect(&member, &config.etcd).await.map_err(|e| Failure::new(e.exit(), e))?;
     check_identity(&backup, &mut writer, &member).await?;
 
     let planned = plan(items, args.overwrite, &backup.db, &mut writer).await?;
     refuse_what_was_named(args, &planned)?;
-    let (done, error) = if args.yes {
+    let (done, error) = if args.write {
         write(planned, &backup.db, &mut writer).await
     } else {
         (planned.into_iter().map(|planned| (planned, Outcome::AsPlanned)).collect(), None)
     };
-    report.body = Some(body(args, &backup, at, &member, &done, error.as_ref()));
-    error.map_or(Ok(Exit::Ok), Err)
+    *answer = document(args, &backup, at, &member, &done, error.as_ref());
+    error.map_or(Ok(()), Err)
 }
 
 fn refused(why: String) -> Failure {
-    Failure::new(Exit::Settings, anyhow::anyhow!(why))
+    Failure::settings(why)
 }
 
 /// The keys that were asked for, in the order in which they are to be written.
-async fn select(args: &PutBackArgs, backup: &OpenBackup, at: u64) -> Result<Vec<Item>, Failure> {
+async fn select(args: &KeysToPutBack, backup: &OpenBackup, at: u64) -> Result<Vec<Item>, Failure> {
     let label = &backup.proved.label;
     let db = Arc::clone(&backup.db);
-    let keys: Vec<Vec<u8>> = args.keys.iter().map(|key| key.as_bytes().to_vec()).collect();
-    let prefix = args.prefix.as_ref().map(|prefix| prefix.as_bytes().to_vec());
-    if prefix.as_ref().is_some_and(Vec::is_empty) {
-        return Err(refused("--prefix is empty, which would be every key; name a part of them".into()));
-    }
+    let (keys, prefix) = (args.keys.clone(), args.prefix.clone());
     let wanted = (keys.clone(), prefix.clone());
     let mut items = blocking(move || match wanted {
         (_, Some(prefix)) => Sorted::new(&db, &prefix, at).collect::<Result<Vec<_>, _>>(),
@@ -144,7 +136,7 @@ async fn plan(
 }
 
 /// Below a prefix there may be keys that are not brought back; to name one is a mistake, and nothing is written.
-fn refuse_what_was_named(args: &PutBackArgs, planned: &[PlannedKey]) -> Result<(), Failure> {
+fn refuse_what_was_named(args: &KeysToPutBack, planned: &[PlannedKey]) -> Result<(), Failure> {
     let named = planned.iter().filter(|_| !args.keys.is_empty());
     let refusals = named.filter_map(|planned| match planned.action {
         Action::Refuse(why) => Some(format!("{}: {why}", shown(&planned.item.key))),
@@ -209,21 +201,21 @@ async fn write_one(planned: &PlannedKey, db: &Arc<Db>, writer: &mut Writer) -> R
     Ok(outcome.unwrap_or(Outcome::Overtaken))
 }
 
-fn body(
-    args: &PutBackArgs,
+fn document(
+    args: &KeysToPutBack,
     backup: &OpenBackup,
     at: u64,
     member: &Member,
     done: &[(PlannedKey, Outcome)],
     error: Option<&Failure>,
-) -> Body {
+) -> Answer {
     let (label, counts) = (&backup.proved.label, Totals::of(done));
     let mut text = format!("from {label} (revision {at}) through {}:\n", member.endpoint);
     for (planned, outcome) in done {
         text.push_str(&planned.text(outcome));
         text.push('\n');
     }
-    let end = match (args.yes, counts.create + counts.replace) {
+    let end = match (args.write, counts.create + counts.replace) {
         (true, _) => format!("{counts}\n"),
         (false, 0) => format!("{counts}: there is nothing to do\n"),
         (false, _) => format!("{counts} if you add --yes; nothing was written\n"),
@@ -234,10 +226,10 @@ fn body(
         "revision": at,
         "cluster_id": format!("{:x}", member.cluster_id),
         "member": member.endpoint.as_str(),
-        "written": args.yes,
+        "written": args.write,
         "counts": counts,
         "keys": done.iter().map(|(planned, outcome)| planned.json(outcome)).collect::<Vec<_>>(),
         "error": error.map(|failure| format!("{:#}", failure.error)),
     });
-    Body { text, json: Some(json) }
+    Answer::Document { text, json }
 }

@@ -5,16 +5,16 @@ use std::path::Path;
 
 use bytesize::ByteSize;
 
-use super::input::{ProvedFile, Source, find, find_stored};
+use super::input::{ProvedFile, Source};
 use super::plan;
 use crate::backup::select::Selector;
 use crate::cli::{RestoreArgs, WhoArgs};
-use crate::config::{Job, time_zone};
+use crate::config::Settings;
 use crate::exit::{Exit, Failure};
 use crate::recovery::data_dir::DataDir;
 use crate::recovery::etcdutl::{Etcdutl, Identity};
 use crate::recovery::initial_cluster::{IdentityFlags, InitialCluster};
-use crate::report::{Body, Report};
+use crate::report::Answer;
 use crate::snapshot::{self, Db};
 use crate::system::blocking::blocking;
 
@@ -22,9 +22,9 @@ use crate::system::blocking::blocking;
 const BUMP: u64 = 1_000_000_000;
 
 /// Restores one member, or prints the plan for all.
-pub async fn restore(args: &RestoreArgs, job: &Job, report: &mut Report) -> Result<Exit, Failure> {
+pub async fn restore(args: &RestoreArgs, job: &Settings, answer: &mut Answer) -> Result<(), Failure> {
     let Some(path) = args.data_dir.as_deref().filter(|_| !args.plan) else {
-        return plan::plan(args, job, report).await;
+        return plan::plan(args, job, answer).await;
     };
     let place = DataDir::check(path)?;
     let etcdutl = Etcdutl::find().await?;
@@ -42,19 +42,19 @@ pub async fn restore(args: &RestoreArgs, job: &Job, report: &mut Report) -> Resu
     let built = workspace.path().join("data");
     etcdutl.restore(&proved.path, &built, &who, bump).await?;
     blocking(move || place.publish(&built)).await?;
-    report.body = Some(body(&proved, path, &who, bump, &etcdutl));
-    Ok(Exit::Ok)
+    *answer = document(&proved, path, &who, bump, &etcdutl);
+    Ok(())
 }
 
 /// The backup that was asked for.
-pub async fn source(args: &RestoreArgs, job: &Job) -> Result<Source, Failure> {
+pub async fn source(args: &RestoreArgs, job: &Settings) -> Result<Source, Failure> {
     match args.before {
         Some(moment) => {
-            let found = find_stored(&Selector::Before(moment.at(time_zone()?)), &args.read, job).await?;
-            Ok(Source::Stored(Box::new(found)))
+            let before = Selector::Before(moment.at(job.zone));
+            Source::find(job.stored(before, &args.read)?).await
         }
         // Only a plan may leave it out.
-        None => find(args.backup.as_deref().unwrap_or("latest"), &args.read, job).await,
+        None => Source::find(job.backup(args.backup.as_deref().unwrap_or("latest"), &args.read)?.input).await,
     }
 }
 
@@ -124,7 +124,7 @@ async fn identity(who: &WhoArgs, proved: &ProvedFile) -> Result<Identity, Failur
     cluster.identity(asked).map_err(refused)
 }
 
-fn body(proved: &ProvedFile, path: &Path, who: &Identity, bump: Option<NonZeroU64>, etcdutl: &Etcdutl) -> Body {
+fn document(proved: &ProvedFile, path: &Path, who: &Identity, bump: Option<NonZeroU64>, etcdutl: &Etcdutl) -> Answer {
     let (digest, facts) = (&proved.proof.digest, &proved.proof.facts);
     let raised = bump.map_or(0, NonZeroU64::get);
     let revision = facts.revision.saturating_add(raised);
@@ -148,5 +148,5 @@ fn body(proved: &ProvedFile, path: &Path, who: &Identity, bump: Option<NonZeroU6
         "initial_cluster": who.cluster, "initial_cluster_token": who.token,
         "initial_advertise_peer_urls": who.peer_urls, "etcdutl": etcdutl.version,
     });
-    Body { text, json: Some(json) }
+    Answer::Document { text, json }
 }

@@ -41,13 +41,13 @@ impl From<Error> for Failure {
 ///
 /// # Errors
 /// What `work` fails with.
-pub fn streaming(work: impl FnOnce(&mut Stdout) -> Result<(), Error>) -> Result<Exit, Failure> {
+pub fn streaming(work: impl FnOnce(&mut Stdout) -> Result<(), Error>) -> Result<(), Failure> {
     let written = Stdout::open().map_err(Error::Out).and_then(|mut out| {
         work(&mut out)?;
         Ok(out.flush()?)
     });
     match written {
-        Err(Error::Out(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Ok),
-        other => Ok(other.map(|()| Exit::Ok)?),
+        Err(Error::Out(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
     }
 }

@@ -1,19 +1,18 @@
 //! `verify`: stored backups are proved, and none is restored.
 
-use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytesize::ByteSize;
 use serde::Serialize;
 
-use super::input::{Source, StoredSource, find};
+use super::input::{Source, StoredSource};
 use super::list::newest_first;
 use crate::backup::select::SelectError;
-use crate::cli::VerifyArgs;
-use crate::config::{Job, work_dir};
+use crate::config::{StoreConfig, VerifyConfig, WhichBackups};
 use crate::exit::{Exit, Failure};
-use crate::report::table::{Side, Table, known};
-use crate::report::{Body, Report};
+use crate::report::Answer;
+use crate::report::table::{Side, Table, known, labelled};
 use crate::snapshot::{Digest, Facts};
 use crate::store::{self, Detail, Entry, Store};
 
@@ -55,31 +54,32 @@ enum Verdict {
     Unread,
 }
 
-/// Proves one backup or all.
-pub async fn verify(args: &VerifyArgs, job: &Job, report: &mut Report) -> Result<Exit, Failure> {
-    let sources = if args.all {
-        all(args, job).await?
-    } else {
-        vec![find(args.name.as_deref().unwrap_or("latest"), &args.read, job).await?]
+pub async fn verify(config: VerifyConfig, answer: &mut Answer) -> Result<(), Failure> {
+    let VerifyConfig { which, work_dir, deep } = config;
+    let all = matches!(which, WhichBackups::All(_));
+    let sources = match which {
+        WhichBackups::One(input) => vec![Source::find(input).await?],
+        WhichBackups::All(store) => stored(store).await?,
     };
     let mut outcomes = Vec::new();
     for source in &sources {
-        let outcome = check(source, args).await;
+        let outcome = check(source, deep, &work_dir).await;
         match &outcome {
             Ok(_) => tracing::info!(name = source.label(), "good"),
-            Err(failure) if args.all => tracing::error!(name = source.label(), "{:#}", failure.error),
+            // A single failure is logged when the command ends.
+            Err(failure) if all => tracing::error!(name = source.label(), "{}", failure.words()),
             Err(_) => {}
         }
         outcomes.push(outcome);
     }
     let verdicts = judge(&outcomes);
-    let lines: Vec<_> = sources.iter().zip(&outcomes).zip(&verdicts).map(|((s, o), v)| line(s, args, o, *v)).collect();
-    report.body = Some(body(&lines)?);
+    let lines: Vec<_> = sources.iter().zip(&outcomes).zip(&verdicts).map(|((s, o), v)| line(s, deep, o, *v)).collect();
+    *answer = document(&lines)?;
     conclude(&lines, outcomes)
 }
 
-async fn all(args: &VerifyArgs, job: &Job) -> Result<Vec<Source>, Failure> {
-    let store = Arc::new(Store::open(job.store(&args.read.store)?).await?);
+async fn stored(config: StoreConfig) -> Result<Vec<Source>, Failure> {
+    let store = Arc::new(Store::open(config).await?);
     let (mut entries, _) = store.entries(Detail::Notes).await?;
     newest_first(&mut entries, store.config().naming.zone);
     if entries.is_empty() {
@@ -89,11 +89,11 @@ async fn all(args: &VerifyArgs, job: &Job) -> Result<Vec<Source>, Failure> {
     Ok(entries.into_iter().map(|entry| Source::Stored(Box::new(found(entry)))).collect())
 }
 
-async fn check(source: &Source, args: &VerifyArgs) -> Outcome {
-    if !args.deep {
+async fn check(source: &Source, deep: bool, work_dir: &Path) -> Outcome {
+    if !deep {
         return Ok((source.prove_passing().await?, None));
     }
-    let proved = source.prove(&work_dir(&args.read.work)).await?;
+    let proved = source.prove(work_dir).await?;
     Ok((proved.proof.digest, Some(proved.proof.facts)))
 }
 
@@ -109,42 +109,42 @@ fn judge(outcomes: &[Outcome]) -> Vec<Verdict> {
     outcomes.iter().map(verdict).collect()
 }
 
-fn line(source: &Source, args: &VerifyArgs, outcome: &Outcome, verdict: Verdict) -> VerifiedBackup {
+fn line(source: &Source, deep: bool, outcome: &Outcome, verdict: Verdict) -> VerifiedBackup {
     let good = outcome.as_ref().ok();
     let facts = good.and_then(|(_, facts)| facts.as_ref());
     VerifiedBackup {
         name: source.label(),
         verdict,
-        error: outcome.as_ref().err().map(|failure| format!("{:#}", failure.error)),
+        error: outcome.as_ref().err().map(Failure::words),
         bytes: good.map(|(digest, _)| digest.bytes),
         sha256: good.map(|(digest, _)| digest.sha256.clone()),
         sha256_noted: matches!(source, Source::Stored(found) if found.known.noted.sha256.is_some()),
-        deep: args.deep,
+        deep,
         revision: facts.map(|facts| facts.revision),
         keys: facts.map(|facts| facts.live_keys),
     }
 }
 
-fn conclude(lines: &[VerifiedBackup], outcomes: Vec<Outcome>) -> Result<Exit, Failure> {
+fn conclude(lines: &[VerifiedBackup], outcomes: Vec<Outcome>) -> Result<(), Failure> {
     let spoilt: Vec<_> = lines.iter().filter(|line| line.verdict != Verdict::Good).map(|l| l.name.as_str()).collect();
     let bad = lines.iter().any(|line| line.verdict == Verdict::Bad);
-    let Some(first) = outcomes.into_iter().find_map(Result::err) else { return Ok(Exit::Ok) };
+    let Some(first) = outcomes.into_iter().find_map(Result::err) else { return Ok(()) };
     let exit = if bad { Exit::Proof } else { first.exit };
     if let [_] = lines {
         return Err(Failure { exit, ..first });
     }
     let (some, of) = (spoilt.len(), lines.len());
-    Err(Failure::new(exit, anyhow::anyhow!("{some} of {of} backups did not prove good: {}", spoilt.join(", "))))
+    Err(Failure::message(exit, format!("{some} of {of} backups did not prove good: {}", spoilt.join(", "))))
 }
 
-fn body(lines: &[VerifiedBackup]) -> Result<Body, Failure> {
+fn document(lines: &[VerifiedBackup]) -> Result<Answer, Failure> {
     let count = |verdict| lines.iter().filter(|line| line.verdict == verdict).count();
     let json = serde_json::json!({
         "backups": serde_json::to_value(lines).map_err(|e| Failure::new(Exit::Unexpected, e))?,
         "good": count(Verdict::Good), "bad": count(Verdict::Bad), "unread": count(Verdict::Unread),
     });
     let text = if let [only] = lines { only.text() } else { table(lines) };
-    Ok(Body { text, json: Some(json) })
+    Ok(Answer::Document { text, json })
 }
 
 fn table(lines: &[VerifiedBackup]) -> String {
@@ -159,21 +159,15 @@ fn table(lines: &[VerifiedBackup]) -> String {
 
 impl VerifiedBackup {
     fn text(&self) -> String {
-        let mut text = format!("{:<10} {}\n", self.verdict.word(), self.name);
-        let mut line = |label: &str, value: String| {
-            // Writing to a string cannot fail.
-            let _ = writeln!(text, "{label:<10} {value}");
-        };
-        if let Some(error) = &self.error {
-            line("why", error.clone());
-        }
+        let mut lines = vec![(self.verdict.word(), self.name.clone())];
+        lines.extend(self.error.iter().map(|error| ("why", error.clone())));
         if let Some((bytes, sha256)) = self.bytes.zip(self.sha256.as_ref()) {
-            line("size", format!("{} ({bytes} bytes)", ByteSize(bytes)));
             let noted = if self.sha256_noted { "as noted when it was stored" } else { "none was noted to compare" };
-            line("sha256", format!("{sha256} ({noted})"));
-            line("checked", self.checked());
+            lines.push(("size", format!("{} ({bytes} bytes)", ByteSize(bytes))));
+            lines.push(("sha256", format!("{sha256} ({noted})")));
+            lines.push(("checked", self.checked()));
         }
-        text
+        labelled(lines)
     }
 
     fn checked(&self) -> String {

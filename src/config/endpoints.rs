@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::settings_dir::SettingsDir;
-use super::{Failure, env, present, refused};
+use super::{env, present};
 use crate::cli::EtcdArgs;
+use crate::exit::Failure;
 use crate::kubernetes::kubeadm::{self, Layout};
 use crate::member::Endpoint;
 
@@ -35,7 +36,7 @@ pub fn find(args: &EtcdArgs, settings: &SettingsDir) -> Result<Result<Seeds, Str
         return source(if from_environment { VARIABLE } else { "--endpoints" }.into(), list);
     }
     let map = settings.place_of("endpoints");
-    if let Some(list) = said(settings.or(None, "endpoints").map_err(refused)?) {
+    if let Some(list) = said(settings.or(None, "endpoints").map_err(Failure::settings)?) {
         return source(format!("endpoints in {}", map.display()), list);
     }
     let silent = |kubeadm| format!("{VARIABLE} and --endpoints are not set, {} says nothing, {kubeadm}", map.display());
@@ -66,9 +67,9 @@ fn kubeadm_file(written: Option<&str>) -> Option<PathBuf> {
 
 fn read<T>(path: &Path, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, Failure> {
     let shown = path.display();
-    let text =
-        std::fs::read_to_string(path).map_err(|e| refused(format!("kubeadm-config: cannot read {shown}: {e}")))?;
-    parse(&text).map_err(|why| refused(format!("kubeadm-config: {shown} {why}")))
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| Failure::settings(format!("kubeadm-config: cannot read {shown}: {e}")))?;
+    parse(&text).map_err(|why| Failure::settings(format!("kubeadm-config: {shown} {why}")))
 }
 
 /// The outer error is a file that is wrong, the inner one a file that is not there.
@@ -89,7 +90,7 @@ fn kubeadm_seeds(args: &EtcdArgs) -> Result<Result<Seeds, String>, Failure> {
 fn endpoint_list<'a>(setting: &str, list: impl Iterator<Item = &'a str>) -> Result<Vec<Endpoint>, Failure> {
     let mut endpoints: Vec<Endpoint> = Vec::new();
     for text in list {
-        let endpoint = text.parse().map_err(|why| refused(format!("{setting}: {why}")))?;
+        let endpoint = text.parse().map_err(|why| Failure::settings(format!("{setting}: {why}")))?;
         if !endpoints.contains(&endpoint) {
             endpoints.push(endpoint);
         }

@@ -3,13 +3,14 @@
 #![expect(clippy::disallowed_methods, reason = "this module owns the environment")]
 
 mod endpoints;
+mod job;
 pub mod rclone_flags;
+mod reading;
 pub mod settings_dir;
 pub mod target;
 pub mod tls;
 
 use std::env;
-use std::fmt::Display;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -20,14 +21,20 @@ use chrono_tz::Tz;
 
 use crate::backup::name::Prefix;
 use crate::backup::retention::Policy;
-use crate::cli::{EtcdArgs, JobArgs, PlaceArgs, RetentionArgs, StoreArgs, WorkArgs};
-use crate::exit::{Exit, Failure};
+use crate::cli::{EtcdArgs, PlaceArgs, RetentionArgs, SettingsArgs, StoreArgs, WorkArgs};
+use crate::exit::Failure;
 use crate::member::Endpoint;
-pub use endpoints::{Seeds, layout};
 use rclone_flags::RcloneFlags;
 use settings_dir::SettingsDir;
 use target::Target;
 use tls::{Files, Tls};
+
+pub use endpoints::{Seeds, layout};
+pub use job::{PruneConfig, PruneMode, RunConfig, SnapshotConfig, StoreStepConfig};
+pub use reading::{
+    ExportConfig, FetchConfig, GetConfig, Input, InspectConfig, KeysToPutBack, ListConfig, PutBackConfig, ReadConfig,
+    VerifyConfig, WhichBackups,
+};
 
 const RCLONE_FILE: &str = "/config/rclone/rclone.conf";
 const WORK_DIR: &str = "/backup";
@@ -41,19 +48,16 @@ pub struct EtcdConfig {
     pub seeds: Result<Seeds, String>,
     /// For `https://` endpoints.
     pub tls: Option<Tls>,
-    /// etcd's own users.
     pub user: Option<User>,
-    /// See `--idle-timeout`.
+    /// A member that has sent no bytes for this long is given up.
     pub idle_timeout: Duration,
-    /// See `--strict`.
+    /// Whether a degraded backup is refused.
     pub strict: bool,
 }
 
 /// A user of etcd's own authentication.
 pub struct User {
-    /// Its name.
     pub name: String,
-    /// Its password.
     pub password: String,
 }
 
@@ -66,61 +70,48 @@ impl std::fmt::Debug for User {
 /// What backups are called.
 #[derive(Clone, Debug)]
 pub struct Naming {
-    /// What names start with.
     pub prefix: Prefix,
     /// The zone of the times in names.
     pub zone: Tz,
 }
 
-/// Where to store.
+/// Where backups are, and how to get there.
 #[derive(Debug)]
 pub struct StoreConfig {
-    /// The place.
     pub target: Target,
-    /// What backups are called.
     pub naming: Naming,
-    /// rclone's configuration file; rclone's own default for `None`.
+    /// rclone's configuration file; `None` for rclone's own default.
     pub rclone_config: Option<PathBuf>,
-    /// Extra flags.
     pub rclone_flags: RcloneFlags,
 }
 
-/// What all commands share.
+/// What all commands share, and where the settings of each come from.
 #[derive(Debug)]
-pub struct Job {
-    settings: SettingsDir,
+pub struct Settings {
+    dir: SettingsDir,
+    pub zone: Tz,
     /// The deadline of the whole command.
     pub timeout: Duration,
 }
 
-/// Marks a refused setting.
-fn refused(why: impl Display) -> Failure {
-    Failure::new(Exit::Settings, anyhow::anyhow!("{why}"))
-}
-
-impl Job {
-    /// Reads the ConfigMap folder.
-    ///
-    /// # Errors
-    /// A folder that cannot be read; a timeout that is none.
-    pub fn new(args: &JobArgs) -> Result<Self, Failure> {
-        let settings = SettingsDir::read(&args.config_dir).map_err(refused)?;
-        for warning in settings.warnings() {
+impl Settings {
+    /// Reads the ConfigMap's directory.
+    pub fn read(args: &SettingsArgs, zone: Tz) -> Result<Self, Failure> {
+        let dir = SettingsDir::read(&args.config_dir).map_err(Failure::settings)?;
+        for warning in dir.warnings() {
             tracing::warn!("{warning}");
         }
-        let timeout = settings.or(args.timeout, "timeout").map_err(refused)?.map_or(TIMEOUT, Into::into);
+        let timeout = dir.or(args.timeout, "timeout").map_err(Failure::settings)?.map_or(TIMEOUT, Into::into);
         if timeout.is_zero() {
-            return Err(refused("timeout: `0` leaves no time for anything; allowed is a duration such as 30m or 1h"));
+            let why = "timeout: `0` leaves no time for anything; allowed is a duration such as 30m or 1h";
+            return Err(Failure::settings(why));
         }
-        Ok(Self { settings, timeout })
+        Ok(Self { dir, zone, timeout })
     }
 
-    /// Settings of etcd. `now` is what certificates are checked against.
-    ///
-    /// # Errors
-    /// Endpoints, kubeadm file, TLS files or user that are wrong.
-    pub fn etcd(&self, args: &EtcdArgs, now: DateTime<Utc>) -> Result<EtcdConfig, Failure> {
-        let seeds = endpoints::find(args, &self.settings)?;
+    /// `now` is what certificates are checked against.
+    fn etcd(&self, args: &EtcdArgs, now: DateTime<Utc>) -> Result<EtcdConfig, Failure> {
+        let seeds = endpoints::find(args, &self.dir)?;
         let files = Files {
             cacert: present(args.cacert.as_deref()).map(Into::into),
             cert: present(args.cert.as_deref()).map(Into::into),
@@ -128,69 +119,57 @@ impl Job {
             server_name: present(args.tls_server_name.as_deref()),
         };
         let needs_tls = seeds.as_ref().is_ok_and(|s| s.endpoints.iter().any(Endpoint::is_tls));
-        let tls = needs_tls.then(|| tls::load(&files, now)).transpose().map_err(refused)?;
+        let tls = needs_tls.then(|| tls::load(&files, now)).transpose().map_err(Failure::settings)?;
         for warning in tls.iter().flat_map(|t| &t.warnings) {
             tracing::warn!("{warning}");
         }
         let idle_timeout = Duration::from(args.idle_timeout);
         if idle_timeout.is_zero() {
-            return Err(refused("idle-timeout: `0` gives no member any time; allowed is a duration such as 60s"));
+            let why = "idle-timeout: `0` gives no member any time; allowed is a duration such as 60s";
+            return Err(Failure::settings(why));
         }
         Ok(EtcdConfig { seeds, tls, user: user()?, idle_timeout, strict: args.strict })
     }
 
-    /// What backups are called.
-    ///
-    /// # Errors
-    /// A prefix or a time zone that is wrong.
-    pub fn naming(&self, args: &PlaceArgs) -> Result<Naming, Failure> {
-        let prefix =
-            self.settings.or(args.backup_prefix.clone(), "backup-prefix").map_err(refused)?.unwrap_or_default();
-        Ok(Naming { prefix, zone: time_zone()? })
+    #[expect(clippy::unused_self, reason = "settings are asked of it, wherever they come from")]
+    pub fn work_dir(&self, args: &WorkArgs) -> PathBuf {
+        work_dir(args)
     }
 
-    /// Where to store, if it is said anywhere.
-    ///
-    /// # Errors
-    /// A target that is wrong.
-    pub fn target(&self, args: &PlaceArgs) -> Result<Option<Target>, Failure> {
-        self.settings.or_text(args.target.as_deref(), "target").map_err(refused)
+    fn naming(&self, args: &PlaceArgs) -> Result<Naming, Failure> {
+        let prefix = self.dir.or(args.backup_prefix.clone(), "backup-prefix").map_err(Failure::settings)?;
+        Ok(Naming { prefix: prefix.unwrap_or_default(), zone: self.zone })
     }
 
-    /// Settings of the store.
-    ///
-    /// # Errors
-    /// A target that is missing or wrong, and the like.
-    pub fn store(&self, args: &StoreArgs) -> Result<StoreConfig, Failure> {
-        let settings = &self.settings;
+    /// The target; `None` when it is not set anywhere.
+    fn target(&self, args: &PlaceArgs) -> Result<Option<Target>, Failure> {
+        self.dir.or_text(args.target.as_deref(), "target").map_err(Failure::settings)
+    }
+
+    fn store(&self, args: &StoreArgs) -> Result<StoreConfig, Failure> {
         let target = self.target(&args.place)?.ok_or_else(|| {
-            refused("target: is not set; set --target, TARGET or the ConfigMap's key `target` to `remote:bucket/path` or an absolute path")
+            Failure::settings(
+                "target: is not set; set --target, TARGET or the ConfigMap's key `target` to `remote:bucket/path` or an absolute path",
+            )
         })?;
         let rclone_config = args.rclone_config.clone().or_else(|| existing(RCLONE_FILE));
         if let Some(file) = &rclone_config {
-            std::fs::File::open(file)
-                .map_err(|e| refused(format!("rclone-config: cannot read {}: {e}", file.display())))?;
+            let cannot_read = |e| Failure::settings(format!("rclone-config: cannot read {}: {e}", file.display()));
+            std::fs::File::open(file).map_err(cannot_read)?;
         }
+        let rclone_flags = self.dir.or_text(args.rclone_flags.as_deref(), "rclone-flags");
         Ok(StoreConfig {
             target,
             naming: self.naming(&args.place)?,
             rclone_config,
-            rclone_flags: settings
-                .or_text(args.rclone_flags.as_deref(), "rclone-flags")
-                .map_err(refused)?
-                .unwrap_or_default(),
+            rclone_flags: rclone_flags.map_err(Failure::settings)?.unwrap_or_default(),
         })
     }
 
-    /// The retention policy.
-    ///
-    /// # Errors
-    /// Ages and numbers that are wrong.
-    pub fn retention(&self, args: &RetentionArgs) -> Result<Policy, Failure> {
-        let settings = &self.settings;
-        let count = |written, key| settings.or::<NonZeroUsize>(written, key).map_err(refused);
+    fn retention(&self, args: &RetentionArgs) -> Result<Policy, Failure> {
+        let count = |flag, key| self.dir.or::<NonZeroUsize>(flag, key).map_err(Failure::settings);
         Ok(Policy {
-            max_age: settings.or(args.retention.clone(), "retention").map_err(refused)?,
+            max_age: self.dir.or(args.retention.clone(), "retention").map_err(Failure::settings)?,
             max_count: count(args.retention_count, "retention-count")?,
             keep_last: match count(args.keep_last, "keep-last")? {
                 Some(n) => n,
@@ -200,8 +179,7 @@ impl Job {
     }
 }
 
-/// The staging folder.
-pub fn work_dir(args: &WorkArgs) -> PathBuf {
+fn work_dir(args: &WorkArgs) -> PathBuf {
     args.work_dir.clone().unwrap_or_else(|| {
         let usual = Path::new(WORK_DIR);
         if usual.is_dir() { usual.to_owned() } else { env::temp_dir() }
@@ -209,21 +187,19 @@ pub fn work_dir(args: &WorkArgs) -> PathBuf {
 }
 
 /// `TZ`, an IANA name; UTC when it is not set.
-///
-/// # Errors
-/// A name that is none.
 pub fn time_zone() -> Result<Tz, Failure> {
     match env::var("TZ").ok().filter(|zone| !zone.is_empty()) {
         None => Ok(Tz::UTC),
+        // POSIX allows a colon in front of a name.
         Some(zone) => Tz::from_str(zone.trim_start_matches(':')).map_err(|_| {
-            refused(format!("TZ: `{zone}` is not a time zone; allowed is an IANA name such as Europe/Rome"))
+            Failure::settings(format!("TZ: `{zone}` is not a time zone; allowed is an IANA name such as Europe/Rome"))
         }),
     }
 }
 
 /// An empty variable is an unset one, as it is for etcdctl.
-fn present(written: Option<&str>) -> Option<String> {
-    written.filter(|text| !text.is_empty()).map(ToOwned::to_owned)
+fn present(text: Option<&str>) -> Option<String> {
+    text.filter(|text| !text.is_empty()).map(ToOwned::to_owned)
 }
 
 fn existing(path: &str) -> Option<PathBuf> {
@@ -240,7 +216,8 @@ fn user() -> Result<Option<User>, Failure> {
         (_, Some(password)) => (user.clone(), password),
         (Some((name, password)), None) => (name.to_owned(), password.to_owned()),
         (None, None) => {
-            return Err(refused("ETCDCTL_USER: has no password; set ETCDCTL_PASSWORD or write `user:password`"));
+            let why = "ETCDCTL_USER: has no password; set ETCDCTL_PASSWORD or write `user:password`";
+            return Err(Failure::settings(why));
         }
     };
     Ok(Some(User { name, password }))

@@ -1,6 +1,6 @@
 //! Columns for people: text to the left, numbers to the right, a dash for what is not known. Pure.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// What stands where nothing is known.
 pub const UNKNOWN: &str = "–";
@@ -31,6 +31,15 @@ impl<const N: usize> Table<N> {
     pub fn row(&mut self, cells: [String; N]) {
         self.rows.push(cells);
     }
+}
+
+/// Labels and their values, a line each.
+pub fn labelled<'a>(lines: impl IntoIterator<Item = (&'a str, String)>) -> String {
+    lines.into_iter().fold(String::new(), |mut text, (label, value)| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{label:<10} {value}");
+        text
+    })
 }
 
 /// What is known, in words; else a dash.

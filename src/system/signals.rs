@@ -1,29 +1,53 @@
-//! SIGTERM and SIGINT. As the first process of a container we would not be ended by them without a handler.
+//! SIGTERM and SIGINT.
+
+use std::fmt;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::Exit;
 
-/// Both handlers, in place.
+/// The handlers, in place. Without them the kernel would not end a process that is the first of its container (pid 1).
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
+/// A request to end.
+#[derive(Clone, Copy, Debug)]
+pub enum Interruption {
+    Sigterm,
+    Sigint,
+}
+
 impl Signals {
     /// Puts the handlers in place; needs a runtime.
-    ///
-    /// # Errors
-    /// The system's word.
     pub fn new() -> std::io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
     /// Waits for the first of them.
-    pub async fn first(&mut self) -> Exit {
+    pub async fn first(&mut self) -> Interruption {
         tokio::select! {
-            _ = self.terminate.recv() => Exit::Terminated,
-            _ = self.interrupt.recv() => Exit::Interrupted,
+            _ = self.terminate.recv() => Interruption::Sigterm,
+            _ = self.interrupt.recv() => Interruption::Sigint,
         }
+    }
+}
+
+impl Interruption {
+    pub const fn exit(self) -> Exit {
+        match self {
+            Self::Sigterm => Exit::Terminated,
+            Self::Sigint => Exit::Interrupted,
+        }
+    }
+}
+
+impl fmt::Display for Interruption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sigterm => "SIGTERM",
+            Self::Sigint => "SIGINT",
+        })
     }
 }

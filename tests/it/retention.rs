@@ -119,9 +119,10 @@ fn a_dry_run_says_why_and_deletes_nothing() {
         run.env("RETENTION", "10d").env("RETENTION_COUNT", "2").env("KEEP_LAST", "1")
     };
     let report = prune().success();
-    assert_eq!(names(report.value("removed")), ["p-202001010000.etcdb", "p-202001020000.etcdb"]);
-    assert_eq!(report.value("removed")[1]["reasons"], serde_json::json!(["expired", "beyond-count"]));
-    assert_eq!(report.value("removed")[0]["reasons"], serde_json::json!(["expired"]));
+    assert!(names(report.value("removed")).is_empty());
+    assert_eq!(names(report.value("planned")), ["p-202001010000.etcdb", "p-202001020000.etcdb"]);
+    assert_eq!(report.value("planned")[1]["reasons"], serde_json::json!(["expired", "beyond-count"]));
+    assert_eq!(report.value("planned")[0]["reasons"], serde_json::json!(["expired"]));
     assert_eq!(report.value("kept")[0]["reasons"], serde_json::json!(["newest", "within-count"]));
     let text = prune().env("OUTPUT", "text").exits(0).stdout;
     assert!(

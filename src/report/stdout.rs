@@ -6,15 +6,11 @@ use std::os::fd::AsFd;
 
 const BUFFER: usize = 64 << 10;
 
-/// A buffered stdout of its own: it takes no lock, so that a reader that has stopped reading cannot keep the process
-/// from its end.
+/// A buffered stdout. It takes no lock, because a reader that has stopped reading would then keep the whole process from
+/// ending.
 pub struct Stdout(BufWriter<File>);
 
 impl Stdout {
-    /// Opens it.
-    ///
-    /// # Errors
-    /// A stdout that is closed.
     pub fn open() -> io::Result<Self> {
         let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         Ok(Self(BufWriter::with_capacity(BUFFER, out)))

@@ -1,0 +1,83 @@
+//! Settings of the job and its steps.
+
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+
+use super::{EtcdConfig, Naming, Settings, StoreConfig, work_dir};
+use crate::backup::retention::Policy;
+use crate::cli::{PruneArgs, RunArgs, SnapshotArgs, StoreStepArgs};
+use crate::exit::Failure;
+
+#[derive(Debug)]
+pub struct RunConfig {
+    pub etcd: EtcdConfig,
+    pub store: StoreConfig,
+    pub policy: Policy,
+    pub work_dir: PathBuf,
+}
+
+#[derive(Debug)]
+pub struct SnapshotConfig {
+    pub etcd: EtcdConfig,
+    pub naming: Naming,
+    pub work_dir: PathBuf,
+    /// Whether the work directory is where backups are stored, rather than a station on their way to `store`.
+    pub in_place: bool,
+}
+
+/// `store`.
+#[derive(Debug)]
+pub struct StoreStepConfig {
+    pub store: StoreConfig,
+    pub work_dir: PathBuf,
+}
+
+#[derive(Debug)]
+pub struct PruneConfig {
+    pub store: StoreConfig,
+    pub policy: Policy,
+    pub mode: PruneMode,
+}
+
+#[derive(Debug)]
+pub enum PruneMode {
+    /// Apply the policy to what is stored.
+    Now,
+    /// Print what would go.
+    DryRun,
+    /// Apply the policy if this record says that its backup is stored and confirmed.
+    After(PathBuf),
+}
+
+impl Settings {
+    pub fn run(&self, args: &RunArgs, now: DateTime<Utc>) -> Result<RunConfig, Failure> {
+        Ok(RunConfig {
+            store: self.store(&args.store)?,
+            policy: self.retention(&args.retention)?,
+            etcd: self.etcd(&args.etcd, now)?,
+            work_dir: work_dir(&args.work),
+        })
+    }
+
+    pub fn snapshot_step(&self, args: &SnapshotArgs, now: DateTime<Utc>) -> Result<SnapshotConfig, Failure> {
+        let work_dir = work_dir(&args.work);
+        let naming = self.naming(&args.place)?;
+        // The package for a claim mounts it as the work directory and sets no target.
+        let in_place = self.target(&args.place)?.is_none_or(|target| Path::new(&target.to_string()) == work_dir);
+        Ok(SnapshotConfig { etcd: self.etcd(&args.etcd, now)?, naming, work_dir, in_place })
+    }
+
+    pub fn store_step(&self, args: &StoreStepArgs) -> Result<StoreStepConfig, Failure> {
+        Ok(StoreStepConfig { store: self.store(&args.store)?, work_dir: work_dir(&args.work) })
+    }
+
+    pub fn prune(&self, args: &PruneArgs) -> Result<PruneConfig, Failure> {
+        let mode = match (&args.after, args.dry_run) {
+            (Some(record), _) => PruneMode::After(record.clone()),
+            (None, true) => PruneMode::DryRun,
+            (None, false) => PruneMode::Now,
+        };
+        Ok(PruneConfig { store: self.store(&args.store)?, policy: self.retention(&args.retention)?, mode })
+    }
+}

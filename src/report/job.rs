@@ -1,0 +1,176 @@
+//! What the job reports: the backup, where it is, and what retention did.
+
+use bytesize::ByteSize;
+use serde::Serialize;
+
+use crate::backup::name::BackupName;
+use crate::backup::record::Record;
+use crate::backup::retention::{Decision, Plan, Reason};
+use crate::member::Refusal;
+
+/// Filled while the job runs, so that one that is cut short can still be reported. The fields are an interface.
+#[derive(Debug, Default, Serialize)]
+pub struct JobReport {
+    /// The stored backup's name, below the target.
+    pub name: Option<String>,
+    pub target: Option<String>,
+    #[serde(flatten)]
+    pub backup: Option<Record>,
+    /// Members that were not used.
+    pub refused: Vec<RefusedMember>,
+    /// Why nothing was pruned although a limit is set.
+    pub held_back: Option<String>,
+    pub dry_run: bool,
+    /// Backups that retention keeps.
+    pub kept: Vec<DecidedBackup>,
+    /// Backups that retention chose to delete. What became of them is in `removed` and `failed`.
+    pub planned: Vec<DecidedBackup>,
+    /// Backups that were deleted.
+    pub removed: Vec<DecidedBackup>,
+    /// Backups that could not be deleted.
+    pub failed: Vec<String>,
+    /// How many other files are in the folder; they are never touched.
+    pub foreign: usize,
+}
+
+#[derive(Debug, Serialize)]
+pub struct RefusedMember {
+    pub endpoint: String,
+    pub reason: String,
+}
+
+/// A backup, and why it stays or goes.
+#[derive(Clone, Debug, Serialize)]
+pub struct DecidedBackup {
+    pub name: String,
+    pub reasons: Vec<Reason>,
+}
+
+impl JobReport {
+    /// Adds members that were not used.
+    pub fn refuse(&mut self, refusals: &[Refusal]) {
+        let refused = refusals.iter();
+        self.refused
+            .extend(refused.map(|r| RefusedMember { endpoint: r.endpoint.to_string(), reason: r.reason.clone() }));
+    }
+
+    pub fn plan(&mut self, plan: &Plan) {
+        self.kept = plan.keep.iter().map(DecidedBackup::from).collect();
+        self.planned = plan.remove.iter().map(DecidedBackup::from).collect();
+    }
+
+    /// Notes what became of the planned deletions.
+    pub fn deleted(&mut self, removed: &[BackupName], failed: &[BackupName]) {
+        let removed: Vec<_> = removed.iter().map(ToString::to_string).collect();
+        self.removed = self.planned.iter().filter(|planned| removed.contains(&planned.name)).cloned().collect();
+        self.failed = failed.iter().map(ToString::to_string).collect();
+    }
+
+    /// Labels and values, a line each.
+    pub fn lines(&self) -> Vec<(&'static str, String)> {
+        let mut lines = Vec::new();
+        if let Some(name) = &self.name {
+            lines.push(("stored", format!("{name} in {}", self.target.as_deref().unwrap_or_default())));
+        }
+        lines.extend(self.backup.iter().flat_map(backup_lines));
+        lines.extend(self.refused.iter().map(|r| ("not used", format!("{}: {}", r.endpoint, r.reason))));
+        lines.extend(self.retention_lines());
+        lines
+    }
+
+    fn retention_lines(&self) -> Vec<(&'static str, String)> {
+        let mut lines = Vec::new();
+        lines.extend(self.held_back.iter().map(|why| ("held back", format!("nothing was pruned: {why}"))));
+        if self.dry_run {
+            lines.extend(self.kept.iter().map(|kept| ("keep", kept.to_string())));
+            lines.extend(self.planned.iter().map(|planned| ("would go", planned.to_string())));
+        } else if !self.kept.is_empty() {
+            let plural = if self.kept.len() == 1 { "" } else { "s" };
+            lines.push(("kept", format!("{} backup{plural}", self.kept.len())));
+        }
+        lines.extend(self.removed.iter().map(|removed| ("removed", removed.to_string())));
+        lines.extend(self.failed.iter().map(|name| ("NOT gone", name.clone())));
+        if self.foreign > 0 {
+            lines.push(("foreign", format!("{} other files, never touched", self.foreign)));
+        }
+        lines
+    }
+}
+
+fn backup_lines(backup: &Record) -> Vec<(&'static str, String)> {
+    let Record { member, member_id, etcd_version, cluster_id, .. } = backup;
+    let mut lines = vec![
+        ("size", format!("{} ({} bytes)", ByteSize(backup.bytes), backup.bytes)),
+        ("sha256", backup.sha256.clone()),
+        ("content", format!("revision {}, {} keys", backup.revision, backup.keys)),
+        ("member", format!("{member} ({member_id}), etcd {etcd_version}, cluster {cluster_id}")),
+    ];
+    lines.extend(backup.degraded.iter().map(|why| ("degraded", why.clone())));
+    lines
+}
+
+impl From<&Decision> for DecidedBackup {
+    fn from(decision: &Decision) -> Self {
+        Self { name: decision.name.to_string(), reasons: decision.reasons.clone() }
+    }
+}
+
+impl std::fmt::Display for DecidedBackup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let reasons: Vec<_> = self.reasons.iter().map(ToString::to_string).collect();
+        write!(f, "{} ({})", self.name, reasons.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono_tz::Tz;
+
+    fn name(leaf: &str) -> BackupName {
+        BackupName::parse(&"p-".parse().unwrap(), &format!("p-{leaf}.etcdb")).unwrap()
+    }
+
+    fn planned() -> JobReport {
+        let policy = crate::backup::retention::Policy {
+            max_age: None,
+            max_count: std::num::NonZeroUsize::new(1),
+            keep_last: std::num::NonZeroUsize::MIN,
+        };
+        let names = ["202601010000", "202601020000", "202601030000"].map(name);
+        let now = chrono::DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let mut report = JobReport::default();
+        report.plan(&crate::backup::retention::plan(names, &policy, now, Tz::UTC));
+        report
+    }
+
+    #[test]
+    fn a_plan_is_not_yet_a_deletion() {
+        let report = planned();
+        assert_eq!((report.kept.len(), report.planned.len()), (1, 2));
+        assert!(report.removed.is_empty() && report.failed.is_empty());
+    }
+
+    #[test]
+    fn what_was_deleted_keeps_its_reasons() {
+        let mut report = planned();
+        report.deleted(&[name("202601010000")], &[name("202601020000")]);
+        assert_eq!(report.planned.len(), 2);
+        let lines: Vec<_> = report.lines().into_iter().map(|(label, value)| format!("{label}: {value}")).collect();
+        assert_eq!(
+            lines,
+            [
+                "kept: 1 backup",
+                "removed: p-202601010000.etcdb (beyond the count limit)",
+                "NOT gone: p-202601020000.etcdb"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_dry_run_says_what_would_go() {
+        let report = JobReport { dry_run: true, ..planned() };
+        let labels: Vec<_> = report.lines().into_iter().map(|(label, _)| label).collect();
+        assert_eq!(labels, ["keep", "would go", "would go"]);
+    }
+}
