@@ -8,36 +8,37 @@ use std::path::{Path, PathBuf};
 use crate::cli::CopyTlsArgs;
 use crate::exit::{Exit, Failure};
 
-/// Copies the files that are set. A file outside of the folder would not be where the next container looks for it.
+/// Copies the files that are set. One that is not below `--from` is refused, because the next container would not find its
+/// copy where the settings say.
 pub fn copy_tls(args: &CopyTlsArgs) -> Result<(), Failure> {
     for (setting, file) in [("cacert", &args.cacert), ("cert", &args.cert), ("key", &args.key)] {
         let Some(file) = file.as_ref().filter(|file| !file.as_os_str().is_empty()) else { continue };
         let refused = |why: String| Failure::settings(format!("{setting}: {why}"));
         let (shown, from) = (file.display(), args.from.display());
-        let place =
-            place(file, args).ok_or_else(|| refused(format!("`{shown}` is not below {from}, and cannot be copied")))?;
+        let copy = destination(file, args)
+            .ok_or_else(|| refused(format!("`{shown}` is not below {from}, and cannot be copied")))?;
         let content = fs::read(file).map_err(|e| refused(format!("cannot read {shown}: {e}")))?;
-        write(&place, &content).map_err(|e| {
-            Failure::message(Exit::Disk, format!("cannot write the copy of {shown} to {}: {e}", place.display()))
+        write(&copy, &content).map_err(|e| {
+            Failure::message(Exit::Disk, format!("cannot write the copy of {shown} to {}: {e}", copy.display()))
         })?;
-        tracing::info!("copied {shown} to {}", place.display());
+        tracing::info!("copied {shown} to {}", copy.display());
     }
     Ok(())
 }
 
-fn place(file: &Path, args: &CopyTlsArgs) -> Option<PathBuf> {
+fn destination(file: &Path, args: &CopyTlsArgs) -> Option<PathBuf> {
     let inside = file.strip_prefix(&args.from).ok()?;
     inside.components().all(|part| matches!(part, std::path::Component::Normal(_))).then(|| args.to.join(inside))
 }
 
-/// Readable by the folder's group, which a pod's `fsGroup` is. A copy of an earlier try is replaced.
-fn write(place: &Path, content: &[u8]) -> io::Result<()> {
-    if let Some(folder) = place.parent() {
-        DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
+/// Readable by the group of the volume, which is the pod's `fsGroup`. A copy of an earlier try is replaced.
+fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    if let Some(dir) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o750).create(dir)?;
     }
-    match fs::remove_file(place) {
+    match fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
-    OpenOptions::new().write(true).create_new(true).mode(0o440).open(place)?.write_all(content)
+    OpenOptions::new().write(true).create_new(true).mode(0o440).open(path)?.write_all(content)
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::config::ListConfig;
 use crate::exit::{Exit, Failure};
 use crate::report::Answer;
-use crate::report::table::{Side, Table, known};
+use crate::report::table::{Align, Table, known};
 use crate::store::{Detail, Entry, Store};
 
 /// What `list --output json` prints. Its fields are an interface; what is not known is `null`.
@@ -88,15 +88,15 @@ fn line(entry: Entry, zone: Tz, now: DateTime<Utc>) -> ListedBackup {
 
 impl Listed {
     fn text(&self) -> String {
-        let right = Side::Right;
+        let right = Align::Right;
         let mut table = Table::new([
-            ("NAME", Side::Left),
+            ("NAME", Align::Left),
             ("AGE", right),
             ("SIZE", right),
             ("REVISION", right),
             ("KEYS", right),
             ("ETCD", right),
-            ("DEGRADED", Side::Left),
+            ("DEGRADED", Align::Left),
         ]);
         for line in &self.backups {
             table.row([

@@ -12,7 +12,7 @@ use crate::backup::select::SelectError;
 use crate::config::{StoreConfig, VerifyConfig, WhichBackups};
 use crate::exit::{Exit, Failure};
 use crate::report::Answer;
-use crate::report::table::{Side, Table, known, labelled};
+use crate::report::table::{Align, Table, known, labelled};
 use crate::snapshot::{Digest, Facts};
 use crate::store::{self, Detail, Entry, Store};
 
@@ -148,8 +148,8 @@ fn document(lines: &[VerifiedBackup]) -> Result<Answer, Failure> {
 }
 
 fn table(lines: &[VerifiedBackup]) -> String {
-    let left = Side::Left;
-    let mut table = Table::new([("VERDICT", left), ("NAME", left), ("SIZE", Side::Right), ("WHY", left)]);
+    let left = Align::Left;
+    let mut table = Table::new([("VERDICT", left), ("NAME", left), ("SIZE", Align::Right), ("WHY", left)]);
     for line in lines {
         let why = line.error.clone().unwrap_or_default();
         table.row([line.verdict.word().to_owned(), line.name.clone(), known(line.bytes.map(ByteSize)), why]);

@@ -35,7 +35,7 @@ pub fn find(args: &EtcdArgs, settings: &SettingsDir) -> Result<Result<Seeds, Str
         let from_environment = env::var(VARIABLE).is_ok_and(|variable| variable == list);
         return source(if from_environment { VARIABLE } else { "--endpoints" }.into(), list);
     }
-    let map = settings.place_of("endpoints");
+    let map = settings.path_of("endpoints");
     if let Some(list) = said(settings.or(None, "endpoints").map_err(Failure::settings)?) {
         return source(format!("endpoints in {}", map.display()), list);
     }

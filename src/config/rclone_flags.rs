@@ -9,7 +9,7 @@ use super::target::is_credential;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RcloneFlags(pub Vec<String>);
 
-/// Flags whose names begin so could filter, dry-run, delete, move, overwrite, or replace what this program sets itself.
+/// Flags with these beginnings filter, dry-run, delete, move, overwrite, or replace what this program sets itself.
 const REFUSED: [&str; 53] = [
     "ask-password",
     "auto-confirm",
@@ -66,12 +66,14 @@ const REFUSED: [&str; 53] = [
     "version",
 ];
 
-/// Options of backends that hide objects or show others than the current ones, whichever the backend.
+/// Options of backends that hide objects, or show old versions instead of the current ones. Each backend puts its own
+/// name in front.
 const REFUSED_ENDINGS: [&str; 6] =
     ["-show-mapping", "-starred-only", "-trashed-only", "-version-at", "-version-deleted", "-versions"];
+
 impl fmt::Display for RcloneFlags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // No flag has a NUL, the one character that cannot be quoted.
+        // Only a NUL cannot be quoted, and an argument has none.
         f.write_str(&shlex::try_join(self.0.iter().map(String::as_str)).unwrap_or_default())
     }
 }
@@ -79,7 +81,7 @@ impl fmt::Display for RcloneFlags {
 impl FromStr for RcloneFlags {
     type Err = String;
 
-    // A word may be a secret where none belongs, so no error repeats one.
+    // An error repeats no word, because any may be a secret.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let Some(words) = shlex::split(text) else { return Err("has an open quote".into()) };
         let mut value_may_follow = false;
@@ -119,7 +121,7 @@ fn check(flag: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Every process of a machine can read another one's arguments.
+/// A header may carry a credential, and every process of a machine can read the arguments of the others.
 fn check_header(header: &str) -> Result<(), String> {
     let name = header.split(':').next().unwrap_or(header).to_lowercase();
     if is_credential(&name) || name.contains("auth") || name.contains("cookie") {

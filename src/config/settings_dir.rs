@@ -1,4 +1,4 @@
-//! The ConfigMap, as Kubernetes mounts it: a folder with one file a key.
+//! The ConfigMap, as Kubernetes mounts it: a directory with one file for each key.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -8,11 +8,10 @@ use std::str::FromStr;
 
 use super::target::is_credential;
 
-/// Every key that means something here.
+/// Every key that is a setting.
 pub const KEYS: [&str; 8] =
     ["target", "retention", "retention-count", "keep-last", "backup-prefix", "endpoints", "rclone-flags", "timeout"];
 
-/// The folder's keys and values.
 #[derive(Debug, Default)]
 pub struct SettingsDir {
     path: PathBuf,
@@ -20,11 +19,8 @@ pub struct SettingsDir {
 }
 
 impl SettingsDir {
-    /// Reads the folder; one that is not there is an empty one. Kubernetes' own `..data` and other dot names are
-    /// passed over, and one newline at a value's end is dropped.
-    ///
-    /// # Errors
-    /// The file that cannot be read, and why.
+    /// Reads the directory; one that does not exist counts as empty. Names that begin with a dot, such as Kubernetes' own
+    /// `..data`, are passed over, and one newline at a value's end is dropped.
     pub fn read(path: &Path) -> Result<Self, String> {
         let fail = |path: &Path, e: &dyn Display| format!("config-dir: cannot read {}: {e}", path.display());
         let mut values = BTreeMap::new();
@@ -36,7 +32,7 @@ impl SettingsDir {
         for entry in entries {
             let file = entry.map_err(|e| fail(path, &e))?.path();
             let Some(key) = file.file_name().and_then(|n| n.to_str()) else { continue };
-            // Follows links: a mounted key is a link into `..data`.
+            // `is_file` follows links: a mounted key is a link into `..data`.
             if key.starts_with('.') || !file.is_file() {
                 continue;
             }
@@ -46,16 +42,14 @@ impl SettingsDir {
         Ok(Self { path: path.to_owned(), values })
     }
 
-    /// What was written on the command line or in the environment, else the key's value here.
-    ///
-    /// # Errors
-    /// The key, its value and what is allowed.
-    pub fn or<T>(&self, written: Option<T>, key: &str) -> Result<Option<T>, String>
+    /// The value from the command line or the environment, else the key's value here. An error names the key, its value,
+    /// and what is allowed.
+    pub fn or<T>(&self, flag: Option<T>, key: &str) -> Result<Option<T>, String>
     where
         T: FromStr<Err: Display>,
     {
-        match (written, self.values.get(key)) {
-            (Some(written), _) => Ok(Some(written)),
+        match (flag, self.values.get(key)) {
+            (Some(value), _) => Ok(Some(value)),
             (None, None) => Ok(None),
             (None, Some(value)) => value.parse().map(Some).map_err(|why| {
                 format!("{key}: `{}` {why} (from {})", shown(key, value), self.path.join(key).display())
@@ -63,26 +57,23 @@ impl SettingsDir {
         }
     }
 
-    /// The file that a key's value is, or would be, read from.
-    pub fn place_of(&self, key: &str) -> PathBuf {
+    /// The file that the key's value is read from, whether it exists or not.
+    pub fn path_of(&self, key: &str) -> PathBuf {
         self.path.join(key)
     }
 
-    /// As [`Self::or`], for a setting whose text may hold a secret where none belongs. Such a one is not parsed by clap,
-    /// which repeats whatever it refuses.
-    ///
-    /// # Errors
-    /// The key, its value unless that may be a secret, and what is allowed.
-    pub fn or_text<T>(&self, written: Option<&str>, key: &str) -> Result<Option<T>, String>
+    /// The same for a setting in which users write secrets by mistake. clap must not parse it, because clap repeats
+    /// whatever it refuses; the error here leaves the value out when it may hold a secret.
+    pub fn or_text<T>(&self, flag: Option<&str>, key: &str) -> Result<Option<T>, String>
     where
         T: FromStr<Err: Display>,
     {
-        let Some(text) = written else { return self.or(None, key) };
+        let Some(text) = flag else { return self.or(None, key) };
         let refused = |why| format!("{key}: `{}` {why} (from --{key} or its environment variable)", shown(key, text));
         text.parse().map(Some).map_err(refused)
     }
 
-    /// A sentence for each key that nothing reads.
+    /// One warning for each key that is no setting.
     pub fn warnings(&self) -> Vec<String> {
         let unknown = self.values.keys().filter(|key| !KEYS.contains(&key.as_str()));
         unknown
@@ -99,7 +90,7 @@ impl SettingsDir {
     }
 }
 
-/// A refused target or flag may hold a secret; it is then described and not repeated.
+/// What an error repeats of a value: nothing, when a target or flag may hold a secret.
 fn shown<'a>(key: &str, value: &'a str) -> &'a str {
     let suspect = value.contains(['=', '@', '?']) || is_credential(value);
     if matches!(key, "target" | "rclone-flags") && suspect { "…" } else { value }

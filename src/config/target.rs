@@ -1,4 +1,4 @@
-//! Where backups are stored: one place of one rclone remote, or an absolute path.
+//! The target: one place of one rclone remote, or an absolute path.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,17 +12,17 @@ pub struct Target {
 }
 
 impl Target {
-    /// The remote itself, such as `minio:`; `/` for a local path.
+    /// The remote without a path, such as `minio:`; `/` for a local path.
     pub fn root(&self) -> &str {
         if self.remote.is_empty() { "/" } else { &self.remote }
     }
 
-    /// Whether it names no folder or bucket of the remote.
+    /// Whether it names no bucket or directory of the remote.
     pub fn is_whole_remote(&self) -> bool {
         self.path.trim_matches('/').is_empty()
     }
 
-    /// What rclone calls `name` below the target; the target itself for an empty name.
+    /// `name` below the target, as rclone writes it; the target itself for an empty name.
     pub fn join(&self, name: &str) -> String {
         let slash = if self.path.is_empty() || self.path.ends_with('/') || name.is_empty() { "" } else { "/" };
         format!("{}{}{slash}{name}", self.remote, self.path)
@@ -67,7 +67,8 @@ fn parse(text: &str) -> Result<Target, String> {
     Ok(Target { remote: remote.to_owned(), path: path.to_owned() })
 }
 
-/// Splits behind the colon that ends the remote; a connection string's quoted values may hold colons of their own.
+/// Splits after the colon that ends the remote. A connection string, such as `:s3,endpoint='http://h:1':bucket`, may have
+/// colons of its own in quotes.
 fn split(text: &str) -> Result<(&str, &str), String> {
     let mut quote = None;
     let mut options = false;
@@ -77,7 +78,7 @@ fn split(text: &str) -> Result<(&str, &str), String> {
             (Some(open), _) if open == c => quote = None,
             (None, ':') => return Ok(text.split_at(at + 1)),
             (None, ',') => options = true,
-            // A slash ends a remote's name, but a path may be the value of an option.
+            // A remote's name has no slash, but the value of an option may be a path.
             (None, '/') if !options => break,
             _ => {}
         }

@@ -9,8 +9,8 @@ use rustls::sign::CertifiedKey;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
-/// A certificate that ends within this is worth a warning.
-const SOON: Duration = Duration::days(14);
+/// A certificate that expires within this time is worth a warning.
+const EXPIRES_SOON: Duration = Duration::days(14);
 
 /// The three paths, as written.
 #[derive(Clone, Debug, Default)]
@@ -28,13 +28,12 @@ pub struct Files {
 /// Checked PEM texts.
 #[derive(Clone)]
 pub struct Tls {
-    /// The authorities.
     pub ca: Vec<u8>,
     /// Certificate and key.
     pub identity: Option<(Vec<u8>, Vec<u8>)>,
     /// See [`Files::server_name`].
     pub server_name: Option<String>,
-    /// What ends soon, for the log.
+    /// Certificates that expire soon, for the log.
     pub warnings: Vec<String>,
 }
 
@@ -44,10 +43,8 @@ impl std::fmt::Debug for Tls {
     }
 }
 
-/// Reads and checks the files: present, PEM, valid at `now`, key and certificate belonging together.
-///
-/// # Errors
-/// The file and what is wrong with it, never its content.
+/// Reads and checks the files: they are PEM, valid at `now`, and the key is that of the certificate. An error names the
+/// file and what is wrong with it, never its content.
 pub fn load(files: &Files, now: DateTime<Utc>) -> Result<Tls, String> {
     let mut warnings = Vec::new();
     let Some(ca_path) = &files.cacert else {
@@ -118,14 +115,14 @@ fn private_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, String
         .map_err(|what| what + &der_hint(pem, "pkey"))
 }
 
-/// Binary DER begins with a long ASN.1 sequence.
+/// A hint for DER, the binary form, which begins with a long ASN.1 sequence.
 fn der_hint(bytes: &[u8], command: &str) -> String {
     let looks_like_it = bytes.starts_with(&[0x30, 0x81]) || bytes.starts_with(&[0x30, 0x82]);
     let hint = format!("; it looks like DER, convert it with `openssl {command} -inform der`");
     if looks_like_it { hint } else { String::new() }
 }
 
-/// One valid authority is enough: bundles keep the old one for a while when authorities change.
+/// One valid authority is enough: while authorities change, a bundle keeps the old one for some time.
 fn check_authorities(path: &Path, all: &[CertificateDer<'_>], now: DateTime<Utc>) -> Result<(), String> {
     let mut last = Ok(());
     for authority in all {
@@ -154,6 +151,6 @@ fn check_validity(
     if now > to {
         return Err(format!("{setting}: {} has expired ({window}); renew it", path.display()));
     }
-    Ok((to - now < SOON)
+    Ok((to - now < EXPIRES_SOON)
         .then(|| format!("{setting}: {} expires in {} days ({window})", path.display(), (to - now).num_days())))
 }

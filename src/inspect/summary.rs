@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::tally::{Size, Tally};
 use crate::inspect::line::shown;
-use crate::report::table::{Side, Table};
+use crate::report::table::{Align, Table};
 use crate::snapshot::{Alarm, Digest, Facts, RecordedMember};
 
 /// Rows of a table for people; machines get all of them.
@@ -150,8 +150,8 @@ fn table(out: &mut String, label: &str, rows: &[(&str, Size)], bars: bool) {
     if rows.is_empty() {
         return;
     }
-    let right = Side::Right;
-    let head = [(label, Side::Left), ("KEYS", right), ("SIZE", right), ("HISTORY", right), ("", Side::Left)];
+    let right = Align::Right;
+    let head = [(label, Align::Left), ("KEYS", right), ("SIZE", right), ("HISTORY", right), ("", Align::Left)];
     let mut table = Table::new(head);
     let (first, rest) = rows.split_at(rows.len().min(ROWS));
     let mut lines: Vec<_> = first.iter().map(|(name, size)| (shown(name.as_bytes()), *size)).collect();

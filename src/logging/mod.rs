@@ -11,17 +11,16 @@ use tracing_subscriber::fmt::time::FormatTime;
 
 use crate::cli::{Format, OutputArgs};
 
-/// Times in the zone of the names.
+/// Timestamps in the time zone of the backups' names, so that both can be compared.
 struct Zoned(Tz);
 
 impl FormatTime for Zoned {
-    #[expect(clippy::disallowed_methods, reason = "a log line's own time; no decision hangs on it")]
+    #[expect(clippy::disallowed_methods, reason = "the time of a log line; nothing is decided by it")]
     fn format_time(&self, w: &mut Writer<'_>) -> fmt::Result {
         write!(w, "{}", Utc::now().with_timezone(&self.0).format("%Y-%m-%dT%H:%M:%S%.3f%:z"))
     }
 }
 
-/// Starts logging.
 pub fn start(args: &OutputArgs, zone: Tz) {
     let filter = tracing_subscriber::filter::Targets::new().with_target("etcd_backup", args.log_level);
     let layer =

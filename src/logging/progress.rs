@@ -6,19 +6,19 @@ use std::time::{Duration, Instant};
 use bytesize::ByteSize;
 use indicatif::{ProgressBar, ProgressStyle};
 
+/// How often a log line is written where there is no terminal.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Shows one transfer.
+/// The progress of one transfer.
 pub struct Meter {
     what: &'static str,
     bar: Option<ProgressBar>,
-    said: Instant,
+    logged: Instant,
 }
 
 impl Meter {
-    /// Begins; on a terminal nothing is shown before the first bytes.
     pub fn new(what: &'static str) -> Self {
-        Self { what, bar: std::io::stderr().is_terminal().then(|| bar(what)), said: Instant::now() }
+        Self { what, bar: std::io::stderr().is_terminal().then(|| bar(what)), logged: Instant::now() }
     }
 
     /// Shows `done` of `total` bytes.
@@ -28,8 +28,8 @@ impl Meter {
                 bar.set_length(total);
                 bar.set_position(done);
             }
-            None if self.said.elapsed() >= EVERY => {
-                self.said = Instant::now();
+            None if self.logged.elapsed() >= EVERY => {
+                self.logged = Instant::now();
                 tracing::info!(bytes = done, total, "{}: {} of {}", self.what, ByteSize(done), ByteSize(total));
             }
             None => {}
@@ -37,7 +37,7 @@ impl Meter {
     }
 }
 
-/// A reader whose bytes are counted and shown on their way.
+/// A reader whose progress is shown.
 pub struct Metered<R> {
     inner: R,
     meter: Meter,
@@ -46,7 +46,7 @@ pub struct Metered<R> {
 }
 
 impl<R> Metered<R> {
-    /// `total` is what will come, 0 when that is not known.
+    /// `total` is the number of bytes to come, 0 when it is not known.
     pub fn new(what: &'static str, inner: R, total: u64) -> Self {
         Self { inner, meter: Meter::new(what), done: 0, total }
     }

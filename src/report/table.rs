@@ -1,33 +1,27 @@
-//! Columns for people: text to the left, numbers to the right, a dash for what is not known. Pure.
+//! Tables and labelled lines for people. Pure.
 
 use std::fmt::{self, Write as _};
 
-/// What stands where nothing is known.
 pub const UNKNOWN: &str = "–";
 
-/// On which side of its column a cell is.
+/// How the cells of a column are aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// Text.
+pub enum Align {
     Left,
-    /// Numbers.
     Right,
 }
 
-/// Rows below a head.
 #[derive(Debug)]
 pub struct Table<const N: usize> {
-    sides: [Side; N],
+    aligns: [Align; N],
     rows: Vec<[String; N]>,
 }
 
 impl<const N: usize> Table<N> {
-    /// A table with nothing but its head.
-    pub fn new(head: [(&str, Side); N]) -> Self {
-        Self { sides: head.map(|(_, side)| side), rows: vec![head.map(|(title, _)| title.to_owned())] }
+    pub fn new(head: [(&str, Align); N]) -> Self {
+        Self { aligns: head.map(|(_, align)| align), rows: vec![head.map(|(title, _)| title.to_owned())] }
     }
 
-    /// Adds a row.
     pub fn row(&mut self, cells: [String; N]) {
         self.rows.push(cells);
     }
@@ -42,7 +36,7 @@ pub fn labelled<'a>(lines: impl IntoIterator<Item = (&'a str, String)>) -> Strin
     })
 }
 
-/// What is known, in words; else a dash.
+/// The value, or a dash when it is not known.
 pub fn known<T: fmt::Display>(value: Option<T>) -> String {
     value.map_or_else(|| UNKNOWN.to_owned(), |value| value.to_string())
 }
@@ -52,9 +46,9 @@ impl<const N: usize> fmt::Display for Table<N> {
         let width = |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max();
         let widths: Vec<_> = (0..N).map(|column| width(column).unwrap_or_default()).collect();
         for row in &self.rows {
-            let cells = row.iter().zip(&widths).zip(self.sides).map(|((cell, width), side)| match side {
-                Side::Left => format!("{cell:<width$}"),
-                Side::Right => format!("{cell:>width$}"),
+            let cells = row.iter().zip(&widths).zip(self.aligns).map(|((cell, width), align)| match align {
+                Align::Left => format!("{cell:<width$}"),
+                Align::Right => format!("{cell:>width$}"),
             });
             writeln!(f, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
         }
@@ -68,7 +62,7 @@ mod tests {
 
     #[test]
     fn columns_line_up() {
-        let mut table = Table::new([("NAME", Side::Left), ("KEYS", Side::Right), ("WHY", Side::Left)]);
+        let mut table = Table::new([("NAME", Align::Left), ("KEYS", Align::Right), ("WHY", Align::Left)]);
         table.row(["a".into(), known(Some(12_345)), String::new()]);
         table.row(["longer".into(), known(None::<u64>), "x".into()]);
         assert_eq!(table.to_string(), "NAME     KEYS  WHY\na       12345\nlonger      –  x\n");
