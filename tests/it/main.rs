@@ -27,6 +27,7 @@ mod remotes;
 mod report;
 mod restore;
 mod retention;
+mod rooms;
 mod settings;
 mod steps;
 mod store;
