@@ -1,4 +1,5 @@
-//! Names of backups: prefix and time to text and back, exact inverses. A name that is not ours is `None` and is never touched.
+//! The names of backups, from prefix and time to text and back. The two ways are exact inverses, so that an object whose
+//! name this program did not write is never taken for a backup, and never deleted.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,17 +12,17 @@ pub const SUFFIX: &str = ".etcdb";
 
 const LONGEST_PREFIX: usize = 200;
 
-/// What a backup's name starts with. A `/` in it is a folder below the target.
+/// What a backup's name starts with. Up to its last `/` it is a directory below the target.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prefix(String);
 
 impl Prefix {
-    /// The folder below the target that backups are in, without slashes at its ends; empty for none.
-    pub fn folder(&self) -> &str {
-        self.0.rsplit_once('/').map_or("", |(folder, _)| folder)
+    /// The directory below the target that the backups are in, without a slash at its end; empty for none.
+    pub fn directory(&self) -> &str {
+        self.0.rsplit_once('/').map_or("", |(directory, _)| directory)
     }
 
-    /// What the file's own name starts with.
+    /// What the last part of the name starts with.
     pub fn leaf(&self) -> &str {
         self.0.rsplit_once('/').map_or(self.0.as_str(), |(_, leaf)| leaf)
     }
@@ -49,16 +50,17 @@ impl FromStr for Prefix {
             return refuse("starts with `/`");
         }
         if text.split('/').any(|part| part == ".." || part == ".") {
-            return refuse("has a `.` or `..` folder");
+            return refuse("has `.` or `..` as a directory");
         }
         if text.contains("//") {
-            return refuse("has an empty folder name (`//`)");
+            return refuse("has an empty directory name (`//`)");
         }
         Ok(Self(text.to_owned()))
     }
 }
 
-/// A name that this program wrote: `<prefix>YYYYMMDDHHMM.etcdb`, or with seconds where the minute was taken.
+/// `<prefix>YYYYMMDDHHMM.etcdb`, or `<prefix>YYYYMMDDHHMMSS.etcdb` where the minute was taken. The time is that of the
+/// zone's clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackupName {
     prefix: Prefix,
@@ -74,7 +76,7 @@ impl BackupName {
         Self { prefix: prefix.clone(), stamp, seconds: false }
     }
 
-    /// The first name for `at` that `taken` does not know: the minute, else the second, else the next free second.
+    /// The first name for `at` that is not `taken`: the minute, else the second, else a later second.
     pub fn free(prefix: &Prefix, at: DateTime<Utc>, zone: Tz, taken: impl Fn(&Self) -> bool) -> Self {
         let minute = Self::new(prefix, at, zone);
         if !taken(&minute) {
@@ -92,7 +94,7 @@ impl BackupName {
         }
     }
 
-    /// Reads the name of a file in the prefix's folder. `None` unless it is, byte for byte, one that this program writes.
+    /// Reads the name of a file in the prefix's directory. `None` unless it is, byte for byte, one that this program writes.
     pub fn parse(prefix: &Prefix, leaf: &str) -> Option<Self> {
         let digits = leaf.strip_prefix(prefix.leaf())?.strip_suffix(SUFFIX)?;
         let seconds = match digits.len() {
@@ -110,31 +112,35 @@ impl BackupName {
         Some(Self { prefix: prefix.clone(), stamp, seconds })
     }
 
-    /// Reads a name with the folder of its prefix, as [`Self`] is displayed.
+    /// Reads a name with its directory, as it is displayed.
     pub fn parse_path(prefix: &Prefix, path: &str) -> Option<Self> {
-        let (folder, leaf) = path.rsplit_once('/').unwrap_or(("", path));
-        (folder == prefix.folder()).then(|| Self::parse(prefix, leaf))?
+        let (directory, leaf) = path.rsplit_once('/').unwrap_or(("", path));
+        (directory == prefix.directory()).then(|| Self::parse(prefix, leaf))?
     }
 
-    /// When the backup was taken. Where the zone's clock shows a time twice, or never, the later reading is
-    /// returned: a backup is never taken for older than it is.
+    /// When the backup was taken. Of a time that the zone's clock shows twice, or never, this is the later reading, so
+    /// that no backup is taken for older than it is.
     pub fn taken_at(&self, zone: Tz) -> DateTime<Utc> {
         in_zone(self.stamp, zone)
     }
 
-    /// What backups are ordered by in time. Of two names for one moment, the one with seconds was taken later.
-    pub fn order(&self, zone: Tz) -> (DateTime<Utc>, bool) {
-        (self.taken_at(zone), self.seconds)
+    /// Sorts backups by their age, the oldest first. No two names of one prefix have the same key, so the newest backup
+    /// is the same one whatever order the remote lists them in.
+    pub fn age_key(&self, zone: Tz) -> impl Ord + use<> {
+        // When clocks are set forward, two times of the clock can mean one moment. A name has seconds because its minute
+        // was taken, so that backup is the later one of the two.
+        (self.taken_at(zone), self.stamp, self.seconds)
     }
 
-    /// The file's own name, without a folder of the prefix.
+    /// The last part of the name, without the directory of its prefix.
     pub fn leaf(&self) -> String {
         let format = if self.seconds { "%Y%m%d%H%M%S" } else { "%Y%m%d%H%M" };
         format!("{}{}{SUFFIX}", self.prefix.leaf(), self.stamp.format(format))
     }
 }
 
-/// The later reading of a local time that comes twice, and the hour after one that never comes.
+/// The moment of a local time: the later one of a time that the zone's clock shows twice, and an hour after one that the
+/// clock skips.
 pub fn in_zone(stamp: NaiveDateTime, zone: Tz) -> DateTime<Utc> {
     let local = zone.from_local_datetime(&stamp).latest().or_else(|| {
         let after_the_gap = stamp + Duration::hours(1);
@@ -145,9 +151,9 @@ pub fn in_zone(stamp: NaiveDateTime, zone: Tz) -> DateTime<Utc> {
 
 impl fmt::Display for BackupName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let folder = self.prefix.folder();
-        let slash = if folder.is_empty() { "" } else { "/" };
-        write!(f, "{folder}{slash}{}", self.leaf())
+        let directory = self.prefix.directory();
+        let slash = if directory.is_empty() { "" } else { "/" };
+        write!(f, "{directory}{slash}{}", self.leaf())
     }
 }
 
@@ -211,6 +217,20 @@ mod tests {
         let name = BackupName::parse(&prefix(""), "202603290230.etcdb").unwrap();
         let rome: Tz = "Europe/Rome".parse().unwrap();
         assert_eq!(name.taken_at(rome), Utc.with_ymd_and_hms(2026, 3, 29, 1, 30, 0).unwrap());
+    }
+
+    #[test]
+    fn names_of_one_moment_have_one_order() {
+        let rome: Tz = "Europe/Rome".parse().unwrap();
+        // The second pair is one moment because 02:30 is skipped when summer time begins.
+        for (older, newer) in
+            [("202601020000", "20260102000000"), ("202603290230", "202603290330"), ("20260329023000", "202603290330")]
+        {
+            let name = |digits: &str| BackupName::parse(&prefix("p-"), &format!("p-{digits}.etcdb")).unwrap();
+            let (older, newer) = (name(older), name(newer));
+            assert_eq!(older.taken_at(rome), newer.taken_at(rome));
+            assert!(older.age_key(rome) < newer.age_key(rome), "{older} {newer}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Which backup is meant: `latest`, a name, an unambiguous part of one, or a time. Pure.
+//! Which backup is meant by `latest`, a name, an unambiguous part of a name, or a point in time.
 
 use std::cmp::Reverse;
 use std::str::FromStr;
@@ -11,28 +11,28 @@ use crate::backup::name::{BackupName, in_zone};
 /// How many candidates an error lists.
 const SHOWN: usize = 10;
 
-/// What was asked for.
+/// Selects one backup of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
-    /// The newest.
+    /// The newest one.
     Latest,
-    /// The newest that was taken at this time or before.
+    /// The newest one that was taken at this time or before.
     Before(DateTime<Utc>),
-    /// The one of this name, or the only one with this in its name.
+    /// The one of this name, or else the only one with this text in its name.
     Named(String),
 }
 
-/// A moment as a person writes it: with a zone of its own, or in the zone of the names.
+/// A point in time as a user writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PointInTime {
     /// RFC 3339.
     Absolute(DateTime<Utc>),
-    /// A date, or a date and a time.
+    /// A date, or a date and a time, in the zone of the names.
     Local(NaiveDateTime),
 }
 
 impl PointInTime {
-    /// When that is. Of a time that the zone's clock shows twice it is the later, of one that it never shows the hour after.
+    /// The moment, read as [`in_zone`] reads the times in names.
     pub fn at(self, zone: Tz) -> DateTime<Utc> {
         match self {
             Self::Absolute(at) => at,
@@ -53,43 +53,23 @@ impl FromStr for PointInTime {
         let midnight = || NaiveDate::parse_from_str(&text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0);
         let stamp = time("%Y-%m-%dT%H:%M:%S").or_else(|| time("%Y-%m-%dT%H:%M")).or_else(midnight);
         stamp.map(Self::Local).ok_or_else(|| {
-            "is no time; allowed is 2026-01-02T03:04:05Z, or 2026-01-02 and 2026-01-02T03:04 in the zone TZ".into()
+            "is not a time; allowed is 2026-01-02T03:04:05Z, or 2026-01-02 and 2026-01-02T03:04 in the zone TZ".into()
         })
     }
 }
 
-/// Why none was picked.
+/// Why no backup is selected.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SelectError {
-    /// There is nothing to pick from.
     #[error("there are no backups")]
     Empty,
-    /// All are younger.
-    #[error("no backup is as old as {time}; the oldest is {oldest}")]
-    NoneBefore {
-        /// The time that was asked for.
-        time: String,
-        /// Its name.
-        oldest: BackupName,
-    },
-    /// None has this name.
-    #[error("no backup is called `{wanted}`, and none has it in its name; there are {count}, the newest is {newest}")]
-    NoMatch {
-        /// What was asked for.
-        wanted: String,
-        /// How many backups there are.
-        count: usize,
-        /// Its name.
-        newest: BackupName,
-    },
-    /// Several have this in their names.
-    #[error("`{wanted}` is ambiguous, name one of: {candidates}")]
-    Ambiguous {
-        /// What was asked for.
-        wanted: String,
-        /// Their names, newest first.
-        candidates: String,
-    },
+    #[error("no backup was taken at {time} or before; the oldest is {oldest}")]
+    NoneBefore { time: String, oldest: BackupName },
+    #[error("no backup has `{text}` in its name; there are {count}, the newest is {newest}")]
+    NoMatch { text: String, count: usize, newest: BackupName },
+    /// The candidates are listed newest first.
+    #[error("`{text}` is ambiguous, name one of: {candidates}")]
+    Ambiguous { text: String, candidates: String },
 }
 
 impl Selector {
@@ -99,14 +79,10 @@ impl Selector {
     }
 }
 
-/// Picks the one that is wanted.
-///
-/// # Errors
-/// Why there is none, or no single one.
-pub fn select(wanted: &Selector, mut names: Vec<BackupName>, zone: Tz) -> Result<BackupName, SelectError> {
-    names.sort_by_cached_key(|name| Reverse(name.order(zone)));
+pub fn select(selector: &Selector, mut names: Vec<BackupName>, zone: Tz) -> Result<BackupName, SelectError> {
+    names.sort_by_cached_key(|name| Reverse(name.age_key(zone)));
     let Some((newest, oldest)) = names.first().zip(names.last()) else { return Err(SelectError::Empty) };
-    match wanted {
+    match selector {
         Selector::Latest => Ok(newest.clone()),
         Selector::Before(time) => {
             names.iter().find(|name| name.taken_at(zone) <= *time).cloned().ok_or_else(|| SelectError::NoneBefore {
@@ -125,9 +101,9 @@ fn named(text: &str, names: &[BackupName], newest: &BackupName) -> Result<Backup
     let has_part = |name: &&BackupName| !text.is_empty() && name.to_string().contains(text);
     let candidates: Vec<_> = names.iter().filter(has_part).collect();
     match candidates.as_slice() {
-        [] => Err(SelectError::NoMatch { wanted: text.to_owned(), count: names.len(), newest: newest.clone() }),
+        [] => Err(SelectError::NoMatch { text: text.to_owned(), count: names.len(), newest: newest.clone() }),
         [only] => Ok((*only).clone()),
-        many => Err(SelectError::Ambiguous { wanted: text.to_owned(), candidates: listed(many) }),
+        many => Err(SelectError::Ambiguous { text: text.to_owned(), candidates: listed(many) }),
     }
 }
 
@@ -149,8 +125,8 @@ mod tests {
         leaves.iter().map(|leaf| BackupName::parse(&prefix, &format!("p-{leaf}.etcdb")).unwrap()).collect()
     }
 
-    fn selected(wanted: &Selector, leaves: &[&str]) -> Result<String, String> {
-        select(wanted, names(leaves), Tz::UTC).map(|name| name.to_string()).map_err(|e| e.to_string())
+    fn selected(selector: &Selector, leaves: &[&str]) -> Result<String, String> {
+        select(selector, names(leaves), Tz::UTC).map(|name| name.to_string()).map_err(|e| e.to_string())
     }
 
     const THREE: [&str; 3] = ["202601020000", "20260102000030", "202601010000"];
@@ -159,7 +135,7 @@ mod tests {
     fn the_latest() {
         assert_eq!(selected(&Selector::parse("latest"), &THREE).unwrap(), "a/p-20260102000030.etcdb");
         assert_eq!(selected(&Selector::Latest, &[]).unwrap_err(), "there are no backups");
-        // The later run of one second wins over the earlier one of its minute.
+        // Of two names of one moment, the one with seconds is the later.
         assert_eq!(
             selected(&Selector::Latest, &["20260102000000", "202601020000"]).unwrap(),
             "a/p-20260102000000.etcdb"
@@ -189,9 +165,9 @@ mod tests {
     }
 
     #[test]
-    fn moments() {
+    fn points_in_time() {
         let rome: Tz = "Europe/Rome".parse().unwrap();
-        let at = |text: &str| text.parse::<PointInTime>().map(|moment| moment.at(rome).to_rfc3339());
+        let at = |text: &str| text.parse::<PointInTime>().map(|time| time.at(rome).to_rfc3339());
         for (text, utc) in [
             ("2026-01-02T03:04:05Z", "2026-01-02T03:04:05+00:00"),
             ("2026-01-02T03:04:05-05:00", "2026-01-02T08:04:05+00:00"),
@@ -212,6 +188,9 @@ mod tests {
         assert_eq!(selected(&before("2026-01-02T00:00:00Z"), &THREE).unwrap(), "a/p-202601020000.etcdb");
         assert_eq!(selected(&before("2026-01-01T23:59:59Z"), &THREE).unwrap(), "a/p-202601010000.etcdb");
         let error = selected(&before("2025-12-31T23:59:59Z"), &THREE).unwrap_err();
-        assert_eq!(error, "no backup is as old as 2025-12-31T23:59:59Z; the oldest is a/p-202601010000.etcdb");
+        assert_eq!(
+            error,
+            "no backup was taken at 2025-12-31T23:59:59Z or before; the oldest is a/p-202601010000.etcdb"
+        );
     }
 }

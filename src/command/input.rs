@@ -10,7 +10,7 @@ use crate::config::{Input, ReadConfig, StoreConfig};
 use crate::exit::{Exit, Failure};
 use crate::logging::progress::Metered;
 use crate::snapshot::{self, Db, Digest, Part, Proof, Snapshot, Workspace, prove_file, prove_stream, revision_to_read};
-use crate::store::{BackupStream, Known, Store};
+use crate::store::{BackupStream, Detail, Store, StoredBackup};
 use crate::system::blocking::blocking;
 use crate::system::fs::open_regular;
 
@@ -23,8 +23,7 @@ pub enum Source {
 /// A backup at the remote.
 pub struct StoredSource {
     pub store: Arc<Store>,
-    pub name: BackupName,
-    pub known: Known,
+    pub backup: StoredBackup,
 }
 
 /// A local file that proved good, every page of it. A fetched one is removed with this value.
@@ -72,7 +71,7 @@ impl Source {
     pub fn label(&self) -> String {
         match self {
             Self::Local(path) => path.display().to_string(),
-            Self::Stored(stored) => stored.name.to_string(),
+            Self::Stored(stored) => stored.backup.name.to_string(),
         }
     }
 
@@ -80,7 +79,7 @@ impl Source {
     pub fn bytes(&self) -> Option<u64> {
         match self {
             Self::Local(path) => path.metadata().ok().map(|metadata| metadata.len()),
-            Self::Stored(stored) => stored.known.bytes,
+            Self::Stored(stored) => stored.backup.bytes,
         }
     }
 
@@ -97,7 +96,13 @@ impl Source {
             Self::Stored(stored) => {
                 let workspace = Workspace::create(work_dir)?;
                 let Snapshot { path, proof } = self.receive(&workspace).await?;
-                Ok(ProvedFile { path, label, name: Some(stored.name.clone()), proof, _workspace: Some(workspace) })
+                Ok(ProvedFile {
+                    path,
+                    label,
+                    name: Some(stored.backup.name.clone()),
+                    proof,
+                    _workspace: Some(workspace),
+                })
             }
         }
     }
@@ -149,39 +154,35 @@ fn expect_file(part: &mut Part, bytes: Option<u64>) -> Result<(), snapshot::Erro
 impl StoredSource {
     async fn find(selector: &Selector, config: StoreConfig) -> Result<Self, Failure> {
         let store = Store::open(config).await?;
-        let listing = store.list().await?;
-        let name = select(selector, listing.ours, store.config().naming.zone).map_err(|error| {
+        let names = store.list(Detail::Sizes).await?.names().cloned().collect();
+        let name = select(selector, names, store.config().naming.zone).map_err(|error| {
             let config = store.config();
             let place = config.target.join(&config.naming.prefix.to_string());
             Failure::new(Exit::Settings, anyhow::Error::new(error).context(format!("looking for a backup at {place}")))
         })?;
-        let known = store.look(&name).await?;
-        if known.noted.degraded == Some(true) {
+        let backup = store.stat(&name).await?;
+        if backup.metadata.degraded == Some(true) {
             tracing::warn!(%name, "this backup is degraded: it was the best that could be had when it was taken");
         }
-        Ok(Self { store: Arc::new(store), name, known })
+        Ok(Self { store: Arc::new(store), backup })
     }
 
     async fn receive(&self, mut part: Part) -> Result<Snapshot, Failure> {
-        expect_file(&mut part, self.known.bytes)?;
-        let label = self.name.to_string();
+        expect_file(&mut part, self.backup.bytes)?;
+        let label = self.backup.name.to_string();
         let take = move |stream: &mut BackupStream| {
             part.take(stream)?;
-            Ok(part.finish(0))
+            part.finish(0).map_err(|e| e.renamed(&label))
         };
-        let received = self.store.read(&self.name, &self.known, "fetch", take).await?;
-        let snapshot = received.flatten().map_err(|e| e.renamed(&label))?;
+        let snapshot = self.store.read(&self.backup, "fetch", take).await?;
         self.check_hash(&snapshot.proof.digest)?;
         Ok(snapshot)
     }
 
     async fn prove_passing(&self) -> Result<Digest, Failure> {
-        let label = PathBuf::from(self.name.to_string());
-        let take = move |stream: &mut BackupStream| match prove_stream(&label, stream) {
-            Err(own @ snapshot::Error::Io { .. }) => Err(own),
-            proved => Ok(proved),
-        };
-        let digest = self.store.read(&self.name, &self.known, "verify", take).await?.flatten()?;
+        let label = PathBuf::from(self.backup.name.to_string());
+        let take = move |stream: &mut BackupStream| prove_stream(&label, stream);
+        let digest = self.store.read(&self.backup, "verify", take).await?;
         self.check_hash(&digest)?;
         Ok(digest)
     }
@@ -189,9 +190,9 @@ impl StoredSource {
     /// Compares with the hash that the backup had when it was stored: another one is a whole snapshot, but not the one
     /// that was stored.
     fn check_hash(&self, digest: &Digest) -> Result<(), Failure> {
-        match &self.known.noted.sha256 {
+        match &self.backup.metadata.sha256 {
             Some(noted) if !noted.eq_ignore_ascii_case(&digest.sha256) => {
-                let (name, found) = (&self.name, &digest.sha256);
+                let (name, found) = (&self.backup.name, &digest.sha256);
                 let error = anyhow::anyhow!("{name} is not what was stored: its sha-256 is {found}, noted is {noted}");
                 Err(Failure::new(Exit::Proof, error))
             }

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use bytesize::ByteSize;
 use chrono::{DateTime, Utc};
 
+use crate::backup::metadata::Metadata;
 use crate::backup::name::BackupName;
-use crate::backup::record::{Record, Remembered};
+use crate::backup::record::Record;
 use crate::backup::retention::{Policy, plan};
 use crate::config;
 use crate::etcd::{self, Survey};
@@ -15,7 +16,7 @@ use crate::logging::progress::Meter;
 use crate::member::{self, Choice, Member, NoMember, Refusal};
 use crate::report::JobReport;
 use crate::snapshot::{Snapshot, Workspace};
-use crate::store::{self, Listing, Store};
+use crate::store::{self, Detail, Listing, Store};
 
 /// How often another name is tried when one was taken meanwhile.
 const NAMES: u8 = 5;
@@ -162,8 +163,8 @@ pub async fn put(store: &Store, backup: &Backup) -> Result<BackupName, Failure> 
     let config = store.config();
     let mut tries = 1..=NAMES;
     loop {
-        let listing = store.list().await?;
-        let taken = |name: &BackupName| listing.ours.contains(name);
+        let listing = store.list(Detail::Sizes).await?;
+        let taken = |name: &BackupName| listing.contains(name);
         let name = BackupName::free(&config.naming.prefix, backup.record.taken_at, config.naming.zone, taken);
         tracing::info!(%name, target = %config.target, "storing");
         match store.put(&backup.file, &name, &backup.record).await {
@@ -176,22 +177,22 @@ pub async fn put(store: &Store, backup: &Backup) -> Result<BackupName, Failure> 
 }
 
 /// Applies retention after a backup that is stored and confirmed as `name`, unless the backup is suspicious. `before`
-/// is what is known of the one before it besides what the store remembers.
+/// is what else is known of the one before it, besides its metadata at the remote.
 pub async fn prune(
     store: &Store,
     (name, record): (&BackupName, &Record),
-    before: Remembered,
+    before: Metadata,
     policy: &Policy,
     now: DateTime<Utc>,
     report: &mut JobReport,
 ) -> Result<Exit, Failure> {
-    let listing = store.list().await.map_err(incomplete)?;
-    if !listing.ours.contains(name) {
+    let listing = store.list(Detail::Sizes).await.map_err(incomplete)?;
+    if !listing.contains(name) {
         let error = anyhow::anyhow!("{name} is not at {}; nothing was pruned", store.config().target);
         return Err(Failure::new(Exit::Store, error));
     }
-    let remembered = remembered(store, &listing, name).await.map(|stored| stored.or(before));
-    if let Some(why) = remembered.map_or_else(Some, |before| record.suspicion(&before)) {
+    let previous = previous(store, &listing, name).await.map(|stored| stored.or(before));
+    if let Some(why) = previous.map_or_else(Some, |previous| record.suspicion(&previous)) {
         tracing::warn!("retention is held back: {why}");
         report.held_back = Some(why);
         return Ok(if record.degraded.is_some() { Exit::Degraded } else { Exit::Retention });
@@ -199,13 +200,14 @@ pub async fn prune(
     retain(store, listing, policy, now, report).await
 }
 
-/// What the newest backup before this one was of. Not knowing is no reason to go without a backup, but one to prune
-/// nothing.
-async fn remembered(store: &Store, listing: &Listing, this: &BackupName) -> Result<Remembered, String> {
-    let zone = store.config().naming.zone;
-    match listing.ours.iter().filter(|name| *name != this).max_by_key(|name| name.taken_at(zone)) {
-        Some(name) => store.remembered(name).await.map_err(|e| format!("cannot read the metadata of {name}: {e}")),
-        None => Ok(Remembered::default()),
+/// The metadata of the newest backup besides `this`. An error is the reason to prune nothing; the backup itself is safe.
+async fn previous(store: &Store, listing: &Listing, this: &BackupName) -> Result<Metadata, String> {
+    let Some(name) = listing.names().find(|name| *name != this) else { return Ok(Metadata::default()) };
+    match store.stat(name).await {
+        Ok(backup) => Ok(backup.metadata),
+        // Another run has pruned it meanwhile.
+        Err(store::Error::Gone(_)) => Ok(Metadata::default()),
+        Err(error) => Err(format!("cannot read the metadata of {name}: {error}")),
     }
 }
 
@@ -222,7 +224,7 @@ pub async fn retain(
     now: DateTime<Utc>,
     report: &mut JobReport,
 ) -> Result<Exit, Failure> {
-    let plan = plan(listing.ours, policy, now, store.config().naming.zone);
+    let plan = plan(listing.names().cloned(), policy, now, store.config().naming.zone);
     for kept in plan.keep.iter().filter(|v| v.is_from_the_future()) {
         tracing::warn!(name = %kept.name, "dated in the future, kept; somebody's clock is wrong");
     }

@@ -9,7 +9,7 @@ use crate::config::ListConfig;
 use crate::exit::{Exit, Failure};
 use crate::report::Answer;
 use crate::report::table::{Align, Table, known};
-use crate::store::{Detail, Entry, Store};
+use crate::store::{Detail, Store, StoredBackup};
 
 /// What `list --output json` prints. Its fields are an interface; what is not known is `null`.
 #[derive(Debug, Serialize)]
@@ -49,40 +49,34 @@ struct ListedBackup {
 
 pub async fn list(config: ListConfig, now: DateTime<Utc>, answer: &mut Answer) -> Result<(), Failure> {
     let store = Store::open(config.store).await?;
-    let detail = if config.quick { Detail::Sizes } else { Detail::Notes };
-    let (mut entries, foreign) = store.entries(detail).await?;
+    let detail = if config.quick { Detail::Sizes } else { Detail::Metadata };
+    let listing = store.list(detail).await?;
     let config = store.config();
     let zone = config.naming.zone;
-    newest_first(&mut entries, zone);
     let listed = Listed {
         target: config.target.to_string(),
         prefix: config.naming.prefix.to_string(),
-        backups: entries.into_iter().map(|entry| line(entry, zone, now)).collect(),
-        foreign,
+        backups: listing.backups.into_iter().map(|backup| line(backup, zone, now)).collect(),
+        foreign: listing.foreign,
     };
     let json = serde_json::to_value(&listed).map_err(|e| Failure::new(Exit::Unexpected, e))?;
     *answer = Answer::Document { text: listed.text(), json };
     Ok(())
 }
 
-/// Puts the newest first.
-pub fn newest_first(entries: &mut [Entry], zone: Tz) {
-    entries.sort_by_cached_key(|entry| std::cmp::Reverse(entry.name.order(zone)));
-}
-
-fn line(entry: Entry, zone: Tz, now: DateTime<Utc>) -> ListedBackup {
-    let taken_at = entry.name.taken_at(zone);
-    let noted = entry.known.noted;
+fn line(backup: StoredBackup, zone: Tz, now: DateTime<Utc>) -> ListedBackup {
+    let taken_at = backup.name.taken_at(zone);
+    let metadata = backup.metadata;
     ListedBackup {
-        name: entry.name.to_string(),
+        name: backup.name.to_string(),
         taken_at: taken_at.to_rfc3339_opts(SecondsFormat::Secs, true),
         age_seconds: (now - taken_at).num_seconds(),
-        bytes: entry.known.bytes,
-        sha256: noted.sha256,
-        revision: noted.revision,
-        keys: noted.keys,
-        etcd_version: noted.etcd_version,
-        degraded: noted.degraded,
+        bytes: backup.bytes,
+        sha256: metadata.sha256,
+        revision: metadata.revision,
+        keys: metadata.keys,
+        etcd_version: metadata.etcd_version,
+        degraded: metadata.degraded,
     }
 }
 

@@ -77,7 +77,7 @@ fn layout(args: &RestoreArgs) -> Result<(Layout, String), Failure> {
 /// The full name, so that every member restores the same one, whatever is stored meanwhile.
 fn backup(source: &Source) -> Result<String, Failure> {
     match source {
-        Source::Stored(found) => Ok(found.name.to_string()),
+        Source::Stored(found) => Ok(found.backup.name.to_string()),
         Source::Local(path) => absolute(path),
     }
 }

@@ -5,12 +5,12 @@ use std::time::Instant;
 use chrono::{DateTime, Utc};
 
 use super::job;
-use crate::backup::record::Remembered;
+use crate::backup::metadata::Metadata;
 use crate::config::RunConfig;
 use crate::exit::{Exit, Failure};
 use crate::report::{Report, since};
 use crate::snapshot::Workspace;
-use crate::store::Store;
+use crate::store::{Detail, Store};
 
 pub async fn run(config: RunConfig, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
     let RunConfig { etcd, store, policy, work_dir } = config;
@@ -21,7 +21,7 @@ pub async fn run(config: RunConfig, now: DateTime<Utc>, report: &mut Report) -> 
     // Beside the survey, so that a wrong remote fails in a second, before a snapshot is taken.
     let preflight = async {
         let store = Store::open(store).await?;
-        let listing = store.list().await?;
+        let listing = store.list(Detail::Sizes).await?;
         Ok::<_, Failure>((store, listing))
     };
     let (choice, (store, listing)) = tokio::try_join!(job::choose(&etcd, &mut report.job), preflight)?;
@@ -40,7 +40,7 @@ pub async fn run(config: RunConfig, now: DateTime<Utc>, report: &mut Report) -> 
 
     let begun = Instant::now();
     let stored = (&name, &backup.record);
-    let exit = job::prune(&store, stored, Remembered::default(), &policy, now, &mut report.job).await?;
+    let exit = job::prune(&store, stored, Metadata::default(), &policy, now, &mut report.job).await?;
     report.seconds.prune = Some(since(begun));
     Ok(exit)
 }

@@ -9,8 +9,9 @@ use std::time::Instant;
 use chrono::{DateTime, Utc};
 
 use super::job;
+use crate::backup::handover::Handover;
+use crate::backup::metadata::Metadata;
 use crate::backup::name::BackupName;
-use crate::backup::record::{Handover, Remembered};
 use crate::config::{Naming, SnapshotConfig};
 use crate::exit::{Exit, Failure};
 use crate::report::{Report, since};
@@ -45,16 +46,16 @@ pub async fn snapshot(config: SnapshotConfig, now: DateTime<Utc>, report: &mut R
 
 /// Marks an earlier record as not stored, so that a failed run cannot authorise pruning. A snapshot that was never
 /// stored is deleted with it; a stored one stays. Returns what the earlier record tells of the cluster.
-fn invalidate_earlier_record(work_dir: &Path, naming: &Naming, in_place: bool) -> Result<Remembered, Failure> {
+fn invalidate_earlier_record(work_dir: &Path, naming: &Naming, in_place: bool) -> Result<Metadata, Failure> {
     let path = work_dir.join(Handover::FILE);
     if !path.exists() {
-        return Ok(Remembered::default());
+        return Ok(Metadata::default());
     }
     let Ok(earlier) = Handover::read(&path) else {
         tracing::warn!("{} is not a record of this program; it will be replaced", path.display());
-        return Ok(Remembered::default());
+        return Ok(Metadata::default());
     };
-    let before = Remembered::from_record(&earlier.record);
+    let before = Metadata::of(&earlier.record);
     // The record lies in a shared volume: only a file with a name of ours is deleted at its word.
     let ours = earlier.file.to_str().and_then(|file| BackupName::parse_path(&naming.prefix, file)).is_some();
     if ours && !in_place && earlier.stored.is_none() {
@@ -67,7 +68,7 @@ fn invalidate_earlier_record(work_dir: &Path, naming: &Naming, in_place: bool) -
 
 /// Moves the file to a backup's name that nothing else has, and lets the pod's group read it.
 fn move_to_name(file: &Path, work_dir: &Path, naming: &Naming, now: DateTime<Utc>) -> io::Result<BackupName> {
-    fs::create_dir_all(work_dir.join(naming.prefix.folder()))?;
+    fs::create_dir_all(work_dir.join(naming.prefix.directory()))?;
     // `store` is another user of the same group (fsGroup).
     fs::set_permissions(file, Permissions::from_mode(0o640))?;
     loop {

@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use super::job::{self, Backup};
-use crate::backup::record::Handover;
+use crate::backup::handover::Handover;
 use crate::config::StoreStepConfig;
 use crate::exit::{Exit, Failure};
 use crate::report::{Report, since};
 use crate::snapshot::prove_file;
-use crate::store::Store;
+use crate::store::{Detail, Store};
 use crate::system::blocking::blocking;
 
 pub async fn store(config: StoreStepConfig, report: &mut Report) -> Result<Exit, Failure> {
@@ -24,7 +24,7 @@ pub async fn store(config: StoreStepConfig, report: &mut Report) -> Result<Exit,
     }
     let begun = Instant::now();
     let store = Store::open(store).await?;
-    let listing = store.list().await?;
+    let listing = store.list(Detail::Sizes).await?;
     report.job.foreign = listing.foreign;
     let backup = Backup { record: handover.record.clone(), file: work_dir.join(&handover.file) };
     prove(&backup).await?;

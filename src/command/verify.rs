@@ -7,14 +7,13 @@ use bytesize::ByteSize;
 use serde::Serialize;
 
 use super::input::{Source, StoredSource};
-use super::list::newest_first;
 use crate::backup::select::SelectError;
 use crate::config::{StoreConfig, VerifyConfig, WhichBackups};
 use crate::exit::{Exit, Failure};
 use crate::report::Answer;
 use crate::report::table::{Align, Table, known, labelled};
 use crate::snapshot::{Digest, Facts};
-use crate::store::{self, Detail, Entry, Store};
+use crate::store::{self, Detail, Store, StoredBackup};
 
 /// What was read of a good one; the facts when every page was walked.
 type Outcome = Result<(Digest, Option<Facts>), Failure>;
@@ -80,13 +79,12 @@ pub async fn verify(config: VerifyConfig, answer: &mut Answer) -> Result<(), Fai
 
 async fn stored(config: StoreConfig) -> Result<Vec<Source>, Failure> {
     let store = Arc::new(Store::open(config).await?);
-    let (mut entries, _) = store.entries(Detail::Notes).await?;
-    newest_first(&mut entries, store.config().naming.zone);
-    if entries.is_empty() {
+    let listing = store.list(Detail::Metadata).await?;
+    if listing.backups.is_empty() {
         return Err(Failure::new(Exit::Settings, SelectError::Empty));
     }
-    let found = |e: Entry| StoredSource { store: Arc::clone(&store), name: e.name, known: e.known };
-    Ok(entries.into_iter().map(|entry| Source::Stored(Box::new(found(entry)))).collect())
+    let source = |backup: StoredBackup| Source::Stored(Box::new(StoredSource { store: Arc::clone(&store), backup }));
+    Ok(listing.backups.into_iter().map(source).collect())
 }
 
 async fn check(source: &Source, deep: bool, work_dir: &Path) -> Outcome {
@@ -118,7 +116,7 @@ fn line(source: &Source, deep: bool, outcome: &Outcome, verdict: Verdict) -> Ver
         error: outcome.as_ref().err().map(Failure::words),
         bytes: good.map(|(digest, _)| digest.bytes),
         sha256: good.map(|(digest, _)| digest.sha256.clone()),
-        sha256_noted: matches!(source, Source::Stored(found) if found.known.noted.sha256.is_some()),
+        sha256_noted: matches!(source, Source::Stored(found) if found.backup.metadata.sha256.is_some()),
         deep,
         revision: facts.map(|facts| facts.revision),
         keys: facts.map(|facts| facts.live_keys),

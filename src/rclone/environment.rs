@@ -1,11 +1,11 @@
-//! What of our environment rclone gets to see: an allow-list, because rclone reads every flag from a variable too, and
-//! `RCLONE_DRY_RUN` or `RCLONE_INCLUDE` would make it store nothing and report success.
+//! The variables that rclone is given. This is an allow-list, because rclone reads every flag from a variable too, and
+//! with `RCLONE_DRY_RUN` or `RCLONE_INCLUDE` it would store nothing and report success.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// Programs' and libraries' own variables.
+/// Variables of programs and libraries.
 const EXACT: [&str; 13] = [
     "PATH",
     "HOME",
@@ -22,10 +22,10 @@ const EXACT: [&str; 13] = [
     "XDG_CONFIG_HOME",
 ];
 
-/// Credentials and settings of the clouds' own libraries, and of remotes.
+/// Credentials and settings of the clouds' libraries, and of remotes.
 const PREFIXES: [&str; 8] = ["AWS_", "AZURE_", "GOOGLE_", "GCE_", "OCI_", "B2_", "RCLONE_CONFIG_", "KRB5"];
 
-/// rclone's backends; `RCLONE_S3_REGION` is an option of one, `RCLONE_MAX_SIZE` is a flag.
+/// rclone's backends, which tell an option of one, such as `RCLONE_S3_REGION`, from a flag, such as `RCLONE_MAX_SIZE`.
 const BACKENDS: [&str; 30] = [
     "ALIAS",
     "AZUREBLOB",
@@ -59,9 +59,9 @@ const BACKENDS: [&str; 30] = [
     "WEBDAV",
 ];
 
-/// Picks rclone's environment out of ours; what is no text is none of its settings.
-pub fn cleaned(ours: impl Iterator<Item = (OsString, OsString)>) -> BTreeMap<String, String> {
-    let texts = ours.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+/// Leaves out every variable that is not on the list or is not UTF-8.
+pub fn cleaned(all: impl Iterator<Item = (OsString, OsString)>) -> BTreeMap<String, String> {
+    let texts = all.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     texts.filter(|(name, _)| is_allowed(name)).collect()
 }
 
@@ -79,7 +79,7 @@ fn is_backend_option(name: &str) -> bool {
     })
 }
 
-/// The values among these variables that are secrets, or may be.
+/// The values that are secrets or may be.
 pub fn secrets(cleaned: &BTreeMap<String, String>) -> impl Iterator<Item = &str> {
     cleaned
         .iter()
@@ -90,11 +90,11 @@ pub fn secrets(cleaned: &BTreeMap<String, String>) -> impl Iterator<Item = &str>
         .map(|(_, value)| value.as_str())
 }
 
-/// Wherever rclone looks for a configuration of its own; any of them may be missing.
+/// Everywhere rclone looks for its configuration when it is given none. Any of the files may be missing.
 pub fn own_configs(program: &Path, cleaned: &BTreeMap<String, String>) -> Vec<PathBuf> {
-    let below = |variable: &str, file: &str| cleaned.get(variable).map(|folder| Path::new(folder).join(file));
+    let below = |variable: &str, file: &str| cleaned.get(variable).map(|dir| Path::new(dir).join(file));
     let all = [
-        program.parent().map(|folder| folder.join("rclone.conf")),
+        program.parent().map(|dir| dir.join("rclone.conf")),
         below("XDG_CONFIG_HOME", "rclone/rclone.conf"),
         below("HOME", ".config/rclone/rclone.conf"),
         below("HOME", ".rclone.conf"),

@@ -1,109 +1,67 @@
-//! How a call of rclone went wrong, in words and as an exit.
+//! How a call of rclone failed, in words and as an exit.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::log;
 use crate::exit::{Exit, Failure};
+use crate::system::process::BadExit;
 
-/// The oldest version with `--metadata-set` and all else that is used here.
+/// The oldest version that has `--metadata-set` and everything else that is used here.
 pub const OLDEST: (u64, u64) = (1, 60);
 
-/// How a call went wrong.
+// Each message names its cause, so none is a source besides, which would be printed a second time.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no such program.
+    /// `path` is the variable.
     #[error("cannot find rclone in PATH ({path}); install rclone {}.{} or newer", OLDEST.0, OLDEST.1)]
-    Missing {
-        /// Where was looked.
-        path: String,
-    },
-    /// It is too old.
+    Missing { path: String },
     #[error("{} is rclone {version}, too old; install {}.{} or newer", program.display(), OLDEST.0, OLDEST.1)]
-    TooOld {
-        /// Which program.
-        program: PathBuf,
-        /// Its version.
-        version: String,
-    },
-    /// It could not be started.
-    #[error("cannot start {}: {source}", program.display())]
-    Start {
-        /// Which program.
-        program: PathBuf,
-        /// The system's word.
-        source: std::io::Error,
-    },
-    /// Its configuration could not be copied to where it can be written to.
-    #[error("cannot make a private copy of {}: {source}", file.display())]
-    Config {
-        /// The configuration.
-        file: PathBuf,
-        /// The system's word.
-        source: std::io::Error,
-    },
-    /// It ended badly.
-    #[error("rclone {verb} {on}: {said} ({status})")]
-    Failed {
-        /// Its subcommand.
-        verb: String,
-        /// What it worked on.
-        on: String,
-        /// Its last complaint, without secrets.
-        said: String,
-        /// `exit code 1` or `signal 9`.
-        status: String,
-        /// The exit code; `None` for a signal.
-        code: Option<i32>,
-    },
-    /// It said something that cannot be read.
-    #[error("cannot read the output of rclone {verb}: {source}")]
-    Unreadable {
-        /// Its subcommand.
-        verb: String,
-        /// Why.
-        source: serde_json::Error,
-    },
-    /// It took too long.
-    #[error("rclone {verb} {on}: no answer within {} s", limit.as_secs())]
-    TimedOut {
-        /// Its subcommand.
-        verb: String,
-        /// What it worked on.
-        on: String,
-        /// How long it was given.
-        limit: Duration,
-    },
+    TooOld { program: PathBuf, version: String },
+    #[error("cannot start {}: {cause}", program.display())]
+    Start { program: PathBuf, cause: std::io::Error },
+    #[error("cannot make a private copy of {}: {cause}", file.display())]
+    Config { file: PathBuf, cause: std::io::Error },
+    /// rclone's complaint has no secrets in it.
+    #[error("rclone {subcommand} {path}: {exit}")]
+    Failed { subcommand: String, path: String, exit: BadExit },
+    #[error("cannot read the output of rclone {subcommand}: {cause}")]
+    Unreadable { subcommand: String, cause: serde_json::Error },
+    #[error("rclone {subcommand} {path}: no answer within {} s", limit.as_secs())]
+    TimedOut { subcommand: String, path: String, limit: Duration },
 }
 
 impl Error {
-    /// The exit that this leads to.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Missing { .. } | Self::TooOld { .. } | Self::Start { .. } => Exit::Settings,
-            Self::Failed { code, said, .. } => log::classify(*code, said),
+            Self::Failed { exit, .. } => log::classify(exit.code, &exit.complaint),
             Self::Config { .. } => Exit::Disk,
             Self::Unreadable { .. } | Self::TimedOut { .. } => Exit::Store,
         }
     }
 
-    /// Whether the name was taken: by rclone's own look, exit code 9, or by the store's, HTTP status 412.
+    /// Whether an upload or a move found its name taken. rclone's own look ends in exit code 9, that of the store in HTTP
+    /// status 412.
     pub fn is_name_taken(&self) -> bool {
-        match self {
-            Self::Failed { code: Some(9), .. } => true,
-            Self::Failed { said, .. } => said.contains("PreconditionFailed") || said.contains("StatusCode: 412"),
-            _ => false,
-        }
+        self.code() == Some(9) || self.complains_of(&["PreconditionFailed", "StatusCode: 412"])
     }
 
-    /// Whether the store does not know something that it was asked: HTTP status 501.
+    /// Whether the store does not know what it was asked for, which is HTTP status 501.
     pub fn is_not_implemented(&self) -> bool {
-        matches!(self, Self::Failed { said, .. } if said.contains("NotImplemented") || said.contains("StatusCode: 501"))
+        self.complains_of(&["NotImplemented", "StatusCode: 501"])
     }
 
-    /// Whether rclone said that a directory is not there: its exit code 3.
-    pub const fn is_no_directory(&self) -> bool {
-        matches!(self, Self::Failed { code: Some(3), .. })
+    pub fn is_directory_not_found(&self) -> bool {
+        self.code() == Some(3)
+    }
+
+    fn code(&self) -> Option<i32> {
+        if let Self::Failed { exit, .. } = self { exit.code } else { None }
+    }
+
+    fn complains_of(&self, words: &[&str]) -> bool {
+        matches!(self, Self::Failed { exit, .. } if words.iter().any(|word| exit.complaint.contains(word)))
     }
 }
 

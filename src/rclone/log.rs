@@ -1,4 +1,4 @@
-//! What rclone said on stderr: its log lines become ours, and the last complaint is kept as the error's words.
+//! What rclone writes to stderr: its log lines become ours, and the last complaint becomes the text of the error.
 
 use std::io::{BufRead, BufReader, Read};
 
@@ -7,9 +7,7 @@ use serde::Deserialize;
 use super::redact::Redactor;
 use crate::exit::Exit;
 
-/// The longest complaint that is repeated.
-const LONGEST: usize = 600;
-
+/// One line of `--use-json-log`.
 #[derive(Deserialize)]
 struct LogLine {
     level: String,
@@ -17,25 +15,24 @@ struct LogLine {
     object: Option<String>,
 }
 
-/// What was heard until the end.
+/// What matters of stderr when rclone has ended.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ErrorOutput {
-    /// The last complaint, without secrets.
+    /// The last complaint, without secrets; empty if there was none.
     pub complaint: String,
-    /// How many files' names a crypt remote's password did not fit.
+    /// How many names a crypt remote left out because its password does not fit them.
     pub undecryptable: usize,
 }
 
-/// One line that says what went wrong.
 struct Complaint {
     text: String,
-    /// It is about one object, and not a summary.
+    /// Whether it is about one object, and not a summary.
     of_object: bool,
 }
 
-/// Reads to the end, logging as it goes.
-pub fn listen(stderr: impl Read, verb: &str, redactor: &Redactor) -> ErrorOutput {
-    let mut heard = ErrorOutput::default();
+/// Logs every line until the end of stderr.
+pub fn relay(stderr: impl Read, subcommand: &str, redactor: &Redactor) -> ErrorOutput {
+    let mut output = ErrorOutput::default();
     let mut cause = String::new();
     let mut lines = BufReader::new(stderr);
     let mut raw = Vec::new();
@@ -45,64 +42,62 @@ pub fn listen(stderr: impl Read, verb: &str, redactor: &Redactor) -> ErrorOutput
         if line.is_empty() {
             continue;
         }
-        heard.undecryptable += usize::from(line.contains("Skipping undecryptable file name"));
-        if let Some(Complaint { text, of_object }) = log(&line, verb, redactor) {
+        output.undecryptable += usize::from(line.contains("Skipping undecryptable file name"));
+        if let Some(Complaint { text, of_object }) = log(&line, subcommand, redactor) {
             if of_object {
                 cause.clone_from(&text);
             }
-            heard.complaint = text;
+            output.complaint = text;
         }
     }
-    // A summary such as `failed to delete 2 files` leaves the reason out.
+    // A summary such as `failed to delete 2 files` leaves the reason out, which a line about one of the files has, as
+    // `name: Couldn't delete: reason`.
     let reason = cause.splitn(3, ": ").nth(2).unwrap_or_default();
-    if !heard.complaint.contains(reason) {
-        heard.complaint = format!("{} ({cause})", heard.complaint);
+    if !output.complaint.contains(reason) {
+        output.complaint = format!("{} ({cause})", output.complaint);
     }
-    heard.complaint.truncate(heard.complaint.floor_char_boundary(LONGEST));
-    heard
+    output
 }
 
-/// Logs one line; returns it when it is a complaint. Nearly everything is JSON, in which a
-/// secret may be escaped: it is taken out of the message, not of the line.
-fn log(text: &str, verb: &str, redactor: &Redactor) -> Option<Complaint> {
+/// Logs one line, and returns it if it is a complaint.
+fn log(text: &str, subcommand: &str, redactor: &Redactor) -> Option<Complaint> {
     let Ok(line) = serde_json::from_str::<LogLine>(text) else {
         let text = redactor.clean(text);
-        tracing::debug!(rclone = verb, "{text}");
+        tracing::debug!(rclone = subcommand, "{text}");
         return plain(&text).map(|text| Complaint { text: text.to_owned(), of_object: false });
     };
-    let of_object = line.object.as_ref().is_some_and(|o| !o.is_empty());
-    let message = line.object.filter(|o| !o.is_empty()).map_or(line.msg.clone(), |o| format!("{o}: {}", line.msg));
+    let object = line.object.filter(|object| !object.is_empty());
+    let of_object = object.is_some();
+    let message = object.map_or(line.msg.clone(), |object| format!("{object}: {}", line.msg));
+    // Cleaned after the JSON is read, because a secret may be escaped in it.
     let message = redactor.clean(&message).split_whitespace().collect::<Vec<_>>().join(" ");
     match line.level.as_str() {
         "error" => {
-            tracing::warn!(rclone = verb, "{message}");
+            tracing::warn!(rclone = subcommand, "{message}");
             Some(Complaint { text: message, of_object })
         }
         "critical" | "alert" | "emergency" => Some(Complaint { text: message, of_object }),
-        // The summary of a failure; the retries' count before it says nothing.
+        // The summary of a failure may be a notice; other notices tell of retries.
         "notice" if message.starts_with("Failed to") => Some(Complaint { text: message, of_object: false }),
-        "notice" => {
-            tracing::debug!(rclone = verb, "{message}");
-            None
-        }
         _ => {
-            tracing::debug!(rclone = verb, "{message}");
+            tracing::debug!(rclone = subcommand, "{message}");
             None
         }
     }
 }
 
-/// What is complained of in a line that is not JSON: wrong usage, and in versions before 1.65 all that ends rclone.
+/// The complaint in a line that is not JSON: wrong usage, and in versions before 1.65 whatever ends rclone.
 fn plain(text: &str) -> Option<&str> {
-    let behind = |mark: &str| text.find(mark).map(|at| text[at..].trim_start_matches(mark).trim());
-    let ended = text.find("Failed to ").map(|at| &text[at..]);
-    ended.or_else(|| ["Fatal error:", "Error:"].into_iter().find_map(behind))
+    let after = |label: &str| text.find(label).map(|at| text[at..].trim_start_matches(label).trim());
+    let summary = text.find("Failed to ").map(|at| &text[at..]);
+    summary.or_else(|| ["Fatal error:", "Error:"].into_iter().find_map(after))
 }
 
-/// Sorts a failure by rclone's words; its exit code is 1 for nearly everything. `code` 2 is a usage error.
+/// The exit that a failure of rclone leads to.
 pub fn classify(code: Option<i32>, complaint: &str) -> Exit {
-    let said = complaint.to_lowercase();
-    let has = |words: &[&str]| words.iter().any(|w| said.contains(w));
+    // rclone's exit code is 1 for nearly everything, so only the words tell a wrong setting from a sick store.
+    let complaint = complaint.to_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| complaint.contains(word));
     let settings = [
         "didn't find section in config file",
         "didn't find backend called",
@@ -142,7 +137,8 @@ pub fn classify(code: Option<i32>, complaint: &str) -> Exit {
         "authorization header is malformed",
         "operation not permitted",
     ];
-    if code == Some(2) && has(&["unknown flag", "usage"]) || has(&settings) {
+    let is_usage = code == Some(2) && has(&["unknown flag", "usage"]);
+    if is_usage || has(&settings) {
         Exit::Settings
     } else if has(&denied) {
         Exit::Denied
@@ -161,17 +157,17 @@ mod tests {
             {"level":"notice","msg":"Failed to copyto: key abc\"\u003cdef\n is bad"}
             {"level":"info","msg":"x"}"#;
         let redactor = Redactor::new("k = abc\"<def", std::iter::empty());
-        assert_eq!(listen(log.as_bytes(), "copyto", &redactor).complaint, "Failed to copyto: key *** is bad");
+        assert_eq!(relay(log.as_bytes(), "copyto", &redactor).complaint, "Failed to copyto: key *** is bad");
         let fatal = "2026/11/21 05:54:46 Failed to create file system for \"x:\": didn't find section in config file\n";
-        let fatal = listen(fatal.as_bytes(), "backend", &redactor).complaint;
+        let fatal = relay(fatal.as_bytes(), "backend", &redactor).complaint;
         assert_eq!(fatal, "Failed to create file system for \"x:\": didn't find section in config file");
-        let usage = listen(&b"Error: unknown flag: --x\nUsage:\n\xff\n"[..], "copyto", &redactor);
+        let usage = relay(&b"Error: unknown flag: --x\nUsage:\n\xff\n"[..], "copyto", &redactor);
         assert_eq!(usage, ErrorOutput { complaint: "unknown flag: --x".into(), undecryptable: 0 });
     }
 
     #[test]
     fn a_reason_that_the_summary_leaves_out_is_added() {
-        let of = |log: &str| listen(log.as_bytes(), "x", &Redactor::default()).complaint;
+        let of = |log: &str| relay(log.as_bytes(), "x", &Redactor::default()).complaint;
         let object = r#"{"level":"error","msg":"Couldn't delete: api error AccessDenied","object":"a"}"#;
         let summary = r#"{"level":"notice","msg":"Failed to delete: failed to delete 2 files"}"#;
         assert_eq!(
@@ -189,6 +185,11 @@ mod tests {
         assert_eq!(classify(Some(1), "didn't find section in config file (\"x\")"), Exit::Settings);
         assert_eq!(classify(Some(1), "api error SignatureDoesNotMatch: The request"), Exit::Denied);
         assert_eq!(classify(Some(5), "dial tcp: connection refused"), Exit::Store);
+        assert_eq!(classify(Some(2), "Usage: rclone copyto"), Exit::Settings);
+        assert_eq!(classify(Some(1), "disk usage is high"), Exit::Store);
+        assert_eq!(classify(Some(1), "open x: Permission denied"), Exit::Denied);
+        // A missing section is a wrong setting, whatever else the message says.
+        assert_eq!(classify(Some(1), "didn't find section in config file (\"forbidden\")"), Exit::Settings);
         assert_eq!(classify(None, ""), Exit::Store);
     }
 }

@@ -1,4 +1,4 @@
-//! Starts rclone with a cleaned environment, ends it when we end, and tells how it went.
+//! The only user of rclone: its command line, its environment, its log and its errors.
 
 #![expect(clippy::disallowed_methods, reason = "this module owns rclone's environment")]
 
@@ -19,7 +19,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::config;
-use crate::system::process::{self, Child, Ended, Program};
+use crate::system::process::{Child, Ended, Program};
 use error::OLDEST;
 use log::ErrorOutput;
 use private_config::PrivateConfig;
@@ -27,7 +27,7 @@ use redact::Redactor;
 
 pub use error::Error;
 
-/// rclone, found and of a known version.
+/// The program, found and new enough, with all that every call of it is given.
 #[derive(Debug)]
 pub struct Rclone {
     program: PathBuf,
@@ -35,32 +35,35 @@ pub struct Rclone {
     flags: Vec<String>,
     environment: BTreeMap<String, String>,
     redactor: Arc<Redactor>,
-    mark: String,
+    part_suffix: String,
 }
 
-/// One call: the subcommand, what it works on (for errors), and its arguments.
+/// One call of rclone.
 pub struct Call<'a> {
-    /// The subcommand, such as `lsjson`.
-    pub verb: &'a str,
-    /// What an error is to name.
-    pub on: &'a str,
+    /// Such as `lsjson`.
+    pub subcommand: &'a str,
+    /// The remote, directory or object that it is about, for error messages.
+    pub path: &'a str,
     /// Everything behind the subcommand.
     pub args: &'a [&'a str],
-    /// For its standard input.
     pub stdin: Vec<u8>,
-    /// The longest that it may take; the command's own deadline holds besides.
+    /// How long it may take. Without a limit only the deadline of the whole command ends it.
     pub limit: Option<Duration>,
 }
 
+/// A call whose stdout is being read. Dropping it ends rclone.
+pub struct RunningCall {
+    child: Child<ErrorOutput>,
+    subcommand: String,
+    path: String,
+}
+
 impl Rclone {
-    /// Finds the program, and learns which secrets to keep out of its words.
-    ///
-    /// # Errors
-    /// A program that is missing, cannot be started or is too old.
     pub async fn find(store: &config::StoreConfig) -> Result<Self, Error> {
         let program =
             which::which("rclone").map_err(|_| Error::Missing { path: std::env::var("PATH").unwrap_or_default() })?;
         let mut environment = environment::cleaned(std::env::vars_os());
+        // Failures are told apart by English words, and helpers such as ssh translate theirs.
         environment.insert("LC_ALL".into(), "C".into());
         let text = match &store.rclone_config {
             Some(file) => read_lossy(file),
@@ -70,22 +73,21 @@ impl Rclone {
         let flags = store.rclone_flags.0.clone();
         let config = match &store.rclone_config {
             None => None,
-            Some(file) => {
-                Some(PrivateConfig::new(file).map_err(|source| Error::Config { file: file.clone(), source })?)
-            }
+            Some(file) => Some(PrivateConfig::new(file).map_err(|cause| Error::Config { file: file.clone(), cause })?),
         };
-        let rclone = Self { program, config, flags, environment, redactor, mark: mark() };
+        let rclone = Self { program, config, flags, environment, redactor, part_suffix: part_suffix() };
         rclone.check_version().await?;
         Ok(rclone)
     }
 
-    /// Ends the names of what this process alone has begun and not finished; nobody else's.
-    pub fn mark(&self) -> &str {
-        &self.mark
+    /// What the names of this process's own unfinished uploads end in.
+    pub fn part_suffix(&self) -> &str {
+        &self.part_suffix
     }
 
     async fn check_version(&self) -> Result<(), Error> {
-        let call = Call { verb: "version", on: "", args: &[], stdin: vec![], limit: Some(Duration::from_secs(20)) };
+        let limit = Some(Duration::from_secs(20));
+        let call = Call { subcommand: "version", path: "", args: &[], stdin: vec![], limit };
         let text = self.call(call).await?;
         let text = String::from_utf8_lossy(&text);
         let version = text.lines().next().unwrap_or_default().trim_start_matches("rclone v").to_owned();
@@ -98,81 +100,51 @@ impl Rclone {
         Ok(())
     }
 
-    /// Runs one call to its end and returns its stdout. When the future is dropped, the child is told to end, and is
-    /// killed if it does not.
-    ///
-    /// # Errors
-    /// Everything but exit code 0.
+    /// Runs one call to its end and returns its stdout. When the future is dropped, rclone is ended.
     pub async fn call(&self, call: Call<'_>) -> Result<Vec<u8>, Error> {
         Ok(self.finish(&call).await?.0)
     }
 
-    async fn finish(&self, call: &Call<'_>) -> Result<(Vec<u8>, ErrorOutput), Error> {
-        let child = self.start(call)?;
-        let waiting = child.wait();
-        let ended = match call.limit {
-            None => waiting.await,
-            Some(limit) => tokio::time::timeout(limit, waiting).await.map_err(|_| Error::TimedOut {
-                verb: call.verb.to_owned(),
-                on: call.on.to_owned(),
-                limit,
-            })?,
-        };
-        outcome(call, ended)
-    }
-
-    /// As [`Self::call`], reading its stdout as JSON.
-    ///
-    /// # Errors
-    /// As [`Self::call`], and output that is not what was expected.
+    /// Runs one call and reads its stdout as JSON.
     pub async fn json<T: for<'de> Deserialize<'de>>(&self, call: Call<'_>) -> Result<T, Error> {
         Ok(self.listing(call).await?.0)
     }
 
-    /// As [`Self::json`], and how many names were left out because a crypt remote's password does not fit them.
-    ///
-    /// # Errors
-    /// As [`Self::json`].
+    /// Reads stdout as JSON, and counts the names that a crypt remote left out because its password does not fit them.
     pub async fn listing<T: for<'de> Deserialize<'de>>(&self, call: Call<'_>) -> Result<(T, usize), Error> {
-        let (stdout, heard) = self.finish(&call).await?;
-        let unreadable = |source| Error::Unreadable { verb: call.verb.to_owned(), source };
-        Ok((serde_json::from_slice(&stdout).map_err(unreadable)?, heard.undecryptable))
+        // The status comes first: of a directory that is not there, `lsjson` prints `[` and nothing else.
+        let (stdout, stderr) = self.finish(&call).await?;
+        let unreadable = |cause| Error::Unreadable { subcommand: call.subcommand.to_owned(), cause };
+        Ok((serde_json::from_slice(&stdout).map_err(unreadable)?, stderr.undecryptable))
     }
 
-    /// Runs one call while `read` takes its stdout, on a thread of its own, and answers what `read` made of it and how
-    /// the call ended: what was read counts only if that was well. `read` goes on to the end of the stream, unless it
-    /// fails for a reason of its own; that ends the call.
-    ///
-    /// # Errors
-    /// A program that cannot be started.
-    pub async fn stream<T, E>(
-        &self,
-        call: Call<'_>,
-        read: impl FnOnce(PipeReader) -> Result<T, E> + Send + 'static,
-    ) -> Result<Result<(T, Result<(), Error>), E>, Error>
-    where
-        T: Send + 'static,
-        E: Send + 'static,
-    {
-        let (child, stdout) = self.program(&call).stream(self.listener(&call)).map_err(|e| self.not_started(e))?;
-        let reading = tokio::task::spawn_blocking(move || read(stdout)).await;
-        match reading.map_err(|e| self.not_started(io::Error::other(e)))? {
-            Ok(read) => Ok(Ok((read, outcome(&call, child.wait().await).map(drop)))),
-            Err(own) => Ok(Err(own)),
-        }
+    async fn finish(&self, call: &Call<'_>) -> Result<(Vec<u8>, ErrorOutput), Error> {
+        let child = self.program(call).start(self.stderr_reader(call)).map_err(|e| self.not_started(e))?;
+        let waiting = child.wait();
+        let ended = match call.limit {
+            None => waiting.await,
+            Some(limit) => tokio::time::timeout(limit, waiting).await.map_err(|_| Error::TimedOut {
+                subcommand: call.subcommand.to_owned(),
+                path: call.path.to_owned(),
+                limit,
+            })?,
+        };
+        outcome(call.subcommand, call.path, ended)
     }
 
-    fn start(&self, call: &Call<'_>) -> Result<Child<ErrorOutput>, Error> {
-        self.program(call).start(self.listener(call)).map_err(|e| self.not_started(e))
+    /// Starts one call whose stdout is read as it comes. What was read counts only if [`RunningCall::finish`] is well.
+    pub fn stream(&self, call: &Call<'_>) -> Result<(RunningCall, PipeReader), Error> {
+        let (child, stdout) = self.program(call).stream(self.stderr_reader(call)).map_err(|e| self.not_started(e))?;
+        Ok((RunningCall { child, subcommand: call.subcommand.to_owned(), path: call.path.to_owned() }, stdout))
     }
 
-    fn listener(&self, call: &Call<'_>) -> impl FnOnce(PipeReader) -> ErrorOutput + Send + 'static {
-        let (verb, redactor) = (call.verb.to_owned(), Arc::clone(&self.redactor));
-        move |stderr| log::listen(stderr, &verb, &redactor)
+    fn stderr_reader(&self, call: &Call<'_>) -> impl FnOnce(PipeReader) -> ErrorOutput + Send + 'static {
+        let (subcommand, redactor) = (call.subcommand.to_owned(), Arc::clone(&self.redactor));
+        move |stderr| log::relay(stderr, &subcommand, &redactor)
     }
 
-    fn not_started(&self, source: io::Error) -> Error {
-        Error::Start { program: self.program.clone(), source }
+    fn not_started(&self, cause: io::Error) -> Error {
+        Error::Start { program: self.program.clone(), cause }
     }
 
     fn program(&self, call: &Call<'_>) -> Program {
@@ -184,9 +156,9 @@ impl Rclone {
         }
     }
 
-    /// The user's flags come first, so that ours win.
     fn argv(&self, call: &Call<'_>) -> Vec<OsString> {
-        let mut argv: Vec<OsString> = vec![call.verb.into()];
+        let mut argv: Vec<OsString> = vec![call.subcommand.into()];
+        // Of a flag that is given twice the last one counts, so the user's come first.
         argv.extend(self.flags.iter().map(OsString::from));
         argv.extend(["--use-json-log", "--log-level=INFO", "--ask-password=false"].map(OsString::from));
         if let Some(config) = &self.config {
@@ -197,23 +169,23 @@ impl Rclone {
     }
 }
 
-/// What a call that ended well has said, on both streams.
-fn outcome(call: &Call<'_>, ended: Ended<ErrorOutput>) -> Result<(Vec<u8>, ErrorOutput), Error> {
-    let heard = ended.heard.unwrap_or_default();
-    let (status, code) = match ended.status {
-        Ok(status) if status.success() => return Ok((ended.stdout, heard)),
-        Ok(status) => (process::words(status), status.code()),
-        Err(error) => (error, None),
-    };
-    let said = if heard.complaint.is_empty() { "it gave no reason".to_owned() } else { heard.complaint };
-    Err(Error::Failed { verb: call.verb.to_owned(), on: call.on.to_owned(), said, status, code })
+impl RunningCall {
+    pub async fn finish(self) -> Result<(), Error> {
+        outcome(&self.subcommand, &self.path, self.child.wait().await).map(drop)
+    }
 }
 
-fn mark() -> String {
+fn outcome(subcommand: &str, path: &str, ended: Ended<ErrorOutput>) -> Result<(Vec<u8>, ErrorOutput), Error> {
+    let failed = |exit| Error::Failed { subcommand: subcommand.to_owned(), path: path.to_owned(), exit };
+    ended.success(|stderr| stderr.complaint).map_err(failed)
+}
+
+fn part_suffix() -> String {
+    // A hasher's random keys are the random number that the standard library has.
     format!(".{:08x}.part", std::hash::RandomState::new().hash_one("") >> 32)
 }
 
 fn read_lossy(path: &Path) -> String {
-    // A file that cannot be read is refused by the settings already.
+    // rclone's own default configuration may be missing, and the one in the settings was opened when they were checked.
     std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned() + "\n").unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-//! rclone's configuration where it can only be read, as a mounted Secret: rclone gets a private copy, so that it can
-//! save an OAuth token that it renewed instead of trying for seconds and failing.
+//! A private copy of an rclone configuration that cannot be written to, as it is in a mounted Secret. rclone saves OAuth
+//! tokens that it renewed into its configuration; without the copy it would retry that for seconds and fail.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, access};
 use tempfile::TempPath;
 
-/// The file that rclone is given.
+/// The configuration that rclone is given: the original if it can be written to, else a copy, removed with this value.
 #[derive(Debug)]
 pub struct PrivateConfig {
     original: PathBuf,
@@ -15,16 +15,11 @@ pub struct PrivateConfig {
 }
 
 impl PrivateConfig {
-    /// Copies the file (mode 0600, into the temporary folder, removed at the end) unless it can be written to itself.
-    ///
-    /// # Errors
-    /// A file that cannot be read, a temporary folder that cannot be written to.
     pub fn new(original: &Path) -> io::Result<Self> {
         let copy = if access(original, Access::WRITE_OK).is_ok() { None } else { Some(private_copy(original)?) };
         Ok(Self { original: original.to_owned(), copy })
     }
 
-    /// What to give rclone.
     pub fn path(&self) -> &Path {
         self.copy.as_deref().unwrap_or(&self.original)
     }
@@ -36,7 +31,7 @@ impl Drop for PrivateConfig {
         let changed = matches!((std::fs::read(copy), std::fs::read(&self.original)), (Ok(new), Ok(old)) if new != old);
         if changed {
             tracing::warn!(
-                "rclone renewed something in its configuration, which cannot be saved to {}; a token that is good for one use is then lost",
+                "rclone changed its configuration, which cannot be saved to {}; a token that is valid for one use is then lost",
                 self.original.display()
             );
         }
@@ -44,7 +39,7 @@ impl Drop for PrivateConfig {
 }
 
 fn private_copy(original: &Path) -> io::Result<TempPath> {
-    // Mode 0600 is what tempfile makes.
+    // tempfile gives it mode 0600.
     let mut copy = tempfile::Builder::new().prefix(".rclone-").suffix(".conf").tempfile()?;
     io::copy(&mut std::fs::File::open(original)?, &mut copy)?;
     Ok(copy.into_temp_path())

@@ -1,22 +1,21 @@
-//! Takes secrets out of whatever rclone printed.
+//! Takes secrets out of what rclone prints.
 
 use std::fmt::Write as _;
 
-/// Options whose values name things rather than open them; hiding `s3` or `us-east-1` would make errors unreadable.
+/// Options whose values are no secrets. Without `s3` or `us-east-1` in them, errors would be unreadable.
 const HARMLESS: [&str; 10] =
     ["type", "provider", "region", "location_constraint", "acl", "env_auth", "storage_class", "vendor", "host", "port"];
-/// A shorter value would hide half of every message, and protects nothing.
+/// A shorter value protects nothing, and hiding it would hide half of every message.
 const SHORTEST: usize = 4;
 
-/// The values to take out.
 #[derive(Debug, Default)]
 pub struct Redactor {
     secrets: Vec<String>,
 }
 
 impl Redactor {
-    /// Learns every value of an `rclone.conf`, and every line that is no setting at all, which rclone would quote in
-    /// its complaint.
+    /// `config` is the text of an `rclone.conf`, `more` are secrets from elsewhere. A line of the file that is not a
+    /// setting is a secret too, because rclone quotes it in its complaint.
     pub fn new<'a>(config: &str, more: impl Iterator<Item = &'a str>) -> Self {
         let mut secrets: Vec<String> = more.map(ToOwned::to_owned).collect();
         let is_section = |line: &str| line.starts_with('[') && line.ends_with(']');
@@ -33,18 +32,18 @@ impl Redactor {
         let spelled: Vec<String> = secrets.iter().flat_map(|secret| [quoted(secret), in_url(secret)]).collect();
         secrets.extend(spelled);
         secrets.retain(|s| s.len() >= SHORTEST);
-        // A secret may be part of another one.
+        // A secret may be part of another one, so the longest goes first.
         secrets.sort_by_key(|s| std::cmp::Reverse(s.len()));
         Self { secrets }
     }
 
-    /// `text` without the secrets.
     pub fn clean(&self, text: &str) -> String {
         self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"))
     }
 }
 
-/// What opens a door in a URL: an error shows it with another path between the host and the query, or escaped.
+/// The user, the password and the values of the query in a URL. An error shows them apart, as it has another path between
+/// the host and the query.
 fn parts_of_url(value: &str) -> Vec<String> {
     let Some((_, rest)) = value.split_once("://") else { return vec![] };
     let user = rest.split('/').next().and_then(|host| host.rsplit_once('@')).map(|(user, _)| user);
@@ -54,12 +53,12 @@ fn parts_of_url(value: &str) -> Vec<String> {
     passwords.chain(values).map(ToOwned::to_owned).collect()
 }
 
-/// As it stands between the quotes that rclone puts round a value that it cannot read.
+/// As rclone escapes a value that it quotes.
 fn quoted(secret: &str) -> String {
     secret.replace('\\', "\\\\").replace('"', "\\\"")
 }
 
-/// As it stands in a URL.
+/// Percent-encoded, as in a URL.
 fn in_url(secret: &str) -> String {
     secret.bytes().fold(String::new(), |mut text, byte| {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
@@ -81,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_opens_a_door_in_a_url_is_taken_out() {
+    fn the_secrets_in_a_url_are_taken_out() {
         let config =
             "sas_url = https://h.example/c?sv=2026-01-01&sig=abc%2Bdef\nurl = https://user:passw0rd@h.example/";
         let redactor = Redactor::new(config, std::iter::empty());

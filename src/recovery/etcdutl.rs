@@ -9,12 +9,10 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use crate::exit::{Exit, Failure};
-use crate::system::process::{self, Program};
+use crate::system::process::{BadExit, Program};
 
 /// What etcdutl gets to see of our environment. It is told everything else by flags.
 const ENVIRONMENT: [&str; 3] = ["PATH", "HOME", "TMPDIR"];
-/// The longest complaint that is repeated.
-const LONGEST: usize = 600;
 
 /// How etcdutl failed us.
 #[derive(Debug, thiserror::Error)]
@@ -37,22 +35,15 @@ pub enum Error {
         source: std::io::Error,
     },
     /// It ended badly.
-    #[error("etcdutl {verb}: {said} ({status})")]
-    Failed {
-        /// What it was to do.
-        verb: &'static str,
-        /// Its last complaint.
-        said: String,
-        /// `exit code 1` or `signal 9`.
-        status: String,
-    },
+    #[error("etcdutl {verb}: {exit}")]
+    Failed { verb: &'static str, exit: BadExit },
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let exit = match &error {
             Error::Missing { .. } | Error::Start { .. } => Exit::Settings,
-            Error::Failed { said, .. } if said.contains("no space left") => Exit::Disk,
+            Error::Failed { exit, .. } if exit.complaint.contains("no space left") => Exit::Disk,
             Error::Failed { .. } => Exit::Unexpected,
         };
         Self::new(exit, error)
@@ -134,20 +125,15 @@ impl Etcdutl {
         let environment: BTreeMap<String, String> =
             std::env::vars().filter(|(name, _)| ENVIRONMENT.contains(&name.as_str())).collect();
         let program = Program { path: self.program.clone(), args, environment, stdin: Vec::new() };
-        let child = program.start(listen).map_err(|source| Error::Start { program: self.program.clone(), source })?;
-        let ended = child.wait().await;
-        let status = match ended.status {
-            Ok(status) if status.success() => return Ok(String::from_utf8_lossy(&ended.stdout).into_owned()),
-            Ok(status) => process::words(status),
-            Err(error) => error,
-        };
-        let said = ended.heard.filter(|said| !said.is_empty()).unwrap_or_else(|| "it gave no reason".to_owned());
-        Err(Error::Failed { verb, said, status })
+        let child = program.start(relay).map_err(|source| Error::Start { program: self.program.clone(), source })?;
+        let ended = child.wait().await.success(|complaint| complaint);
+        let (stdout, _) = ended.map_err(|exit| Error::Failed { verb, exit })?;
+        Ok(String::from_utf8_lossy(&stdout).into_owned())
     }
 }
 
-/// Reads to the end, logging as it goes; returns the last line that is no log line, or else the last one.
-fn listen(stderr: PipeReader) -> String {
+/// Logs every line, and returns the last complaint.
+fn relay(stderr: PipeReader) -> String {
     let mut complaint = String::new();
     for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
         let line = String::from_utf8_lossy(&line);
@@ -162,6 +148,5 @@ fn listen(stderr: PipeReader) -> String {
             line.clone_into(&mut complaint);
         }
     }
-    complaint.truncate(complaint.floor_char_boundary(LONGEST));
     complaint
 }

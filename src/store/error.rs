@@ -1,70 +1,55 @@
-//! How the store failed us, in words and as an exit.
+//! How the store failed, in words and as an exit.
 
 use crate::exit::{Exit, Failure};
 use crate::rclone;
+use crate::system::blocking::CutShort;
 
-/// How the store failed us.
+// Each message names its cause, so none is a source besides, which would be printed a second time.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// rclone failed.
     #[error(transparent)]
     Rclone(#[from] rclone::Error),
-    /// The credentials are wrong, or good for less than is needed.
-    #[error("{source}; {}", advice(source, may))]
-    Denied {
-        /// What they have to allow.
-        may: &'static str,
-        /// rclone's word.
-        source: rclone::Error,
-    },
+    #[error(transparent)]
+    CutShort(#[from] CutShort),
+    /// `may` is what the credentials have to allow.
+    #[error("{cause}; {}", advice(cause, may))]
+    Denied { may: &'static str, cause: rclone::Error },
     /// Another run has stored something under the name.
     #[error("{0} is already there; it is never overwritten")]
     Taken(String),
-    /// The target names no bucket.
     #[error("target: `{0}` names a whole remote; allowed is a bucket of it, `{0}bucket` or `{0}bucket/path`")]
     WholeRemote(String),
-    /// The bucket is not there.
     #[error("target: there is no bucket at {0}; make it first, this program never does")]
     NoBucket(String),
-    /// The object is not there, or not what was sent.
     #[error("cannot confirm {name} at the remote: {why}")]
-    NotConfirmed {
-        /// Which object.
-        name: String,
-        /// What is wrong with it.
-        why: String,
-    },
+    NotConfirmed { name: String, why: String },
     /// A crypt remote's password fits none of the names.
     #[error(
-        "none of the {locked} names at {place} can be decrypted: the crypt remote's password is wrong, or others' files are \
-         there; give it the right password, or a folder of its own"
+        "none of the {names} names at {directory} can be decrypted: the crypt remote's password is wrong, or the files are \
+         not backups; correct the password, or give the backups a directory of their own"
     )]
-    Locked {
-        /// Which folder.
-        place: String,
-        /// How many names.
-        locked: usize,
-    },
-    /// It was there when the folder was listed.
+    UndecryptableNames { directory: String, names: usize },
+    /// It was there when the directory was listed.
     #[error("{0} is no longer there; another run may have removed it")]
     Gone(String),
-    /// The bytes do not fit the crypt remote's password.
-    #[error("{place} cannot be decrypted {}: {source}", where_it_fails(*read))]
-    Undecryptable {
-        /// Which object.
-        place: String,
-        /// How many bytes could be read before.
-        read: u64,
-        /// rclone's word.
-        source: rclone::Error,
-    },
+    /// A crypt remote's password does not fit the content; `read` bytes came before.
+    #[error("{object} cannot be decrypted {}: {cause}", where_it_fails(*read))]
+    Undecryptable { object: String, read: u64, cause: rclone::Error },
 }
 
-/// A wrong password shows in the first block; one that opened that block is right.
+/// Why a stored backup was not read to its end.
+#[derive(Debug)]
+pub enum ReadError<E> {
+    Store(Error),
+    /// Whoever was given the bytes failed.
+    Reader(E),
+}
+
 fn where_it_fails(read: u64) -> String {
+    // A password that opened the first block is right.
     match read {
         0 => "at its very beginning; the crypt remote's password is wrong, or the object is damaged".into(),
-        _ => format!("behind byte {read}: it is damaged there"),
+        _ => format!("after byte {read}: it is damaged there"),
     }
 }
 
@@ -76,24 +61,40 @@ fn advice(error: &rclone::Error, may: &str) -> String {
 }
 
 impl Error {
-    /// rclone's failure, and what the credentials have to allow should that be the reason.
-    pub(super) fn of(error: rclone::Error, may: &'static str) -> Self {
-        if error.exit() == Exit::Denied { Self::Denied { may, source: error } } else { Self::Rclone(error) }
+    /// rclone's failure, with advice if it was denied access: `may` is what the credentials have to allow.
+    pub(super) fn of(cause: rclone::Error, may: &'static str) -> Self {
+        if cause.exit() == Exit::Denied { Self::Denied { may, cause } } else { Self::Rclone(cause) }
     }
 
     fn exit(&self) -> Exit {
         match self {
             Self::Rclone(e) => e.exit(),
+            Self::CutShort(_) => Exit::Unexpected,
             Self::WholeRemote(_) | Self::NoBucket(_) => Exit::Settings,
             Self::NotConfirmed { .. } | Self::Gone(_) | Self::Taken(_) => Exit::Store,
-            Self::Denied { .. } | Self::Locked { .. } | Self::Undecryptable { read: 0, .. } => Exit::Denied,
+            Self::Denied { .. } | Self::UndecryptableNames { .. } | Self::Undecryptable { read: 0, .. } => Exit::Denied,
             Self::Undecryptable { .. } => Exit::Proof,
         }
+    }
+}
+
+impl<E> From<Error> for ReadError<E> {
+    fn from(error: Error) -> Self {
+        Self::Store(error)
     }
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::new(error.exit(), error)
+    }
+}
+
+impl<E: Into<Self>> From<ReadError<E>> for Failure {
+    fn from(error: ReadError<E>) -> Self {
+        match error {
+            ReadError::Store(error) => error.into(),
+            ReadError::Reader(error) => error.into(),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Hashes, of the kinds that stores offer to compare.
+//! The kinds of hashes that remotes offer to compare.
 
 use std::io::{self, Read};
 
@@ -8,13 +8,10 @@ use sha2::{Digest, Sha256};
 
 use crate::system::fs::read_chunks;
 
-/// The kinds that can be made here, by rclone's names; the first is known of every backup without reading it again.
+/// rclone's names of the kinds that can be computed here, the preferred one first: a record has the SHA-256 already.
 pub const KNOWN: [&str; 3] = ["sha256", "md5", "sha1"];
 
-/// Reads to the end and returns the hash, of one of the [`KNOWN`] kinds, in hexadecimal.
-///
-/// # Errors
-/// What cannot be read; a kind that is not known.
+/// Reads to the end and returns the hash in hexadecimal. `kind` is one of [`KNOWN`].
 pub fn of(kind: &str, bytes: &mut impl Read) -> io::Result<String> {
     match kind {
         "md5" => feed(Md5::new(), bytes),

@@ -1,68 +1,64 @@
-//! Uploading, and confirming at the remote what arrived.
+//! Uploads a backup, and confirms at the remote what arrived.
 
+use std::fs::File;
 use std::path::Path;
 
-use super::hash;
-use super::{Error, Object, Store, call};
+use super::list::Object;
+use super::{Error, RETRY, ReadError, Store, StoredBackup, call, hash};
+use crate::backup::metadata::Metadata;
 use crate::backup::name::BackupName;
 use crate::backup::record::Record;
 use crate::exit::Exit;
 use crate::rclone::{self, Call};
 use crate::system::blocking::blocking;
 
-use super::read::{Known, Noted};
-
-/// rclone would make a missing bucket; a misspelt one is then a bucket of its own, and looks like success.
+/// rclone would create a missing bucket; a misspelt name is then a bucket of its own, and looks like success.
 const NO_NEW_BUCKET: &str = "--s3-no-check-bucket";
-/// Decided by the store itself, in the moment of the upload; known to S3 alone.
-const NO_OVERWRITE: [&str; 2] = ["--header-upload", "If-None-Match: *"];
-
-/// Patient, unlike small questions: there is much to lose.
-const RETRY_UPLOAD: [&str; 3] = ["--retries=3", "--low-level-retries=3", "--contimeout=10s"];
-/// Honoured by every backend, but rclone looks before it begins. It says so when it found the name taken.
-const SKIP_EXISTING: [&str; 2] = ["--ignore-existing", "--error-on-no-transfer"];
+/// Makes an S3 store refuse the upload if it has an object of that name. Only S3 sends the header.
+const ONLY_IF_ABSENT: [&str; 2] = ["--header-upload", "If-None-Match: *"];
+/// Makes rclone look whether the name is free before it begins, on every backend, and exit with code 9 if it is not. The
+/// first flag alone would make it skip the upload and report success.
+const REFUSE_EXISTING: [&str; 2] = ["--ignore-existing", "--error-on-no-transfer"];
 
 impl Store {
-    /// Uploads `file` as `name`, which must not be there yet, and confirms what arrived.
+    /// Stores `file` as `name` and confirms it, or fails with [`Error::Taken`]. Nothing is ever overwritten.
     ///
-    /// # Errors
-    /// Whatever rclone says; an object that is not there or differs; [`Error::Taken`].
+    /// The caller chooses a name that was free in a listing. What has taken it meanwhile is noticed in one place, as late
+    /// as the backend allows: by an S3 store itself, at the moment of the upload; elsewhere by rclone, directly before it
+    /// moves the finished upload to its name, or before it uploads where nothing can be moved.
     pub async fn put(&self, file: &Path, name: &BackupName, record: &Record) -> Result<(), Error> {
-        if self.stat(name, &[]).await?.is_some() {
-            return Err(Error::Taken(self.place(name)));
-        }
         let Err(error) = self.upload(file, name, record).await else {
             return self.confirm(file, name, record).await;
         };
-        self.sweep(name).await;
+        self.remove_parts(name).await;
         if error.exit() != Exit::Store {
             return Err(Error::of(error, "store new objects there"));
         }
-        // The answer may have been lost and not the object: a repeated upload then finds its own first try in the way.
+        // The answer may have been lost and not the object. A repeated upload then finds its name taken by its first try.
         match self.confirm(file, name, record).await {
             Ok(()) => {
-                tracing::warn!("rclone failed, and yet what was sent is there and identical: {error}");
+                tracing::warn!("rclone failed, but the object is there and identical to what was sent: {error}");
                 Ok(())
             }
-            Err(Error::NotConfirmed { .. }) if error.is_name_taken() => Err(Error::Taken(self.place(name))),
+            Err(Error::NotConfirmed { .. }) if error.is_name_taken() => Err(Error::Taken(self.object_path(name))),
             Err(_) => Err(error.into()),
         }
     }
 
-    /// An object of a bucket becomes visible when it is whole. A file elsewhere grows under its name, and a second one
-    /// replaces the first without a word: there it is uploaded under a name of this process's own and then moved.
     async fn upload(&self, file: &Path, name: &BackupName, record: &Record) -> Result<(), rclone::Error> {
-        let place = self.place(name);
+        let object = self.object_path(name);
+        // An object of a bucket becomes visible when it is whole. A file elsewhere grows under its name, and of two uploads
+        // the second replaces the first, so it is uploaded under a name that no other process uses, and then moved.
         if self.is_moved() {
-            let part = format!("{place}{}", self.rclone.mark());
+            let part = format!("{object}{}", self.rclone.part_suffix());
             self.copy(file, &part, record, &[]).await?;
-            let args = [&RETRY_UPLOAD[..], &SKIP_EXISTING, &["--", &part, &place]].concat();
-            return self.rclone.call(Call { limit: None, ..call("moveto", &place, &args) }).await.map(drop);
+            let args = [&RETRY[..], &REFUSE_EXISTING, &["--", &part, &object]].concat();
+            return self.rclone.call(Call { limit: None, ..call("moveto", &object, &args) }).await.map(drop);
         }
-        match self.copy(file, &place, record, &NO_OVERWRITE).await {
+        match self.copy(file, &object, record, &ONLY_IF_ABSENT).await {
             Err(error) if error.is_not_implemented() => {
-                tracing::warn!("the store knows no conditional uploads, so only rclone looks whether the name is free");
-                self.copy(file, &place, record, &[]).await
+                tracing::warn!("the store has no conditional uploads, so only rclone checks that the name is free");
+                self.copy(file, &object, record, &[]).await
             }
             outcome => outcome,
         }
@@ -72,77 +68,85 @@ impl Store {
         !self.is_bucket_based() && self.features.has("Move")
     }
 
-    async fn copy(&self, file: &Path, place: &str, record: &Record, condition: &[&str]) -> Result<(), rclone::Error> {
+    async fn copy(&self, file: &Path, path: &str, record: &Record, condition: &[&str]) -> Result<(), rclone::Error> {
         let source = file.to_string_lossy();
-        let metadata: Vec<String> = record.metadata().into_iter().map(|(k, v)| format!("{k}={v}")).collect();
-        let mut args = [&RETRY_UPLOAD[..], &SKIP_EXISTING, &[NO_NEW_BUCKET], condition].concat();
+        let metadata = Metadata::of(record).to_pairs();
+        let metadata: Vec<String> = metadata.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let mut args = [&RETRY[..], &REFUSE_EXISTING, &[NO_NEW_BUCKET], condition].concat();
         if self.features.has("WriteMetadata") && self.features.has("UserMetadata") {
             args.push("--metadata");
             args.extend(metadata.iter().flat_map(|pair| ["--metadata-set", pair.as_str()]));
         }
-        args.extend(["--", &source, place]);
-        self.rclone.call(Call { limit: None, ..call("copyto", place, &args) }).await.map(drop)
+        args.extend(["--", &source, path]);
+        self.rclone.call(Call { limit: None, ..call("copyto", path, &args) }).await.map(drop)
     }
 
-    /// Compares the stored object with the file: it is there, its size is right, and so is its hash, or else what was
-    /// noted beside it, or else its content as it is read back.
+    /// Compares the stored object with the file by its size and by the best evidence that the remote has: its hash, or
+    /// the SHA-256 in its metadata, or else its content, which is read back.
     async fn confirm(&self, file: &Path, name: &BackupName, record: &Record) -> Result<(), Error> {
         let fail = |why: String| Error::NotConfirmed { name: name.to_string(), why };
         let offered = self.features.hashes.as_deref().unwrap_or_default();
         let kind = hash::KNOWN.into_iter().find(|kind| offered.iter().any(|o| o == kind));
-        let mut how = RETRY_UPLOAD.to_vec();
-        how.extend(self.features.has("ReadMetadata").then_some("--metadata"));
-        how.extend(kind.iter().flat_map(|kind| ["--hash", "--hash-type", kind]));
-        // Without a limit: some backends read the whole object to hash it.
-        let object = self.ask(name, &how, None).await?.ok_or_else(|| fail("it is not there".into()))?;
+        let mut args = RETRY.to_vec();
+        args.extend(self.features.has("ReadMetadata").then_some("--metadata"));
+        args.extend(kind.iter().flat_map(|kind| ["--hash", "--hash-type", kind]));
+        // No limit, because some backends read the whole object to hash it.
+        let object = self.object(name, &args, None).await?.ok_or_else(|| fail("it is not there".into()))?;
         if u64::try_from(object.size) != Ok(record.bytes) {
             return Err(fail(format!("it has {} bytes, {} were sent", object.size, record.bytes)));
         }
         let hash = kind.and_then(|kind| Some((kind, object.hashes.get(kind).filter(|hash| !hash.is_empty())?)));
-        let (what, ours, theirs) = match (hash, Noted::from_metadata(&object.metadata).sha256) {
+        let stored = StoredBackup::new(name.clone(), &object);
+        let (compared, ours, theirs) = match (hash, stored.metadata.sha256.clone()) {
             (Some((kind, theirs)), _) => {
-                let ours = hash_of(file, kind, record).await.map_err(|e| fail(format!("reading it back here: {e}")))?;
-                (kind, ours, theirs.clone())
+                let ours = hash_of(file, kind, record).await;
+                (kind, ours.map_err(|e| fail(format!("reading {}: {e}", file.display())))?, theirs.clone())
             }
             (None, Some(theirs)) => ("sha256 in its metadata", record.sha256.clone(), theirs),
-            (None, None) => ("content read back", record.sha256.clone(), self.read_back(name, &object).await?),
+            (None, None) => ("content read back", record.sha256.clone(), self.read_back(&stored).await?),
         };
         if !ours.eq_ignore_ascii_case(&theirs) {
-            return Err(fail(format!("its {what} differs from what was sent")));
+            return Err(fail(format!("its {compared} differs from what was sent")));
         }
-        tracing::info!(%name, bytes = record.bytes, compared = what, "confirmed at the remote");
+        tracing::info!(%name, bytes = record.bytes, compared, "confirmed at the remote");
         Ok(())
     }
 
-    async fn read_back(&self, name: &BackupName, object: &Object) -> Result<String, Error> {
-        let known = Known { bytes: u64::try_from(object.size).ok(), noted: Noted::default() };
-        let hash = self.read(name, &known, "reading back", |stream| hash::of("sha256", stream)).await?;
-        hash.map_err(|e| Error::NotConfirmed { name: name.to_string(), why: format!("reading it back: {e}") })
+    /// The SHA-256 of a stored backup's content.
+    async fn read_back(&self, backup: &StoredBackup) -> Result<String, Error> {
+        let hash = self.read(backup, "reading back", |stream| hash::of("sha256", stream)).await;
+        hash.map_err(|error| match error {
+            ReadError::Store(error) => error,
+            ReadError::Reader(e) => {
+                Error::NotConfirmed { name: backup.name.to_string(), why: format!("reading it back: {e}") }
+            }
+        })
     }
 
-    /// Removes what a failed upload has left, even of a killed rclone: files that carry this process's own mark.
-    async fn sweep(&self, name: &BackupName) {
+    /// Removes what a failed upload has left, even that of a killed rclone, which adds a suffix of its own to the part's
+    /// name.
+    async fn remove_parts(&self, name: &BackupName) {
         if !self.is_moved() {
             return;
         }
-        let mark = format!("{}{}", name.leaf(), self.rclone.mark());
+        let part = format!("{}{}", name.leaf(), self.rclone.part_suffix());
         let objects = self.objects(&[], None).await.unwrap_or_default();
-        let left: Vec<_> = objects.into_iter().map(|o| o.name).filter(|name| name.starts_with(&mark)).collect();
-        if left.is_empty() {
+        let parts: Vec<_> = objects.into_iter().map(|o: Object| o.name).filter(|n| n.starts_with(&part)).collect();
+        if parts.is_empty() {
             return;
         }
-        tracing::info!(?left, "removing what is left of the upload");
-        if let Some(complaint) = self.delete(&["--files-from-raw=-"], left).await {
-            tracing::warn!("removing what is left of the upload: {complaint}");
+        tracing::info!(?parts, "removing what the failed upload left");
+        if let Some(complaint) = self.delete(&["--files-from-raw=-"], parts).await {
+            tracing::warn!("removing what the failed upload left: {complaint}");
         }
     }
 }
 
-/// SHA-256 was taken of the bytes that were proved; the file is read again for another kind alone.
 async fn hash_of(file: &Path, kind: &'static str, record: &Record) -> std::io::Result<String> {
+    // The SHA-256 of the bytes that were proved is known, so the file is read again only for another kind.
     if kind == "sha256" {
         return Ok(record.sha256.clone());
     }
     let file = file.to_owned();
-    blocking(move || hash::of(kind, &mut std::fs::File::open(file)?)).await
+    blocking(move || hash::of(kind, &mut File::open(file)?)).await
 }

@@ -1,173 +1,68 @@
-//! Reading stored backups: what is known of one, and its bytes as a stream.
+//! The bytes of a stored backup, as a stream.
 
-use std::collections::BTreeMap;
-use std::io::PipeReader;
+use std::io::{self, PipeReader, Read};
 
-use super::{Error, Object, QUESTION_LIMIT, Store, call};
-use crate::backup::name::BackupName;
+use super::error::{Error, ReadError};
+use super::{RETRY, Store, StoredBackup, call};
 use crate::logging::progress::Metered;
 use crate::rclone::{self, Call};
+use crate::system::blocking::{CutShort, blocking};
 
-/// What the crypt remote says of bytes that its password does not fit, altered ones included.
+/// How the crypt remote complains of bytes that its password does not fit, altered ones included.
 const UNDECRYPTABLE: [&str; 3] =
     ["failed to authenticate decrypted block", "too short to be encrypted", "bad magic string"];
 
-/// What the store knows of one backup.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Known {
-    /// Its size; `None` where the backend cannot tell.
-    pub bytes: Option<u64>,
-    /// What was noted when it was stored, where the backend keeps metadata.
-    pub noted: Noted,
+/// The bytes of a stored backup as they arrive.
+pub struct BackupStream {
+    bytes: Metered<PipeReader>,
+    at_end: bool,
 }
 
-/// What an object's metadata tell of the backup; any of it may be missing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Noted {
-    /// SHA-256 of the whole file, in hexadecimal.
-    pub sha256: Option<String>,
-    /// The store's revision.
-    pub revision: Option<u64>,
-    /// Live keys.
-    pub keys: Option<u64>,
-    /// Version of the member that gave it.
-    pub etcd_version: Option<String>,
-    /// Whether it was only the best that could be had.
-    pub degraded: Option<bool>,
-}
-
-impl Noted {
-    /// Reads an object's metadata. Some stores capitalise keys or write `_` for `-`.
-    pub fn from_metadata(metadata: &BTreeMap<String, String>) -> Self {
-        let get = |wanted: &str| {
-            let found = metadata.iter().find(|(key, _)| key.to_lowercase().replace('_', "-") == wanted);
-            found.map(|(_, value)| value.clone())
-        };
-        let number = |key| get(key).and_then(|text| text.parse().ok());
-        let sha256 = get("sha256");
-        // A good backup carries no such mark, and neither does an object that others put there.
-        let degraded = get("degraded").map(|text| text == "true").or(sha256.is_some().then_some(false));
-        Self { revision: number("revision"), keys: number("keys"), etcd_version: get("etcd-version"), sha256, degraded }
+impl Read for BackupStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.bytes.read(buffer)?;
+        self.at_end |= read == 0 && !buffer.is_empty();
+        Ok(read)
     }
-}
-
-/// A stored backup's bytes on their way.
-pub type BackupStream = Metered<PipeReader>;
-
-/// A stored backup, as a listing tells of it.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// Its name.
-    pub name: BackupName,
-    /// What the store knows of it.
-    pub known: Known,
-}
-
-/// How much a listing asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Detail {
-    /// Names and sizes, which every store has in its listing.
-    Sizes,
-    /// What was noted too: on S3 and its like a question for each object, as for rclone's own listing with times.
-    Notes,
 }
 
 impl Store {
-    /// Lists the backups with what is known of each, in no order; and how many other files there are.
-    ///
-    /// # Errors
-    /// As [`Store::list`].
-    pub async fn entries(&self, detail: Detail) -> Result<(Vec<Entry>, usize), Error> {
-        let (more, limit): (&[&str], _) = match detail {
-            Detail::Notes if self.features.has("ReadMetadata") => (&["--metadata"], None),
-            Detail::Notes | Detail::Sizes => (&[], Some(QUESTION_LIMIT)),
-        };
-        let objects = self.objects(more, limit).await?;
-        let all = objects.len();
-        let entry = |o: Object| {
-            BackupName::parse(&self.config.naming.prefix, &o.name).map(|name| Entry { name, known: known(&o) })
-        };
-        let ours: Vec<_> = objects.into_iter().filter_map(entry).collect();
-        let foreign = all - ours.len();
-        Ok((ours, foreign))
-    }
-
-    /// Asks for a backup's size and metadata.
-    ///
-    /// # Errors
-    /// Whatever rclone says; [`Error::Gone`].
-    pub async fn look(&self, name: &BackupName) -> Result<Known, Error> {
-        let more: &[&str] = if self.features.has("ReadMetadata") { &["--metadata"] } else { &[] };
-        let object = self.stat(name, more).await?.ok_or_else(|| Error::Gone(self.place(name)))?;
-        Ok(known(&object))
-    }
-
-    /// Gives a backup's bytes to `take`, on a thread of its own. What it makes of them counts only if rclone ends well, so
-    /// it goes on to the end of the stream; an error stops the reading.
-    ///
-    /// # Errors
-    /// Whatever rclone says; [`Error::Undecryptable`]. The inner error is `take`'s own.
+    /// Gives a backup's bytes to `take`, on a thread of its own; `doing` names the transfer in the log. To stop early,
+    /// `take` fails before the end of the stream.
     pub async fn read<T, E>(
         &self,
-        name: &BackupName,
-        known: &Known,
+        backup: &StoredBackup,
         doing: &'static str,
         take: impl FnOnce(&mut BackupStream) -> Result<T, E> + Send + 'static,
-    ) -> Result<Result<T, E>, Error>
+    ) -> Result<T, ReadError<E>>
     where
         T: Send + 'static,
         E: Send + 'static,
     {
-        let place = self.place(name);
-        let args = ["--retries=3", "--low-level-retries=3", "--contimeout=10s", "--timeout=60s", "--", &place];
-        let total = known.bytes.unwrap_or_default();
-        let count = move |stdout| {
-            let mut stream = Metered::new(doing, stdout, total);
-            take(&mut stream).map(|taken| (taken, stream.done()))
-        };
-        match self.rclone.stream(Call { limit: None, ..call("cat", &place, &args) }, count).await? {
-            Ok(((taken, _), Ok(()))) => Ok(Ok(taken)),
-            Ok(((_, done), Err(error))) => Err(unreadable(place, done, error)),
-            Err(own) => Ok(Err(own)),
+        let object = self.object_path(&backup.name);
+        let args = [&RETRY[..], &["--timeout=60s", "--", &object]].concat();
+        let total = backup.bytes.unwrap_or_default();
+        let (rclone, stdout) =
+            self.rclone.stream(&Call { limit: None, ..call("cat", &object, &args) }).map_err(Error::from)?;
+        let reading = blocking(move || {
+            let mut stream = BackupStream { bytes: Metered::new(doing, stdout, total), at_end: false };
+            let taken = take(&mut stream);
+            Ok::<_, CutShort>((taken, stream.bytes.done(), stream.at_end))
+        });
+        let (taken, read, at_end) = reading.await.map_err(Error::from)?;
+        // A transfer that breaks off looks like the end of the stream, and what came of it like damage. So at the end
+        // rclone's failure is the reason. An earlier failure is `take`'s own, and rclone is then ended with its value.
+        if at_end || taken.is_ok() {
+            rclone.finish().await.map_err(|error| unreadable(object, read, error))?;
         }
-    }
-
-    pub(super) fn place(&self, name: &BackupName) -> String {
-        self.config.target.join(&name.to_string())
+        taken.map_err(ReadError::Reader)
     }
 }
 
-fn known(object: &Object) -> Known {
-    Known { bytes: u64::try_from(object.size).ok(), noted: Noted::from_metadata(&object.metadata) }
-}
-
-fn unreadable(place: String, read: u64, error: rclone::Error) -> Error {
-    let text = error.to_string();
+fn unreadable(object: String, read: u64, cause: rclone::Error) -> Error {
+    let text = cause.to_string();
     if UNDECRYPTABLE.iter().any(|words| text.contains(words)) {
-        return Error::Undecryptable { place, read, source: error };
+        return Error::Undecryptable { object, read, cause };
     }
-    Error::Rclone(error)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn metadata_in_any_spelling() {
-        let read = |pairs: &[(&str, &str)]| {
-            Noted::from_metadata(&pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
-        };
-        let all = [("SHA256", "ab"), ("Revision", "7"), ("keys", "2"), ("etcd_version", "3.5.1")];
-        let noted = Noted {
-            sha256: Some("ab".into()),
-            revision: Some(7),
-            keys: Some(2),
-            etcd_version: Some("3.5.1".into()),
-            degraded: Some(false),
-        };
-        assert_eq!(read(&all), noted);
-        assert_eq!(read(&[("degraded", "true")]).degraded, Some(true));
-        assert_eq!(read(&[("mtime", "2026"), ("revision", "x")]), Noted::default());
-    }
+    Error::Rclone(cause)
 }

@@ -1,5 +1,5 @@
-//! The only user of duct: starts a program and does not let it outlive its owner. What is started and what its words
-//! mean is decided by the module of each program.
+//! The only user of duct: starts a program, does not let it outlive its owner, and tells how it ended. What is started, and
+//! what its output means, is decided by the module of each program.
 
 #![expect(clippy::disallowed_methods, reason = "this module starts the programs")]
 
@@ -17,69 +17,74 @@ use duct::{Expression, Handle};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-/// What a child that was told to end may take; rclone aborts its uploads in that time.
-const GRACE: Duration = Duration::from_secs(7);
-/// What one that was killed may take until the kernel has taken it down.
-const LAST_GRACE: Duration = Duration::from_secs(1);
+/// How long a child may take to end after SIGTERM. rclone aborts its uploads in that time.
+const TERM_GRACE: Duration = Duration::from_secs(7);
+/// How long the kernel may take to end a child after SIGKILL.
+const KILL_GRACE: Duration = Duration::from_secs(1);
+/// The most bytes of a child's complaint that an error repeats.
+const COMPLAINT_LIMIT: usize = 600;
 
-/// A program to start, with nothing in its environment but what is here.
+/// A program to start.
 pub struct Program {
-    /// Its file.
     pub path: PathBuf,
-    /// Its arguments; other processes can read them.
+    /// Other processes of the machine can read them, so no secret belongs here.
     pub args: Vec<OsString>,
-    /// All of its environment.
+    /// All of its environment; nothing is inherited.
     pub environment: BTreeMap<String, String>,
-    /// For its standard input.
     pub stdin: Vec<u8>,
 }
 
-/// A running program that does not outlive this value; `H` is what a listener made of its stderr.
-pub struct Child<H> {
+/// A running program that does not outlive this value. A thread reads its stderr and makes a `T` of it.
+pub struct Child<T> {
     handle: Arc<Handle>,
-    listener: Option<JoinHandle<H>>,
+    stderr_reader: Option<JoinHandle<T>>,
 }
 
 /// A program that has ended.
-pub struct Ended<H> {
-    /// Its stdout, unless that was streamed.
-    pub stdout: Vec<u8>,
-    /// What its listener made of its stderr; `None` if that thread failed.
-    pub heard: Option<H>,
-    /// How it ended; the system's word when that could not be learnt.
-    pub status: Result<ExitStatus, String>,
+pub struct Ended<T> {
+    /// Empty if it was streamed.
+    stdout: Vec<u8>,
+    stderr: T,
+    /// An error if it is unknown how the program ended.
+    status: io::Result<ExitStatus>,
+}
+
+/// A program that did not end with exit code 0.
+#[derive(Debug, thiserror::Error)]
+#[error("{complaint} ({status})")]
+pub struct BadExit {
+    /// The last complaint on its stderr.
+    pub complaint: String,
+    /// `exit code 1` or `killed by signal 9`.
+    pub status: String,
+    /// `None` after a signal.
+    pub code: Option<i32>,
 }
 
 impl Program {
-    /// Starts it; its stdout is kept for [`Ended::stdout`].
-    ///
-    /// # Errors
-    /// The system's word.
-    pub fn start<H: Send + 'static>(
+    /// Starts it and keeps its stdout in memory. `read_stderr` runs on a thread until the end of stderr.
+    pub fn start<T: Send + 'static>(
         &self,
-        listen: impl FnOnce(PipeReader) -> H + Send + 'static,
-    ) -> io::Result<Child<H>> {
-        self.launch(Expression::stdout_capture, listen)
+        read_stderr: impl FnOnce(PipeReader) -> T + Send + 'static,
+    ) -> io::Result<Child<T>> {
+        self.launch(Expression::stdout_capture, read_stderr)
     }
 
-    /// Starts it; its stdout is the reader's, which meets the end when the program does.
-    ///
-    /// # Errors
-    /// The system's word.
-    pub fn stream<H: Send + 'static>(
+    /// Starts it and returns its stdout to read.
+    pub fn stream<T: Send + 'static>(
         &self,
-        listen: impl FnOnce(PipeReader) -> H + Send + 'static,
-    ) -> io::Result<(Child<H>, PipeReader)> {
+        read_stderr: impl FnOnce(PipeReader) -> T + Send + 'static,
+    ) -> io::Result<(Child<T>, PipeReader)> {
         let (reader, writer) = io::pipe()?;
-        let child = self.launch(|expression| expression.stdout_file(writer), listen)?;
+        let child = self.launch(|expression| expression.stdout_file(writer), read_stderr)?;
         Ok((child, reader))
     }
 
-    fn launch<H: Send + 'static>(
+    fn launch<T: Send + 'static>(
         &self,
         stdout: impl FnOnce(&Expression) -> Expression,
-        listen: impl FnOnce(PipeReader) -> H + Send + 'static,
-    ) -> io::Result<Child<H>> {
+        read_stderr: impl FnOnce(PipeReader) -> T + Send + 'static,
+    ) -> io::Result<Child<T>> {
         let (reader, writer): (PipeReader, PipeWriter) = io::pipe()?;
         let expression = duct::cmd(&self.path, &self.args)
             .full_env(&self.environment)
@@ -87,43 +92,66 @@ impl Program {
             .stderr_file(writer)
             .unchecked()
             .before_spawn(|command| {
-                // A group of its own: an interrupt from the keyboard reaches it through us, in our order, and helpers
-                // that it started, such as ssh, end with it.
+                // In a process group of its own, an interrupt from the keyboard does not reach it before we pass it on,
+                // and the helpers that it starts, such as ssh, get our signals too.
                 command.process_group(0);
                 Ok(())
             });
         let expression = stdout(&expression);
         let handle = expression.start()?;
-        // It holds the pipes' writing ends, and their readers wait for the last of those to close.
+        // The expression holds the writing ends of the pipes, and a reader meets the end only when all of them are closed.
         drop(expression);
-        let listener = thread::spawn(move || listen(reader));
-        Ok(Child { handle: Arc::new(handle), listener: Some(listener) })
+        let stderr_reader = thread::spawn(move || read_stderr(reader));
+        Ok(Child { handle: Arc::new(handle), stderr_reader: Some(stderr_reader) })
     }
 }
 
-impl<H: Send + 'static> Child<H> {
-    /// Waits for its end. When the future is dropped, the program is told to end, and is killed if it does not.
-    pub async fn wait(mut self) -> Ended<H> {
-        let (handle, listener) = (Arc::clone(&self.handle), self.listener.take());
+impl<T: Default + Send + 'static> Child<T> {
+    /// Waits for its end. When the future is dropped, so is the child, which ends it.
+    pub async fn wait(mut self) -> Ended<T> {
+        let (handle, stderr_reader) = (Arc::clone(&self.handle), self.stderr_reader.take());
         let ended = tokio::task::spawn_blocking(move || {
             let output = handle.wait().cloned();
-            (output, listener.and_then(|l| l.join().ok()))
+            let stderr = stderr_reader.and_then(|reader| reader.join().ok()).unwrap_or_default();
+            (output, stderr)
         });
         match ended.await {
-            Ok((Ok(output), heard)) => Ended { stdout: output.stdout, heard, status: Ok(output.status) },
-            Ok((Err(error), heard)) => Ended { stdout: Vec::new(), heard, status: Err(error.to_string()) },
-            Err(error) => Ended { stdout: Vec::new(), heard: None, status: Err(error.to_string()) },
+            Ok((Ok(output), stderr)) => Ended { stdout: output.stdout, stderr, status: Ok(output.status) },
+            Ok((Err(error), stderr)) => Ended { stdout: Vec::new(), stderr, status: Err(error) },
+            Err(error) => Ended { stdout: Vec::new(), stderr: T::default(), status: Err(io::Error::other(error)) },
         }
     }
 }
 
-impl<H> Child<H> {
+impl<T> Ended<T> {
+    /// What was on stdout and stderr, after exit code 0 alone. `complaint` picks the last complaint out of stderr.
+    pub fn success(self, complaint: impl FnOnce(T) -> String) -> Result<(Vec<u8>, T), BadExit> {
+        let (status, code) = match self.status {
+            Ok(status) if status.success() => return Ok((self.stdout, self.stderr)),
+            Ok(status) => (describe(status), status.code()),
+            Err(error) => (error.to_string(), None),
+        };
+        Err(BadExit::new(complaint(self.stderr), status, code))
+    }
+}
+
+impl BadExit {
+    fn new(mut complaint: String, status: String, code: Option<i32>) -> Self {
+        complaint.truncate(complaint.floor_char_boundary(COMPLAINT_LIMIT));
+        if complaint.is_empty() {
+            "it gave no reason".clone_into(&mut complaint);
+        }
+        Self { complaint, status, code }
+    }
+}
+
+impl<T> Child<T> {
     fn signal(&self, signal: Signal) {
         for pid in self.handle.pids() {
             let Some(group) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { continue };
             match kill_process_group(group, signal) {
                 Ok(()) | Err(Errno::SRCH) => {}
-                Err(error) => tracing::debug!(%error, ?signal, "signalling a child"),
+                Err(error) => tracing::debug!(%error, ?signal, "sending a signal to a child process"),
             }
         }
     }
@@ -133,26 +161,49 @@ impl<H> Child<H> {
     }
 }
 
-impl<H> Drop for Child<H> {
-    /// SIGTERM lets a program put its things in order; SIGKILL is for one that does not listen.
+impl<T> Drop for Child<T> {
+    // SIGTERM gives the program the time to abort its uploads. SIGKILL is for one that ignores it or is stopped.
     fn drop(&mut self) {
         if self.has_ended(Duration::ZERO) {
             return;
         }
         self.signal(Signal::TERM);
-        if !self.has_ended(GRACE) {
-            tracing::warn!("a child did not end within {} s of being told to; killing it", GRACE.as_secs());
+        if !self.has_ended(TERM_GRACE) {
+            tracing::warn!("a child process did not end within {} s of SIGTERM; killing it", TERM_GRACE.as_secs());
             self.signal(Signal::KILL);
-            self.has_ended(LAST_GRACE);
+            self.has_ended(KILL_GRACE);
         }
     }
 }
 
-/// How a program ended, in words: `exit code 1` or `killed by signal 9`.
-pub fn words(status: ExitStatus) -> String {
+fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit code {code}"),
         (None, Some(signal)) => format!("killed by signal {signal}"),
         (None, None) => "ended".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(status: i32) -> Ended<String> {
+        Ended { stdout: b"out".to_vec(), stderr: "err".into(), status: Ok(ExitStatus::from_raw(status)) }
+    }
+
+    #[test]
+    fn only_exit_code_0_is_success() {
+        assert_eq!(ended(0).success(|stderr| stderr).unwrap(), (b"out".to_vec(), "err".to_owned()));
+        let bad = ended(3 << 8).success(|stderr| stderr).unwrap_err();
+        assert_eq!((bad.to_string().as_str(), bad.code), ("err (exit code 3)", Some(3)));
+        let killed = ended(9).success(|_| String::new()).unwrap_err();
+        assert_eq!((killed.to_string().as_str(), killed.code), ("it gave no reason (killed by signal 9)", None));
+    }
+
+    #[test]
+    fn a_long_complaint_is_cut() {
+        let bad = BadExit::new("ü".repeat(COMPLAINT_LIMIT), String::new(), None);
+        assert_eq!(bad.complaint, "ü".repeat(COMPLAINT_LIMIT / 2));
     }
 }

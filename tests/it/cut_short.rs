@@ -147,7 +147,7 @@ exec REAL \"$@\"\n";
     output.assert().code(143);
     assert!(!is_alive(child), "{output}");
     assert!(remote.names().is_empty());
-    output.says(&["a child did not end within 7 s of being told to; killing it"]);
+    output.says(&["a child process did not end within 7 s of SIGTERM; killing it"]);
 }
 
 /// A stopped process keeps every signal but the last for later.

@@ -115,7 +115,7 @@ fn an_older_one_by_time() {
         let run = Run::new().args(["restore", "--before", time, "--data-dir"]).arg(disk.data());
         run.store(&remote).env("BACKUP_PREFIX", "p-").env("WORK_DIR", disk.0.path())
     };
-    before("2025-12-31").exits(2).says(&["no backup is as old as 2025-12-31T00:00:00Z", OLD]);
+    before("2025-12-31").exits(2).says(&["no backup was taken at 2025-12-31T00:00:00Z or before", OLD]);
     before("sometime").exits(2).says(&["allowed is 2026-01-02T03:04:05Z"]);
     assert_eq!(before("2026-01-01T12:00").success().text("name"), OLD);
 }
@@ -185,7 +185,7 @@ fn a_bad_backup_restores_nothing() {
         restore(&remote, &disk, "latest").exits(5).says(&[NEW, "sha-256"]);
         assert_eq!(disk.names(), [""; 0]);
     }
-    restore(&remote, &disk, "nothing").exits(2).says(&["no backup is called `nothing`"]);
+    restore(&remote, &disk, "nothing").exits(2).says(&["no backup has `nothing` in its name"]);
     assert_eq!(restore(&remote, &disk, OLD).success().text("name"), OLD);
 }
 

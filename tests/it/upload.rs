@@ -129,7 +129,7 @@ fn a_lost_answer_is_no_lost_backup() {
     let report = output.report();
     assert_eq!(remote.names(), [report.text("name")], "stored once, and the old one pruned");
     assert_eq!(sha256(&remote.read(report.text("name"))), report.text("sha256"));
-    output.says(&["what was sent is there and identical"]);
+    output.says(&["the object is there and identical to what was sent"]);
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn a_store_without_conditional_uploads_is_used_all_the_same() {
     });
     let output = job(&cluster(), &remote, &config).exits(0);
     assert_eq!(remote.names(), [output.report().text("name")]);
-    output.says(&["the store knows no conditional uploads"]);
+    output.says(&["the store has no conditional uploads"]);
 }
 
 #[test]

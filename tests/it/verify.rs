@@ -157,8 +157,8 @@ fn behind_crypt() {
     let middle = raw.len() / 2;
     raw[middle] ^= 1;
     remote.put_raw(name, &raw);
-    without_disk(verify(&remote, &[])).exits(5).says(&[A, "cannot be decrypted behind byte", "it is damaged there"]);
-    verify(&remote, &["--deep"]).exits(5).says(&[A, "cannot be decrypted behind byte"]);
+    without_disk(verify(&remote, &[])).exits(5).says(&[A, "cannot be decrypted after byte", "it is damaged there"]);
+    verify(&remote, &["--deep"]).exits(5).says(&[A, "cannot be decrypted after byte"]);
 }
 
 #[test]

@@ -1,12 +1,11 @@
-//! An age as rclone writes it, checked so that nothing is deleted by a slip of the pen.
+//! An age limit as rclone writes it. rclone takes `10` for ten seconds and `off` for no limit, and would then delete every
+//! backup, so such values are refused.
 
-use std::fmt;
 use std::str::FromStr;
 
-/// An age limit in rclone's duration syntax, at least an hour.
+/// An age limit, from an hour to 100 years.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Age {
-    text: String,
     seconds: u32,
 }
 
@@ -24,15 +23,8 @@ const SHORTEST: f64 = 3_600.0;
 const LONGEST: f64 = 100.0 * 31_536_000.0;
 
 impl Age {
-    /// The limit in whole seconds.
     pub const fn seconds(&self) -> u32 {
         self.seconds
-    }
-}
-
-impl fmt::Display for Age {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
     }
 }
 
@@ -45,7 +37,7 @@ impl FromStr for Age {
                 "{why}; allowed is a number and one of rclone's units, from 1h to 100y: 36h, 10d, 2w, 3M (months), 1y"
             )
         })?;
-        Ok(Self { text: text.to_owned(), seconds })
+        Ok(Self { seconds })
     }
 }
 
@@ -72,7 +64,7 @@ fn seconds_of(text: &str) -> Result<u32, String> {
     if total > LONGEST {
         return Err("is longer than 100 years".into());
     }
-    // Between an hour and 100 years, which fits; rounded up, so that nothing is taken for older than it is.
+    // An hour to 100 years fits. Rounded up, so that no backup goes early.
     #[expect(clippy::as_conversions, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     Ok(total.ceil() as u32)
 }

@@ -1,7 +1,8 @@
-//! Which backups stay and which go: a pure function of the names, the policy and the time.
+//! Which backups stay and which go: a function of the names, the policy and the time, and nothing else.
 
 mod age;
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::num::NonZeroUsize;
 
@@ -13,42 +14,47 @@ pub use age::Age;
 
 use crate::backup::name::BackupName;
 
-/// How long backups are kept.
+/// How long backups are kept. Without a limit they are all kept.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// Backups older than this go.
+    /// Older backups are removed.
     pub max_age: Option<Age>,
-    /// Backups beyond the newest of this number go.
+    /// All but the newest so many are removed.
     pub max_count: Option<NonZeroUsize>,
-    /// The newest of this number never go.
+    /// The newest so many are never removed, whatever the limits.
     pub keep_last: NonZeroUsize,
 }
 
-/// What is to become of every backup of ours.
+/// What is to become of every backup; both lists begin with the newest.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// What stays, newest first.
     pub keep: Vec<Decision>,
-    /// What goes, newest first.
     pub remove: Vec<Decision>,
 }
 
-/// One backup and why it stays or goes.
+/// What became of a plan's removals.
+#[derive(Debug, Default)]
+pub struct Removal {
+    pub removed: Vec<BackupName>,
+    /// Backups that are still there.
+    pub failed: Vec<BackupName>,
+    /// Why, if rclone gave a reason.
+    pub complaint: Option<String>,
+}
+
+/// One backup, and every reason why it stays or goes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// Which backup.
     pub name: BackupName,
-    /// Every reason that holds.
     pub reasons: Vec<Reason>,
 }
 
 impl Decision {
-    /// Whether its age alone is a reason to remove it, so that rclone's own clock can be asked as well.
+    /// Whether its age is a reason to remove it.
     pub fn is_expired(&self) -> bool {
         self.reasons.contains(&Reason::Expired)
     }
 
-    /// Whether it is kept because its date has not come yet.
     pub fn is_from_the_future(&self) -> bool {
         self.reasons.contains(&Reason::Future)
     }
@@ -64,9 +70,9 @@ pub enum Reason {
     Young,
     /// Within the count limit.
     WithinCount,
-    /// Dated in the future: somebody's clock is wrong.
+    /// Dated in the future: a clock is or was wrong.
     Future,
-    /// There is no limit.
+    /// No limit is set.
     NoLimit,
     /// Older than the age limit.
     Expired,
@@ -88,14 +94,15 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Sorts `names` into what stays and what goes. Backups dated after `now` stay and take no place among the newest,
-/// so that a wrong clock can neither delete nor displace a good backup.
+/// Plans the fate of every name. Backups dated after `now` stay and do not count as the newest, so that a wrong clock can
+/// neither delete a good backup nor take its place.
 pub fn plan(names: impl IntoIterator<Item = BackupName>, policy: &Policy, now: DateTime<Utc>, zone: Tz) -> Plan {
-    let mut dated: Vec<_> = names.into_iter().map(|name| (name.taken_at(zone), name)).collect();
-    dated.sort_by(|(a, x), (b, y)| b.cmp(a).then_with(|| y.leaf().cmp(&x.leaf())));
+    let mut names: Vec<_> = names.into_iter().collect();
+    names.sort_by_cached_key(|name| Reverse(name.age_key(zone)));
     let mut plan = Plan::default();
     let mut rank = 0;
-    for (taken_at, name) in dated {
+    for name in names {
+        let taken_at = name.taken_at(zone);
         if taken_at > now {
             plan.keep.push(Decision { name, reasons: vec![Reason::Future] });
             continue;
@@ -169,6 +176,17 @@ mod tests {
         let plan = plan(names(&[0, 100, 101, 102, 20]), &policy(Some("10d"), None, 1), at(40), Tz::UTC);
         assert_eq!(removed(&plan), names(&[0]));
         assert_eq!(plan.keep.iter().filter(|v| v.reasons == [Reason::Future]).count(), 3);
+    }
+
+    #[test]
+    fn of_two_names_of_one_moment_the_one_with_seconds_is_the_newer() {
+        let prefix = "p-".parse().unwrap();
+        let [minute, second] =
+            ["p-202601020000.etcdb", "p-20260102000000.etcdb"].map(|leaf| BackupName::parse(&prefix, leaf).unwrap());
+        for names in [[minute.clone(), second.clone()], [second.clone(), minute.clone()]] {
+            let plan = plan(names, &policy(None, Some(1), 1), at(0), Tz::UTC);
+            assert_eq!(removed(&plan), std::slice::from_ref(&minute));
+        }
     }
 
     #[test]

@@ -1,0 +1,134 @@
+//! What is stored: the listing of the backups' directory, and the look at one object.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{Error, FAIL_FAST, QUERY_LIMIT, Store, call};
+use crate::backup::metadata::Metadata;
+use crate::backup::name::BackupName;
+use crate::rclone::Call;
+
+/// One object of `rclone lsjson`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Object {
+    pub name: String,
+    /// -1 where the backend cannot tell.
+    pub size: i64,
+    #[serde(default)]
+    pub hashes: BTreeMap<String, String>,
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// A backup at the remote.
+#[derive(Clone, Debug)]
+pub struct StoredBackup {
+    pub name: BackupName,
+    /// `None` where the backend cannot tell.
+    pub bytes: Option<u64>,
+    /// Empty where the backend keeps none, or where they were not asked for.
+    pub metadata: Metadata,
+}
+
+/// What is in the backups' directory.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// The newest first.
+    pub backups: Vec<StoredBackup>,
+    /// How many files there are whose names this program did not write.
+    pub foreign: usize,
+}
+
+/// How much a listing asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// What every remote has in its listing: names and sizes.
+    Sizes,
+    /// The metadata too, which on S3 and its like take one request for each object.
+    Metadata,
+}
+
+impl StoredBackup {
+    pub(super) fn new(name: BackupName, object: &Object) -> Self {
+        let metadata = Metadata::from_pairs(&object.metadata);
+        Self { name, bytes: u64::try_from(object.size).ok(), metadata }
+    }
+}
+
+impl Listing {
+    pub fn names(&self) -> impl Iterator<Item = &BackupName> {
+        self.backups.iter().map(|backup| &backup.name)
+    }
+
+    pub fn contains(&self, name: &BackupName) -> bool {
+        self.names().any(|listed| listed == name)
+    }
+}
+
+impl Store {
+    /// Lists the backups' directory and nothing below it. A missing directory is an empty one, a missing bucket an error.
+    pub async fn list(&self, detail: Detail) -> Result<Listing, Error> {
+        // Thousands of requests for metadata may take longer than any query.
+        let (more, limit): (&[&str], _) = match detail {
+            Detail::Metadata if self.features.has("ReadMetadata") => (&["--metadata"], None),
+            Detail::Metadata | Detail::Sizes => (&[], Some(QUERY_LIMIT)),
+        };
+        let objects = self.objects(more, limit).await?;
+        let naming = &self.config.naming;
+        let backup = |object: &Object| {
+            BackupName::parse(&naming.prefix, &object.name).map(|name| StoredBackup::new(name, object))
+        };
+        let mut backups: Vec<_> = objects.iter().filter_map(backup).collect();
+        backups.sort_by_cached_key(|backup| Reverse(backup.name.age_key(naming.zone)));
+        Ok(Listing { foreign: objects.len() - backups.len(), backups })
+    }
+
+    /// Asks for the size and the metadata of one backup.
+    pub async fn stat(&self, name: &BackupName) -> Result<StoredBackup, Error> {
+        let metadata: &[&str] = if self.features.has("ReadMetadata") { &["--metadata"] } else { &[] };
+        let object = self.object(name, &[&FAIL_FAST, metadata].concat(), Some(QUERY_LIMIT)).await?;
+        let object = object.ok_or_else(|| Error::Gone(self.object_path(name)))?;
+        Ok(StoredBackup::new(name.clone(), &object))
+    }
+
+    /// Every file in the backups' directory.
+    pub(super) async fn objects(&self, more: &[&str], limit: Option<Duration>) -> Result<Vec<Object>, Error> {
+        let directory = self.directory();
+        let mut args = vec!["--files-only", "--no-mimetype", "--no-modtime"];
+        args.extend(more);
+        args.extend(FAIL_FAST);
+        args.extend(["--", &directory]);
+        let listed = self.rclone.listing::<Vec<Object>>(Call { limit, ..call("lsjson", &directory, &args) }).await;
+        match listed {
+            Err(e) if e.is_directory_not_found() && self.is_bucket_based() => Err(Error::NoBucket(directory)),
+            Err(e) if e.is_directory_not_found() => Ok(Vec::new()),
+            Err(e) => Err(Error::of(e, "list that directory")),
+            // A crypt remote leaves out what its password does not fit. Taken for an empty directory, it would get a
+            // backup that another password opens than the others.
+            Ok((objects, names @ 1..)) if objects.is_empty() => Err(Error::UndecryptableNames { directory, names }),
+            Ok((objects, _)) => Ok(objects),
+        }
+    }
+
+    /// One object, if it is there.
+    pub(super) async fn object(
+        &self,
+        name: &BackupName,
+        more: &[&str],
+        limit: Option<Duration>,
+    ) -> Result<Option<Object>, Error> {
+        let path = self.object_path(name);
+        // Without `--files-only`, rclone shows a directory where S3 has nothing.
+        let mut args = vec!["--stat", "--files-only", "--no-mimetype"];
+        args.extend(more);
+        args.extend(["--", &path]);
+        match self.rclone.json::<Option<Object>>(Call { limit, ..call("lsjson", &path, &args) }).await {
+            Err(e) if e.is_directory_not_found() => Ok(None),
+            other => other.map_err(|e| Error::of(e, "read there")),
+        }
+    }
+}
