@@ -164,6 +164,30 @@ fn a_store_without_conditional_uploads_is_used_all_the_same() {
     output.says(&["the store has no conditional uploads"]);
 }
 
+/// There rclone's own look, directly before the upload, is all that guards the name.
+#[test]
+fn without_conditional_uploads_a_taken_name_is_left_alone_too() {
+    needs!("etcd", "rclone", "weed");
+    let mut first = true;
+    let (_hooked, remote, config) = hooked(move |remote, request| match request.header("if-none-match") {
+        Some(_) => {
+            if std::mem::take(&mut first) {
+                remote.put(&leaf(&request.path), b"another run's");
+            }
+            Fate::Refused(501, "NotImplemented")
+        }
+        None => Fate::Pass,
+    });
+    let output = job(&cluster(), &remote, &config).without_env("RETENTION").exits(0);
+    let report = output.report();
+    let names = remote.names();
+    assert_eq!(names.len(), 3, "{names:?}");
+    let others = names.iter().find(|name| *name != report.text("name") && *name != "202001010000.etcdb").unwrap();
+    assert_eq!(remote.read(others), b"another run's");
+    assert_eq!(sha256(&remote.read(report.text("name"))), report.text("sha256"));
+    output.says(&["is already there; it is never overwritten; taking another name"]);
+}
+
 #[test]
 fn a_connection_cut_while_uploading_is_tried_again() {
     needs!("etcd", "rclone");
