@@ -20,8 +20,8 @@ pub struct Handover {
     pub record: Record,
     /// The backup's name at the remote, once it is stored and confirmed there.
     pub stored: Option<String>,
-    /// What the handover file that was here before told. A backend without metadata cannot tell of which cluster the
-    /// backup before this one was.
+    /// What the handover file that this one replaced said of its backup. Where the backend keeps no metadata, this alone
+    /// tells that a cluster was wiped.
     #[serde(default)]
     pub before: Metadata,
 }
@@ -41,7 +41,7 @@ impl Handover {
         serde_json::from_slice(&text).map_err(|e| failed(&e))
     }
 
-    /// Puts the file into `dir`, or replaces the one that is there, without a moment in which it is half written.
+    /// Writes the file into `dir` in one step, replacing the one that is there.
     pub fn write(&self, dir: &Path) -> Result<(), Failure> {
         let path = dir.join(Self::FILE);
         self.replace(dir, &path)
@@ -78,7 +78,7 @@ mod tests {
         let read = Handover::read(&path).unwrap();
         assert_eq!((read.before.revision, read.before.cluster_id.as_deref()), (Some(9), Some("2f")));
         assert_eq!((read.record.revision, read.stored), (10, None));
-        // The oldest files know nothing of what was before.
+        // The oldest files have no `before`.
         old.truncate(old.find(r#","before""#).unwrap());
         std::fs::write(&path, old + "}").unwrap();
         assert_eq!(Handover::read(&path).unwrap().before, Metadata::default());

@@ -20,15 +20,13 @@ pub struct Metadata {
     pub keys: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub etcd_version: Option<String>,
-    /// In hexadecimal.
     pub cluster_id: Option<String>,
-    /// The member that gave the snapshot, in hexadecimal.
+    /// The member that gave the snapshot; in hexadecimal, as is the cluster's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub member_id: Option<String>,
     /// The version of this program that stored the backup.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool_version: Option<String>,
-    /// Whether no better snapshot could be had.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub degraded: Option<bool>,
 }

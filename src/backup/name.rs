@@ -7,7 +7,6 @@ use std::str::FromStr;
 use chrono::{DateTime, Duration, NaiveDate, NaiveDateTime, TimeZone, Timelike, Utc};
 use chrono_tz::Tz;
 
-/// The ending of every backup's name.
 pub const SUFFIX: &str = ".etcdb";
 
 const LONGEST_PREFIX: usize = 200;
@@ -69,7 +68,7 @@ pub struct BackupName {
 }
 
 impl BackupName {
-    /// The name for a backup taken at `at`, to the minute.
+    /// The name to the minute.
     pub fn new(prefix: &Prefix, at: DateTime<Utc>, zone: Tz) -> Self {
         let local = at.with_timezone(&zone).naive_local();
         let stamp = local.with_second(0).and_then(|t| t.with_nanosecond(0)).unwrap_or(local);
@@ -102,6 +101,7 @@ impl BackupName {
             14 => true,
             _ => return None,
         };
+        // Parsing a number alone would accept a sign, too.
         if !digits.bytes().all(|b| b.is_ascii_digit()) {
             return None;
         }

@@ -5,12 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use super::metadata::Metadata;
 
-/// A proved snapshot, wherever it is. Its field names are those of the JSON report and of the handover file.
+/// A proved snapshot. The field names are those of the JSON report and of the handover file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
     /// When the job that took it began.
     pub taken_at: DateTime<Utc>,
-    /// Size of the file.
     pub bytes: u64,
     /// SHA-256 of the whole file, in hexadecimal.
     pub sha256: String,
@@ -20,9 +19,8 @@ pub struct Record {
     pub etcd_version: String,
     /// The endpoint that gave the snapshot.
     pub member: String,
-    /// In hexadecimal.
+    /// In hexadecimal, as is the cluster's.
     pub member_id: String,
-    /// In hexadecimal.
     pub cluster_id: String,
     /// Why no better snapshot could be had; `None` for a good one.
     pub degraded: Option<String>,

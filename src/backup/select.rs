@@ -8,13 +8,10 @@ use chrono_tz::Tz;
 
 use crate::backup::name::{BackupName, in_zone};
 
-/// How many candidates an error lists.
 const SHOWN: usize = 10;
 
-/// Selects one backup of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
-    /// The newest one.
     Latest,
     /// The newest one that was taken at this time or before.
     Before(DateTime<Utc>),
@@ -22,7 +19,6 @@ pub enum Selector {
     Named(String),
 }
 
-/// A point in time as a user writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PointInTime {
     /// RFC 3339.
@@ -58,7 +54,6 @@ impl FromStr for PointInTime {
     }
 }
 
-/// Why no backup is selected.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SelectError {
     #[error("there are no backups")]
@@ -73,7 +68,7 @@ pub enum SelectError {
 }
 
 impl Selector {
-    /// Reads a NAME.
+    /// Reads the NAME argument of a command.
     pub fn parse(text: &str) -> Self {
         if text == "latest" { Self::Latest } else { Self::Named(text.to_owned()) }
     }

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// Variables of programs and libraries.
 const EXACT: [&str; 13] = [
     "PATH",
     "HOME",
@@ -79,7 +78,6 @@ fn is_backend_option(name: &str) -> bool {
     })
 }
 
-/// The values that are secrets or may be.
 pub fn secrets(cleaned: &BTreeMap<String, String>) -> impl Iterator<Item = &str> {
     cleaned
         .iter()

@@ -77,7 +77,7 @@ fn log(text: &str, subcommand: &str, redactor: &Redactor) -> Option<Complaint> {
             Some(Complaint { text: message, of_object })
         }
         "critical" | "alert" | "emergency" => Some(Complaint { text: message, of_object }),
-        // The summary of a failure may be a notice; other notices tell of retries.
+        // rclone logs the summary of a failure as a notice, and how often it tried as one more.
         "notice" if message.starts_with("Failed to") => Some(Complaint { text: message, of_object: false }),
         _ => {
             tracing::debug!(rclone = subcommand, "{message}");

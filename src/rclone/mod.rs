@@ -38,7 +38,6 @@ pub struct Rclone {
     part_suffix: String,
 }
 
-/// One call of rclone.
 pub struct Call<'a> {
     /// Such as `lsjson`.
     pub subcommand: &'a str,
@@ -80,7 +79,7 @@ impl Rclone {
         Ok(rclone)
     }
 
-    /// What the names of this process's own unfinished uploads end in.
+    /// What the names of this process's unfinished uploads end in, so that it removes only its own.
     pub fn part_suffix(&self) -> &str {
         &self.part_suffix
     }
@@ -105,7 +104,6 @@ impl Rclone {
         Ok(self.finish(&call).await?.0)
     }
 
-    /// Runs one call and reads its stdout as JSON.
     pub async fn json<T: for<'de> Deserialize<'de>>(&self, call: Call<'_>) -> Result<T, Error> {
         Ok(self.listing(call).await?.0)
     }
@@ -181,7 +179,7 @@ fn outcome(subcommand: &str, path: &str, ended: Ended<ErrorOutput>) -> Result<(V
 }
 
 fn part_suffix() -> String {
-    // A hasher's random keys are the random number that the standard library has.
+    // The keys of a new hasher are random, so two runs at once never share a suffix.
     format!(".{:08x}.part", std::hash::RandomState::new().hash_one("") >> 32)
 }
 

@@ -11,7 +11,6 @@ pub enum Error {
     Rclone(#[from] rclone::Error),
     #[error(transparent)]
     CutShort(#[from] CutShort),
-    /// `may` is what the credentials have to allow.
     #[error("{cause}; {}", advice(cause, may))]
     Denied { may: &'static str, cause: rclone::Error },
     /// Another run has stored something under the name.
@@ -41,7 +40,7 @@ pub enum Error {
 #[derive(Debug)]
 pub enum ReadError<E> {
     Store(Error),
-    /// Whoever was given the bytes failed.
+    /// The function that was given the bytes failed.
     Reader(E),
 }
 

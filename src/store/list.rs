@@ -24,7 +24,6 @@ pub(super) struct Object {
     pub metadata: BTreeMap<String, String>,
 }
 
-/// A backup at the remote.
 #[derive(Clone, Debug)]
 pub struct StoredBackup {
     pub name: BackupName,
@@ -72,7 +71,7 @@ impl Listing {
 impl Store {
     /// Lists the backups' directory and nothing below it. A missing directory is an empty one, a missing bucket an error.
     pub async fn list(&self, detail: Detail) -> Result<Listing, Error> {
-        // Thousands of requests for metadata may take longer than any query.
+        // One request for each of thousands of objects may take longer than any other query.
         let (more, limit): (&[&str], _) = match detail {
             Detail::Metadata if self.features.has("ReadMetadata") => (&["--metadata"], None),
             Detail::Metadata | Detail::Sizes => (&[], Some(QUERY_LIMIT)),
@@ -87,7 +86,6 @@ impl Store {
         Ok(Listing { foreign: objects.len() - backups.len(), backups })
     }
 
-    /// Asks for the size and the metadata of one backup.
     pub async fn stat(&self, name: &BackupName) -> Result<StoredBackup, Error> {
         let metadata: &[&str] = if self.features.has("ReadMetadata") { &["--metadata"] } else { &[] };
         let object = self.object(name, &[&FAIL_FAST, metadata].concat(), Some(QUERY_LIMIT)).await?;
@@ -107,8 +105,8 @@ impl Store {
             Err(e) if e.is_directory_not_found() && self.is_bucket_based() => Err(Error::NoBucket(directory)),
             Err(e) if e.is_directory_not_found() => Ok(Vec::new()),
             Err(e) => Err(Error::of(e, "list that directory")),
-            // A crypt remote leaves out what its password does not fit. Taken for an empty directory, it would get a
-            // backup that another password opens than the others.
+            // A crypt remote leaves out what its password does not fit. If that passed for an empty directory, the next
+            // backup would be encrypted with another password than the others.
             Ok((objects, names @ 1..)) if objects.is_empty() => Err(Error::UndecryptableNames { directory, names }),
             Ok((objects, _)) => Ok(objects),
         }

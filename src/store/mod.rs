@@ -76,12 +76,11 @@ impl Store {
         self.features.has("BucketBased")
     }
 
-    /// rclone's path of the directory that the backups are in.
+    /// The directory that the backups are in, as rclone writes it.
     fn directory(&self) -> String {
         self.config.target.join(self.config.naming.prefix.directory())
     }
 
-    /// rclone's path of a backup.
     fn object_path(&self, name: &BackupName) -> String {
         self.config.target.join(&name.to_string())
     }

@@ -23,9 +23,9 @@ const REFUSE_EXISTING: [&str; 2] = ["--ignore-existing", "--error-on-no-transfer
 impl Store {
     /// Stores `file` as `name` and confirms it, or fails with [`Error::Taken`]. Nothing is ever overwritten.
     ///
-    /// The caller chooses a name that was free in a listing. What has taken it meanwhile is noticed in one place, as late
-    /// as the backend allows: by an S3 store itself, at the moment of the upload; elsewhere by rclone, directly before it
-    /// moves the finished upload to its name, or before it uploads where nothing can be moved.
+    /// The caller chooses a name that was free in a listing. Whether it still is gets decided once, as late as the backend
+    /// allows: by an S3 store itself at the moment of the upload; elsewhere by rclone, directly before it moves the
+    /// finished upload to its name or, where the backend cannot move, directly before it uploads.
     pub async fn put(&self, file: &Path, name: &BackupName, record: &Record) -> Result<(), Error> {
         let Err(error) = self.upload(file, name, record).await else {
             return self.confirm(file, name, record).await;
@@ -34,7 +34,7 @@ impl Store {
         if error.exit() != Exit::Store {
             return Err(Error::of(error, "store new objects there"));
         }
-        // The answer may have been lost and not the object. A repeated upload then finds its name taken by its first try.
+        // Only the answer may have been lost. rclone's next try then finds the name taken by its own first one.
         match self.confirm(file, name, record).await {
             Ok(()) => {
                 tracing::warn!("rclone failed, but the object is there and identical to what was sent: {error}");

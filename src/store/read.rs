@@ -50,8 +50,9 @@ impl Store {
             Ok::<_, CutShort>((taken, stream.bytes.done(), stream.at_end))
         });
         let (taken, read, at_end) = reading.await.map_err(Error::from)?;
-        // A transfer that breaks off looks like the end of the stream, and what came of it like damage. So at the end
-        // rclone's failure is the reason. An earlier failure is `take`'s own, and rclone is then ended with its value.
+        // A transfer that breaks off looks to `take` like the end of the stream, and a cut backup like a damaged one. So
+        // once the end was read, a failure of rclone comes first. Before that `take` failed for a reason of its own, such
+        // as a full disk, and dropping `rclone` ends the transfer.
         if at_end || taken.is_ok() {
             rclone.finish().await.map_err(|error| unreadable(object, read, error))?;
         }

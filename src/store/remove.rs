@@ -5,8 +5,8 @@ use crate::backup::retention::{Age, Decision, Removal};
 use crate::rclone::Call;
 
 impl Store {
-    /// Deletes exactly these. An error means that it is unknown what is left; what could not be deleted is no error, but
-    /// in [`Removal::failed`].
+    /// Deletes exactly these backups. An error means only that it is unknown what is left: what could not be deleted is in
+    /// [`Removal::failed`].
     pub async fn remove(&self, decisions: &[Decision], max_age: Option<&Age>) -> Result<Removal, Error> {
         let (expired, beyond): (Vec<_>, Vec<_>) = decisions.iter().partition(|d| d.is_expired());
         let mut complaint = None;

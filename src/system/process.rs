@@ -24,7 +24,6 @@ const KILL_GRACE: Duration = Duration::from_secs(1);
 /// The most bytes of a child's complaint that an error repeats.
 const COMPLAINT_LIMIT: usize = 600;
 
-/// A program to start.
 pub struct Program {
     pub path: PathBuf,
     /// Other processes of the machine can read them, so no secret belongs here.
@@ -40,7 +39,6 @@ pub struct Child<T> {
     stderr_reader: Option<JoinHandle<T>>,
 }
 
-/// A program that has ended.
 pub struct Ended<T> {
     /// Empty if it was streamed.
     stdout: Vec<u8>,
@@ -53,7 +51,6 @@ pub struct Ended<T> {
 #[derive(Debug, thiserror::Error)]
 #[error("{complaint} ({status})")]
 pub struct BadExit {
-    /// The last complaint on its stderr.
     pub complaint: String,
     /// `exit code 1` or `killed by signal 9`.
     pub status: String,
@@ -70,7 +67,7 @@ impl Program {
         self.launch(Expression::stdout_capture, read_stderr)
     }
 
-    /// Starts it and returns its stdout to read.
+    /// Starts it and returns its stdout, which ends when the program does.
     pub fn stream<T: Send + 'static>(
         &self,
         read_stderr: impl FnOnce(PipeReader) -> T + Send + 'static,
@@ -90,6 +87,7 @@ impl Program {
             .full_env(&self.environment)
             .stdin_bytes(self.stdin.clone())
             .stderr_file(writer)
+            // duct's own error prints all arguments and nothing of stderr.
             .unchecked()
             .before_spawn(|command| {
                 // In a process group of its own, an interrupt from the keyboard does not reach it before we pass it on,
@@ -124,7 +122,8 @@ impl<T: Default + Send + 'static> Child<T> {
 }
 
 impl<T> Ended<T> {
-    /// What was on stdout and stderr, after exit code 0 alone. `complaint` picks the last complaint out of stderr.
+    /// What was on stdout and stderr, if the program ended with exit code 0. `complaint` finds the last complaint in what
+    /// was on stderr.
     pub fn success(self, complaint: impl FnOnce(T) -> String) -> Result<(Vec<u8>, T), BadExit> {
         let (status, code) = match self.status {
             Ok(status) if status.success() => return Ok((self.stdout, self.stderr)),

@@ -102,6 +102,7 @@ fn clock_units(text: &str) -> Option<f64> {
 }
 
 fn too_short(text: &str) -> String {
+    // `m` are minutes and `M` months, so `3m` is likely a slip.
     let number = text.trim_end_matches('m');
     if text.ends_with('m') && plain_number(number).is_some() {
         return format!("is {number} minutes, less than an hour; did you mean `{number}M`, which is months?");

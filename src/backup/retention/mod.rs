@@ -17,7 +17,6 @@ use crate::backup::name::BackupName;
 /// How long backups are kept. Without a limit they are all kept.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// Older backups are removed.
     pub max_age: Option<Age>,
     /// All but the newest so many are removed.
     pub max_count: Option<NonZeroUsize>,
@@ -38,7 +37,7 @@ pub struct Removal {
     pub removed: Vec<BackupName>,
     /// Backups that are still there.
     pub failed: Vec<BackupName>,
-    /// Why, if rclone gave a reason.
+    /// rclone's reason, if it gave one.
     pub complaint: Option<String>,
 }
 
@@ -50,7 +49,6 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// Whether its age is a reason to remove it.
     pub fn is_expired(&self) -> bool {
         self.reasons.contains(&Reason::Expired)
     }
@@ -60,23 +58,17 @@ impl Decision {
     }
 }
 
-/// Why a backup stays or goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
     /// One of the newest `keep-last`.
     Newest,
-    /// Younger than the age limit.
     Young,
-    /// Within the count limit.
     WithinCount,
     /// Dated in the future: a clock is or was wrong.
     Future,
-    /// No limit is set.
     NoLimit,
-    /// Older than the age limit.
     Expired,
-    /// Beyond the count limit.
     BeyondCount,
 }
 
