@@ -14,7 +14,7 @@ use crate::rclone::Call;
 /// One object of `rclone lsjson`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Object {
+pub(super) struct RemoteObject {
     pub name: String,
     /// -1 where the backend cannot tell.
     pub size: i64,
@@ -52,7 +52,7 @@ pub enum Detail {
 }
 
 impl StoredBackup {
-    pub(super) fn new(name: BackupName, object: &Object) -> Self {
+    pub(super) fn new(name: BackupName, object: &RemoteObject) -> Self {
         let metadata = Metadata::from_pairs(&object.metadata);
         Self { name, bytes: u64::try_from(object.size).ok(), metadata }
     }
@@ -78,7 +78,7 @@ impl Store {
         };
         let objects = self.objects(more, limit).await?;
         let naming = &self.config.naming;
-        let backup = |object: &Object| {
+        let backup = |object: &RemoteObject| {
             BackupName::parse(&naming.prefix, &object.name).map(|name| StoredBackup::new(name, object))
         };
         let mut backups: Vec<_> = objects.iter().filter_map(backup).collect();
@@ -94,13 +94,14 @@ impl Store {
     }
 
     /// Every file in the backups' directory.
-    pub(super) async fn objects(&self, more: &[&str], limit: Option<Duration>) -> Result<Vec<Object>, Error> {
+    pub(super) async fn objects(&self, more: &[&str], limit: Option<Duration>) -> Result<Vec<RemoteObject>, Error> {
         let directory = self.directory();
         let mut args = vec!["--files-only", "--no-mimetype", "--no-modtime"];
         args.extend(more);
         args.extend(FAIL_FAST);
         args.extend(["--", &directory]);
-        let listed = self.rclone.listing::<Vec<Object>>(Call { limit, ..call("lsjson", &directory, &args) }).await;
+        let listed =
+            self.rclone.listing::<Vec<RemoteObject>>(Call { limit, ..call("lsjson", &directory, &args) }).await;
         match listed {
             Err(e) if e.is_directory_not_found() && self.is_bucket_based() => Err(Error::NoBucket(directory)),
             Err(e) if e.is_directory_not_found() => Ok(Vec::new()),
@@ -118,13 +119,13 @@ impl Store {
         name: &BackupName,
         more: &[&str],
         limit: Option<Duration>,
-    ) -> Result<Option<Object>, Error> {
+    ) -> Result<Option<RemoteObject>, Error> {
         let path = self.object_path(name);
         // Without `--files-only`, rclone shows a directory where S3 has nothing.
         let mut args = vec!["--stat", "--files-only", "--no-mimetype"];
         args.extend(more);
         args.extend(["--", &path]);
-        match self.rclone.json::<Option<Object>>(Call { limit, ..call("lsjson", &path, &args) }).await {
+        match self.rclone.json::<Option<RemoteObject>>(Call { limit, ..call("lsjson", &path, &args) }).await {
             Err(e) if e.is_directory_not_found() => Ok(None),
             other => other.map_err(|e| Error::of(e, "read there")),
         }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use super::list::Object;
+use super::list::RemoteObject;
 use super::{Error, RETRY, ReadError, Store, StoredBackup, call, hash};
 use crate::backup::metadata::Metadata;
 use crate::backup::name::BackupName;
@@ -131,7 +131,8 @@ impl Store {
         }
         let part = format!("{}{}", name.leaf(), self.rclone.part_suffix());
         let objects = self.objects(&[], None).await.unwrap_or_default();
-        let parts: Vec<_> = objects.into_iter().map(|o: Object| o.name).filter(|n| n.starts_with(&part)).collect();
+        let parts: Vec<_> =
+            objects.into_iter().map(|o: RemoteObject| o.name).filter(|n| n.starts_with(&part)).collect();
         if parts.is_empty() {
             return;
         }
