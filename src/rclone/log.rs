@@ -7,6 +7,48 @@ use serde::Deserialize;
 use super::redact::Redactor;
 use crate::exit::Exit;
 
+/// What rclone and the stores say of a wrong setting, in lower case.
+const SETTINGS: [&str; 16] = [
+    "didn't find section in config file",
+    "didn't find backend called",
+    "failed to load config",
+    "couldn't parse config item",
+    "not found in config",
+    "unknown flag",
+    "invalid argument \"",
+    "nosuchbucket",
+    "bucket does not exist",
+    "access_key_id not found",
+    "secret_access_key not found",
+    "unable to decrypt configuration",
+    "couldn't decrypt configuration",
+    "couldn't find type of fs",
+    "password not set",
+    "failed to make password",
+];
+/// What they say of credentials that are wrong or may not do enough.
+const DENIED: [&str; 19] = [
+    "accessdenied",
+    "access denied",
+    "permission denied",
+    "signaturedoesnotmatch",
+    "invalidaccesskeyid",
+    "requesttimetooskewed",
+    "expiredtoken",
+    "invalidtoken",
+    "unauthorized",
+    "forbidden",
+    "statuscode: 403",
+    "statuscode: 401",
+    "authenticationfailed",
+    "authorizationfailure",
+    "invalid_grant",
+    "unable to authenticate",
+    "no such access key",
+    "authorization header is malformed",
+    "operation not permitted",
+];
+
 /// One line of `--use-json-log`.
 #[derive(Deserialize)]
 struct LogLine {
@@ -98,49 +140,10 @@ pub fn classify(code: Option<i32>, complaint: &str) -> Exit {
     // rclone's exit code is 1 for nearly everything, so only the words tell a wrong setting from a sick store.
     let complaint = complaint.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| complaint.contains(word));
-    let settings = [
-        "didn't find section in config file",
-        "didn't find backend called",
-        "failed to load config",
-        "couldn't parse config item",
-        "not found in config",
-        "unknown flag",
-        "invalid argument \"",
-        "nosuchbucket",
-        "bucket does not exist",
-        "access_key_id not found",
-        "secret_access_key not found",
-        "unable to decrypt configuration",
-        "couldn't decrypt configuration",
-        "couldn't find type of fs",
-        "password not set",
-        "failed to make password",
-    ];
-    let denied = [
-        "accessdenied",
-        "access denied",
-        "permission denied",
-        "signaturedoesnotmatch",
-        "invalidaccesskeyid",
-        "requesttimetooskewed",
-        "expiredtoken",
-        "invalidtoken",
-        "unauthorized",
-        "forbidden",
-        "statuscode: 403",
-        "statuscode: 401",
-        "authenticationfailed",
-        "authorizationfailure",
-        "invalid_grant",
-        "unable to authenticate",
-        "no such access key",
-        "authorization header is malformed",
-        "operation not permitted",
-    ];
     let is_usage = code == Some(2) && has(&["unknown flag", "usage"]);
-    if is_usage || has(&settings) {
+    if is_usage || has(&SETTINGS) {
         Exit::Settings
-    } else if has(&denied) {
+    } else if has(&DENIED) {
         Exit::Denied
     } else {
         Exit::Store
