@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back_by_the_group_too() {
         let dir = tempfile::tempdir().unwrap();
-        let before = Metadata::of(&record());
+        let before = record().metadata();
         let handover = Handover { file: "x".into(), record: record(), stored: Some("x".into()), before };
         handover.write(dir.path()).unwrap();
         let path = dir.path().join(Handover::FILE);

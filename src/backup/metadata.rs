@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::record::Record;
-
 /// What is known of a stored backup. Any of it may be missing: not every backend keeps metadata, and an object may have
 /// been put there by other means.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,19 +30,6 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    pub fn of(record: &Record) -> Self {
-        Self {
-            sha256: Some(record.sha256.clone()),
-            revision: Some(record.revision),
-            keys: Some(record.keys),
-            etcd_version: Some(record.etcd_version.clone()),
-            cluster_id: Some(record.cluster_id.clone()),
-            member_id: Some(record.member_id.clone()),
-            tool_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-            degraded: Some(record.degraded.is_some()),
-        }
-    }
-
     /// The key and value pairs for the object: lower-case keys, plain text.
     pub fn to_pairs(&self) -> Vec<(&'static str, String)> {
         let pairs = [

@@ -1,4 +1,4 @@
-//! The steps of the job, which hand over one value: a proved [`Backup`].
+//! The steps of the job, which `run` takes in one process and the packages in three.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use crate::backup::metadata::Metadata;
 use crate::backup::name::BackupName;
 use crate::backup::record::Record;
-use crate::backup::retention::{Policy, plan};
+use crate::backup::retention::{Policy, Removal, plan};
 use crate::config;
 use crate::etcd::{self, Survey};
 use crate::exit::{Exit, Failure};
@@ -18,14 +18,12 @@ use crate::report::JobReport;
 use crate::snapshot::{Snapshot, Workspace};
 use crate::store::{self, Detail, Listing, Store};
 
-/// How often another name is tried when one was taken meanwhile.
+/// How many names are tried when other runs take them meanwhile.
 const NAMES: u8 = 5;
 
-/// A proved snapshot and where it is.
+/// A proved snapshot that is not stored yet.
 pub struct Backup {
-    /// What it is.
     pub record: Record,
-    /// Its file.
     pub file: PathBuf,
 }
 
@@ -33,16 +31,19 @@ pub struct Backup {
 pub async fn choose(etcd: &config::EtcdConfig, report: &mut JobReport) -> Result<Choice, Failure> {
     let seeds = match &etcd.seeds {
         Ok(seeds) => seeds,
-        Err(why) => return Err(Failure::new(Exit::NoMember, anyhow::anyhow!("found no etcd member: {why}"))),
+        Err(why) => return Err(Failure::message(Exit::NoMember, format!("found no etcd member: {why}"))),
     };
     tracing::info!(source = %seeds.source, "looking for members at {}", list(&seeds.endpoints));
     let mut survey = etcd::survey(&seeds.endpoints, etcd).await;
+    // Right after a leader has died, an election looks like a lost quorum.
     if survey.lacks_quorum() {
-        tracing::warn!("no quorum; asking once more, because a leader may just be being elected");
+        tracing::warn!("no quorum; asking once more, in case a leader is being elected");
         survey = etcd::survey(&seeds.endpoints, etcd).await;
     }
     if survey.members.iter().any(|m| m.no_space) {
-        tracing::warn!("NOSPACE alarm: the cluster accepts no writes; compact, defragment and disarm it");
+        tracing::warn!(
+            "NOSPACE alarm: the cluster accepts no writes; compact and defragment it, then disarm the alarm"
+        );
     }
     report.refuse(&survey.refused);
     let ranked = member::rank(survey.members.clone(), etcd.strict);
@@ -52,9 +53,9 @@ pub async fn choose(etcd: &config::EtcdConfig, report: &mut JobReport) -> Result
     };
     report.refuse(unfit);
     let best = ranked.as_ref().map_or(&[][..], |choice| &choice.members);
-    log_verdicts(&survey, best, unfit);
+    log_members(&survey, best, unfit);
     if let Ok(Choice { degraded: Some(why), .. }) = &ranked {
-        tracing::warn!("degraded: {why}; taking the best backup that can be had");
+        tracing::warn!("degraded: {why}; taking the best snapshot that can be had");
     }
     ranked.map_err(|error| no_member(error, &survey, &seeds.source))
 }
@@ -67,16 +68,16 @@ fn no_member(error: NoMember, survey: &Survey, source: &str) -> Failure {
             let reasons: Vec<_> =
                 survey.refused.iter().chain(&learners).map(|r| format!("{}: {}", r.endpoint, r.reason)).collect();
             let exit = survey.exit.filter(|_| learners.is_empty()).unwrap_or(Exit::NoMember);
-            Failure::new(exit, anyhow::anyhow!("no member of {source} can be used: {}", reasons.join("; ")))
+            Failure::message(exit, format!("no member of {source} can be used: {}", reasons.join("; ")))
         }
     }
 }
 
 /// One line for each member.
-fn log_verdicts(survey: &Survey, best: &[Member], unfit: &[Refusal]) {
+fn log_members(survey: &Survey, best: &[Member], unfit: &[Refusal]) {
     let newest = survey.members.iter().map(|m| m.applied_index).max().unwrap_or_default();
     for m in &survey.members {
-        let verdict = match best.iter().position(|b| b.id == m.id) {
+        let rank = match best.iter().position(|b| b.id == m.id) {
             Some(0) => "chosen".to_owned(),
             Some(n) => format!("spare {n}"),
             None => "refused".to_owned(),
@@ -86,7 +87,7 @@ fn log_verdicts(survey: &Survey, best: &[Member], unfit: &[Refusal]) {
         let reason = refused.unwrap_or_else(|| format!("{}, {behind} entries behind the newest", m.role));
         tracing::info!(
             version = m.version, role = %m.role, size = %ByteSize(m.db_size), applied = m.applied_index,
-            round_trip_ms = m.round_trip.as_millis(), verdict, reason, "member {}", m.endpoint
+            round_trip_ms = m.round_trip.as_millis(), verdict = rank, reason, "member {}", m.endpoint
         );
     }
     for refusal in &survey.refused {
@@ -94,7 +95,7 @@ fn log_verdicts(survey: &Survey, best: &[Member], unfit: &[Refusal]) {
     }
 }
 
-/// Takes a snapshot from the best member that gives one which proves good.
+/// Takes a snapshot from the best member; when that one fails, from the next.
 pub async fn snapshot(
     choice: Choice,
     etcd: &config::EtcdConfig,
@@ -102,7 +103,7 @@ pub async fn snapshot(
     now: DateTime<Utc>,
     report: &mut JobReport,
 ) -> Result<Backup, Failure> {
-    let mut exits = Vec::new();
+    let mut failures = Vec::new();
     for (n, member) in choice.members.iter().enumerate() {
         let part = workspace.part(&format!("snapshot-{n}"))?;
         let mut meter = Meter::new("snapshot");
@@ -114,18 +115,24 @@ pub async fn snapshot(
                 let exit = error.exit();
                 let reason = format!("{:#}", anyhow::Error::new(error));
                 tracing::warn!(member = %member.endpoint, "snapshot failed: {reason}");
+                // The next member would meet the same disk.
                 if exit == Exit::Disk {
-                    return Err(Failure::new(exit, anyhow::anyhow!("snapshot of {}: {reason}", member.endpoint)));
+                    return Err(Failure::message(exit, format!("snapshot of {}: {reason}", member.endpoint)));
                 }
                 report.refuse(&[Refusal { endpoint: member.endpoint.clone(), reason: format!("snapshot: {reason}") }]);
-                exits.push((exit, format!("{}: {reason}", member.endpoint)));
+                failures.push((exit, format!("{}: {reason}", member.endpoint)));
             }
         }
     }
-    let denied = exits.iter().all(|(exit, _)| *exit == Exit::Denied);
-    let reasons: Vec<_> = exits.into_iter().map(|(_, reason)| reason).collect();
+    Err(no_snapshot(failures))
+}
+
+/// What the job fails with when every member has: an exit and a reason for each.
+fn no_snapshot(failures: Vec<(Exit, String)>) -> Failure {
+    let denied = failures.iter().all(|(exit, _)| *exit == Exit::Denied);
+    let reasons: Vec<_> = failures.into_iter().map(|(_, reason)| reason).collect();
     let exit = if denied { Exit::Denied } else { Exit::Proof };
-    Err(Failure::new(exit, anyhow::anyhow!("no member gave a good snapshot: {}", reasons.join("; "))))
+    Failure::message(exit, format!("no member gave a good snapshot: {}", reasons.join("; ")))
 }
 
 fn backup(snapshot: Snapshot, member: &Member, degraded: Option<String>, taken_at: DateTime<Utc>) -> Backup {
@@ -157,8 +164,8 @@ fn backup(snapshot: Snapshot, member: &Member, degraded: Option<String>, taken_a
     Backup { record, file: snapshot.path }
 }
 
-/// Uploads under the first free name, and confirms. The folder is listed anew, because a snapshot may have taken an
-/// hour; and again when another run is quicker.
+/// Uploads under the first free name, and confirms. The listing is a fresh one, because the snapshot may have taken an
+/// hour; when another run takes the name first, the next one is tried.
 pub async fn put(store: &Store, backup: &Backup) -> Result<BackupName, Failure> {
     let config = store.config();
     let mut tries = 1..=NAMES;
@@ -188,8 +195,8 @@ pub async fn prune(
 ) -> Result<Exit, Failure> {
     let listing = store.list(Detail::Sizes).await.map_err(incomplete)?;
     if !listing.contains(name) {
-        let error = anyhow::anyhow!("{name} is not at {}; nothing was pruned", store.config().target);
-        return Err(Failure::new(Exit::Store, error));
+        let why = format!("{name} is not at {}; nothing was pruned", store.config().target);
+        return Err(Failure::message(Exit::Store, why));
     }
     let previous = previous(store, &listing, name).await.map(|stored| stored.or(before));
     if let Some(why) = previous.map_or_else(Some, |previous| record.suspicion(&previous)) {
@@ -211,12 +218,12 @@ async fn previous(store: &Store, listing: &Listing, this: &BackupName) -> Result
     }
 }
 
-/// A failure after the backup is stored does not touch the backup.
+/// A failure that leaves the stored backup as it is.
 fn incomplete(error: store::Error) -> Failure {
     Failure::new(Exit::Retention, anyhow::Error::new(error).context("the backup is safe, retention is not done"))
 }
 
-/// Plans and deletes.
+/// Plans what goes by the policy, and deletes it.
 pub async fn retain(
     store: &Store,
     listing: Listing,
@@ -226,7 +233,7 @@ pub async fn retain(
 ) -> Result<Exit, Failure> {
     let plan = plan(listing.names().cloned(), policy, now, store.config().naming.zone);
     for kept in plan.keep.iter().filter(|v| v.is_from_the_future()) {
-        tracing::warn!(name = %kept.name, "dated in the future, kept; somebody's clock is wrong");
+        tracing::warn!(name = %kept.name, "dated in the future, and kept; a clock is, or was, wrong");
     }
     report.foreign = listing.foreign;
     report.plan(&plan);
@@ -235,15 +242,67 @@ pub async fn retain(
     }
     let removal = store.remove(&plan.remove, policy.max_age.as_ref()).await.map_err(incomplete)?;
     report.deleted(&removal.removed, &removal.failed);
-    if removal.failed.is_empty() {
-        return Ok(Exit::Ok);
-    }
+    if removal.failed.is_empty() { Ok(Exit::Ok) } else { Err(not_deleted(&removal)) }
+}
+
+fn not_deleted(removal: &Removal) -> Failure {
+    let names: Vec<_> = removal.failed.iter().map(ToString::to_string).collect();
+    // rclone compares the objects' own times, and says nothing of those that it leaves.
     let younger = "rclone found them younger than the age limit by its own clock";
     let why = removal.complaint.as_deref().unwrap_or(younger);
-    let error = anyhow::anyhow!("could not delete {}: {why}; the backup is safe", report.failed.join(", "));
-    Err(Failure::new(Exit::Retention, error))
+    Failure::message(Exit::Retention, format!("could not delete {}: {why}; the backup is safe", names.join(", ")))
 }
 
 fn list(endpoints: &[member::Endpoint]) -> String {
     endpoints.iter().map(member::Endpoint::as_str).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(endpoint: &str, reason: &str) -> Refusal {
+        Refusal { endpoint: endpoint.parse().unwrap(), reason: reason.into() }
+    }
+
+    #[test]
+    fn every_endpoint_is_named_with_its_reason() {
+        let refused = vec![refusal("https://a:1", "connection refused")];
+        let survey = Survey { refused, exit: Some(Exit::Denied), ..Survey::default() };
+        let failure = no_member(NoMember::None(vec![refusal("https://b:1", "is a learner")]), &survey, "the flags");
+        assert_eq!(
+            failure.words(),
+            "no member of the flags can be used: https://a:1: connection refused; https://b:1: is a learner"
+        );
+    }
+
+    #[test]
+    fn the_most_telling_failure_is_the_exit_when_no_member_answered() {
+        let survey = Survey { exit: Some(Exit::Denied), ..Survey::default() };
+        assert_eq!(no_member(NoMember::None(vec![]), &survey, "x").exit, Exit::Denied);
+        // A learner did answer, so nothing is wrong with the credentials.
+        let learner = vec![refusal("https://b:1", "is a learner")];
+        assert_eq!(no_member(NoMember::None(learner), &survey, "x").exit, Exit::NoMember);
+        assert_eq!(no_member(NoMember::Mixed("x".into()), &survey, "x").exit, Exit::Settings);
+        assert_eq!(no_member(NoMember::Strict("x".into()), &survey, "x").exit, Exit::NoMember);
+    }
+
+    #[test]
+    fn snapshots_are_denied_only_if_all_are() {
+        let failures = |exits: &[Exit]| exits.iter().map(|exit| (*exit, "why".to_owned())).collect();
+        assert_eq!(no_snapshot(failures(&[Exit::Denied, Exit::Denied])).exit, Exit::Denied);
+        let mixed = no_snapshot(failures(&[Exit::Denied, Exit::Proof]));
+        assert_eq!((mixed.exit, mixed.words().as_str()), (Exit::Proof, "no member gave a good snapshot: why; why"));
+    }
+
+    #[test]
+    fn what_could_not_be_deleted_is_named() {
+        let name = BackupName::parse(&"p-".parse().unwrap(), "p-202601010000.etcdb").unwrap();
+        let mut removal = Removal { failed: vec![name], ..Removal::default() };
+        assert!(not_deleted(&removal).words().contains("p-202601010000.etcdb: rclone found them younger"));
+        removal.complaint = Some("AccessDenied".into());
+        let failure = not_deleted(&removal);
+        assert_eq!(failure.exit, Exit::Retention);
+        assert!(failure.words().ends_with("AccessDenied; the backup is safe"));
+    }
 }

@@ -55,7 +55,7 @@ fn invalidate_earlier_record(work_dir: &Path, naming: &Naming, in_place: bool) -
         tracing::warn!("{} is not a record of this program; it will be replaced", path.display());
         return Ok(Metadata::default());
     };
-    let before = Metadata::of(&earlier.record);
+    let before = earlier.record.metadata();
     // The record lies in a shared volume: only a file with a name of ours is deleted at its word.
     let ours = earlier.file.to_str().and_then(|file| BackupName::parse_path(&naming.prefix, file)).is_some();
     if ours && !in_place && earlier.stored.is_none() {

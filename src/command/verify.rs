@@ -1,4 +1,4 @@
-//! `verify`: stored backups are proved, and none is restored.
+//! `verify`: stored backups are proved without restoring them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,37 +15,32 @@ use crate::report::table::{Align, Table, known, labelled};
 use crate::snapshot::{Digest, Facts};
 use crate::store::{self, Detail, Store, StoredBackup};
 
-/// What was read of a good one; the facts when every page was walked.
+/// What was read of a good backup; what its pages hold only if they were walked.
 type Outcome = Result<(Digest, Option<Facts>), Failure>;
 
-/// What was found out of one backup, as `verify --output json` prints it. Its fields are an interface; what is not
-/// known is `null`.
+/// The result for one backup, as `verify --output json` prints it. Its fields are an interface; what is not known is
+/// `null`.
 #[derive(Debug, Serialize)]
 struct VerifiedBackup {
     /// Its name below the target, or the path of a local file.
     name: String,
-    /// Whether it is good.
     verdict: Verdict,
-    /// What is wrong.
     error: Option<String>,
-    /// Size of the file.
     bytes: Option<u64>,
-    /// SHA-256 of the file.
+    /// Of the whole file, in hexadecimal.
     sha256: Option<String>,
-    /// Whether a SHA-256 was noted when it was stored. A file with another one is bad.
+    /// Whether the SHA-256 could be compared with the one from when the backup was stored.
     sha256_noted: bool,
     /// Whether every page was walked.
     deep: bool,
-    /// The store's revision, if every page was walked.
+    /// Known only if every page was walked, as are the keys.
     revision: Option<u64>,
-    /// Live keys, if every page was walked.
     keys: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Verdict {
-    /// It proved good.
     Good,
     /// etcd could not be restored from it.
     Bad,
@@ -71,7 +66,7 @@ pub async fn verify(config: VerifyConfig, answer: &mut Answer) -> Result<(), Fai
         }
         outcomes.push(outcome);
     }
-    let verdicts = judge(&outcomes);
+    let verdicts = verdicts(&outcomes);
     let lines: Vec<_> = sources.iter().zip(&outcomes).zip(&verdicts).map(|((s, o), v)| line(s, deep, o, *v)).collect();
     *answer = document(&lines)?;
     conclude(&lines, outcomes)
@@ -95,13 +90,13 @@ async fn check(source: &Source, deep: bool, work_dir: &Path) -> Outcome {
     Ok((proved.proof.digest, Some(proved.proof.facts)))
 }
 
-/// A crypt remote's password that opens one object is right, and an object that it does not open is damaged.
-fn judge(outcomes: &[Outcome]) -> Vec<Verdict> {
-    let opened = outcomes.iter().any(Result::is_ok);
+fn verdicts(outcomes: &[Outcome]) -> Vec<Verdict> {
+    // A crypt remote's password that decrypts one object is right. One that it does not decrypt is then damaged.
+    let decrypted = outcomes.iter().any(Result::is_ok);
     let is_undecryptable = |f: &Failure| matches!(f.error.downcast_ref(), Some(store::Error::Undecryptable { .. }));
     let verdict = |outcome: &Outcome| match outcome {
         Ok(_) => Verdict::Good,
-        Err(failure) if failure.exit == Exit::Proof || (opened && is_undecryptable(failure)) => Verdict::Bad,
+        Err(failure) if failure.exit == Exit::Proof || (decrypted && is_undecryptable(failure)) => Verdict::Bad,
         Err(_) => Verdict::Unread,
     };
     outcomes.iter().map(verdict).collect()
@@ -116,7 +111,7 @@ fn line(source: &Source, deep: bool, outcome: &Outcome, verdict: Verdict) -> Ver
         error: outcome.as_ref().err().map(Failure::words),
         bytes: good.map(|(digest, _)| digest.bytes),
         sha256: good.map(|(digest, _)| digest.sha256.clone()),
-        sha256_noted: matches!(source, Source::Stored(found) if found.backup.metadata.sha256.is_some()),
+        sha256_noted: matches!(source, Source::Stored(stored) if stored.backup.metadata.sha256.is_some()),
         deep,
         revision: facts.map(|facts| facts.revision),
         keys: facts.map(|facts| facts.live_keys),
@@ -124,15 +119,15 @@ fn line(source: &Source, deep: bool, outcome: &Outcome, verdict: Verdict) -> Ver
 }
 
 fn conclude(lines: &[VerifiedBackup], outcomes: Vec<Outcome>) -> Result<(), Failure> {
-    let spoilt: Vec<_> = lines.iter().filter(|line| line.verdict != Verdict::Good).map(|l| l.name.as_str()).collect();
+    let failed: Vec<_> = lines.iter().filter(|line| line.verdict != Verdict::Good).map(|l| l.name.as_str()).collect();
     let bad = lines.iter().any(|line| line.verdict == Verdict::Bad);
     let Some(first) = outcomes.into_iter().find_map(Result::err) else { return Ok(()) };
     let exit = if bad { Exit::Proof } else { first.exit };
     if let [_] = lines {
         return Err(Failure { exit, ..first });
     }
-    let (some, of) = (spoilt.len(), lines.len());
-    Err(Failure::message(exit, format!("{some} of {of} backups did not prove good: {}", spoilt.join(", "))))
+    let (some, of) = (failed.len(), lines.len());
+    Err(Failure::message(exit, format!("{some} of {of} backups did not prove good: {}", failed.join(", "))))
 }
 
 fn document(lines: &[VerifiedBackup]) -> Result<Answer, Failure> {
@@ -160,7 +155,8 @@ impl VerifiedBackup {
         let mut lines = vec![(self.verdict.word(), self.name.clone())];
         lines.extend(self.error.iter().map(|error| ("why", error.clone())));
         if let Some((bytes, sha256)) = self.bytes.zip(self.sha256.as_ref()) {
-            let noted = if self.sha256_noted { "as noted when it was stored" } else { "none was noted to compare" };
+            let noted =
+                if self.sha256_noted { "the same as when it was stored" } else { "not recorded when it was stored" };
             lines.push(("size", format!("{} ({bytes} bytes)", ByteSize(bytes))));
             lines.push(("sha256", format!("{sha256} ({noted})")));
             lines.push(("checked", self.checked()));
@@ -171,9 +167,9 @@ impl VerifiedBackup {
     fn checked(&self) -> String {
         match self.revision.zip(self.keys) {
             Some((revision, keys)) => {
-                format!("the sha-256 at its end and every page: revision {revision}, {keys} keys")
+                format!("the SHA-256 at its end and every page: revision {revision}, {keys} keys")
             }
-            None => "the sha-256 at its end; --deep walks every page, too".to_owned(),
+            None => "the SHA-256 at its end; --deep also walks every page".to_owned(),
         }
     }
 }
@@ -185,5 +181,68 @@ impl Verdict {
             Self::Bad => "BAD",
             Self::Unread => "NOT READ",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rclone;
+
+    fn outcome(failure: Option<Failure>) -> Outcome {
+        failure.map_or_else(|| Ok((Digest { bytes: 1, sha256: "ab".into() }, None)), Err)
+    }
+
+    fn good() -> Outcome {
+        outcome(None)
+    }
+
+    fn failed(exit: Exit) -> Outcome {
+        outcome(Some(Failure::message(exit, "why")))
+    }
+
+    fn undecryptable() -> Outcome {
+        let cause = rclone::Error::Missing { path: String::new() };
+        outcome(Some(store::Error::Undecryptable { object: "r:b".into(), read: 0, cause }.into()))
+    }
+
+    fn concluded(outcomes: Vec<Outcome>) -> Result<(), (Exit, String)> {
+        let named = verdicts(&outcomes).into_iter().zip(["a", "b", "c"]);
+        let line = |(verdict, name): (Verdict, &str)| VerifiedBackup {
+            name: name.to_owned(),
+            verdict,
+            error: None,
+            bytes: None,
+            sha256: None,
+            sha256_noted: false,
+            deep: false,
+            revision: None,
+            keys: None,
+        };
+        conclude(&named.map(line).collect::<Vec<_>>(), outcomes).map_err(|failure| (failure.exit, failure.words()))
+    }
+
+    #[test]
+    fn only_a_failed_proof_is_bad() {
+        let outcomes = [good(), failed(Exit::Proof), failed(Exit::Store), failed(Exit::Disk)];
+        assert_eq!(verdicts(&outcomes), [Verdict::Good, Verdict::Bad, Verdict::Unread, Verdict::Unread]);
+    }
+
+    #[test]
+    fn a_password_that_decrypts_one_backup_is_right() {
+        assert_eq!(verdicts(&[undecryptable()]), [Verdict::Unread]);
+        assert_eq!(verdicts(&[undecryptable(), undecryptable()]), [Verdict::Unread, Verdict::Unread]);
+        assert_eq!(verdicts(&[good(), undecryptable()]), [Verdict::Good, Verdict::Bad]);
+    }
+
+    #[test]
+    fn the_exit_is_that_of_the_worst() {
+        assert_eq!(concluded(vec![good(), good()]), Ok(()));
+        assert_eq!(concluded(vec![failed(Exit::Store)]), Err((Exit::Store, "why".into())));
+        let some = |exit, text: &str| Err((exit, format!("{text} backups did not prove good: a, b")));
+        assert_eq!(concluded(vec![failed(Exit::Store), failed(Exit::Proof), good()]), some(Exit::Proof, "2 of 3"));
+        assert_eq!(concluded(vec![failed(Exit::Store), failed(Exit::Store)]), some(Exit::Store, "2 of 2"));
+        let (exit, _) = concluded(vec![good(), undecryptable()]).unwrap_err();
+        assert_eq!(exit, Exit::Proof);
     }
 }

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use super::list::RemoteObject;
 use super::{Error, RETRY, ReadError, Store, StoredBackup, call, hash};
-use crate::backup::metadata::Metadata;
 use crate::backup::name::BackupName;
 use crate::backup::record::Record;
 use crate::exit::Exit;
@@ -70,7 +69,7 @@ impl Store {
 
     async fn copy(&self, file: &Path, path: &str, record: &Record, condition: &[&str]) -> Result<(), rclone::Error> {
         let source = file.to_string_lossy();
-        let metadata = Metadata::of(record).to_pairs();
+        let metadata = record.metadata().to_pairs();
         let metadata: Vec<String> = metadata.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
         let mut args = [&RETRY[..], &REFUSE_EXISTING, &[NO_NEW_BUCKET], condition].concat();
         if self.features.has("WriteMetadata") && self.features.has("UserMetadata") {

@@ -45,7 +45,7 @@ fn a_good_one_in_passing_and_in_depth() {
     assert_eq!((&line["revision"], &line["keys"]), (job.value("revision"), job.value("keys")));
     let text = verify(&remote, &["--deep"]).env("OUTPUT", "text").exits(0).stdout;
     assert!(text.starts_with(&format!("good       {}\n", job.text("name"))), "{text}");
-    assert!(text.contains("as noted when it was stored") && text.contains("every page: revision"), "{text}");
+    assert!(text.contains("the same as when it was stored") && text.contains("every page: revision"), "{text}");
 }
 
 #[test]
