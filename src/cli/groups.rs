@@ -87,7 +87,7 @@ pub struct WorkArgs {
 /// Where backups are, and what they are called.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Store")]
-pub struct PlaceArgs {
+pub struct NamingArgs {
     /// Where backups are: `remote:bucket/path` of an rclone remote, or an absolute path
     #[arg(long, env = "TARGET")]
     pub target: Option<String>,
@@ -101,7 +101,7 @@ pub struct PlaceArgs {
 #[command(next_help_heading = "Store")]
 pub struct StoreArgs {
     #[command(flatten)]
-    pub place: PlaceArgs,
+    pub naming: NamingArgs,
     /// rclone's configuration [default: /config/rclone/rclone.conf if it is there, else rclone's own]
     #[arg(long, env = "RCLONE_CONFIG", value_name = "FILE")]
     pub rclone_config: Option<PathBuf>,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{EtcdArgs, PlaceArgs, RetentionArgs, SettingsArgs, StoreArgs, WorkArgs};
+use super::{EtcdArgs, NamingArgs, RetentionArgs, SettingsArgs, StoreArgs, WorkArgs};
 
 #[derive(Args, Debug)]
 pub struct RunArgs {
@@ -29,7 +29,7 @@ pub struct SnapshotArgs {
     #[command(flatten)]
     pub work: WorkArgs,
     #[command(flatten)]
-    pub place: PlaceArgs,
+    pub naming: NamingArgs,
 }
 
 /// `store`.

@@ -83,7 +83,7 @@ impl Source {
         }
     }
 
-    /// Proves all of it. A stored backup is fetched into a private folder below `work_dir` first; a local file is
+    /// Proves all of it. A stored backup is fetched into a workspace in `work_dir` first; a local file is
     /// proved where it is.
     pub async fn prove(&self, work_dir: &Path) -> Result<ProvedFile, Failure> {
         let label = self.label();
@@ -157,8 +157,11 @@ impl StoredSource {
         let names = store.list(Detail::Sizes).await?.names().cloned().collect();
         let name = select(selector, names, store.config().naming.zone).map_err(|error| {
             let config = store.config();
-            let place = config.target.join(&config.naming.prefix.to_string());
-            Failure::new(Exit::Settings, anyhow::Error::new(error).context(format!("looking for a backup at {place}")))
+            let backups = config.target.join(&config.naming.prefix.to_string());
+            Failure::new(
+                Exit::Settings,
+                anyhow::Error::new(error).context(format!("looking for a backup at {backups}")),
+            )
         })?;
         let backup = store.stat(&name).await?;
         if backup.metadata.degraded == Some(true) {
@@ -191,10 +194,10 @@ impl StoredSource {
     /// that was stored.
     fn check_hash(&self, digest: &Digest) -> Result<(), Failure> {
         match &self.backup.metadata.sha256 {
-            Some(noted) if !noted.eq_ignore_ascii_case(&digest.sha256) => {
+            Some(stored) if !stored.eq_ignore_ascii_case(&digest.sha256) => {
                 let (name, found) = (&self.backup.name, &digest.sha256);
-                let error = anyhow::anyhow!("{name} is not what was stored: its sha-256 is {found}, noted is {noted}");
-                Err(Failure::new(Exit::Proof, error))
+                let why = format!("{name} is not what was stored: its SHA-256 is {found}, it was stored with {stored}");
+                Err(Failure::message(Exit::Proof, why))
             }
             _ => Ok(()),
         }

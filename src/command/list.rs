@@ -20,7 +20,7 @@ struct Listed {
     prefix: String,
     /// The backups, newest first.
     backups: Vec<ListedBackup>,
-    /// How many other files are in the folder.
+    /// How many other files are in the directory.
     foreign: usize,
 }
 
@@ -35,7 +35,7 @@ struct ListedBackup {
     age_seconds: i64,
     /// Size of the file.
     bytes: Option<u64>,
-    /// SHA-256 of the file, noted when it was stored.
+    /// Of the whole file when it was stored, in hexadecimal.
     sha256: Option<String>,
     /// The store's revision.
     revision: Option<u64>,
@@ -118,7 +118,7 @@ impl Listed {
     }
 }
 
-/// An age in its largest unit that says enough.
+/// An age in the largest unit of which there are at least two or three.
 fn age(age: TimeDelta) -> String {
     let (before, after) = if age < TimeDelta::zero() { ("in ", "") } else { ("", " ago") };
     let age = age.abs();

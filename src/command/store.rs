@@ -1,4 +1,4 @@
-//! `store`: the second step of the job alone. It stores what `snapshot` left, and notes that in the record.
+//! `store`: the second step of the job alone. It stores what `snapshot` left, and says so in the record.
 
 use std::time::Instant;
 

@@ -62,9 +62,9 @@ impl Settings {
 
     pub fn snapshot_step(&self, args: &SnapshotArgs, now: DateTime<Utc>) -> Result<SnapshotConfig, Failure> {
         let work_dir = work_dir(&args.work);
-        let naming = self.naming(&args.place)?;
+        let naming = self.naming(&args.naming)?;
         // The package for a claim mounts it as the work directory and sets no target.
-        let in_place = self.target(&args.place)?.is_none_or(|target| Path::new(&target.to_string()) == work_dir);
+        let in_place = self.target(&args.naming)?.is_none_or(|target| Path::new(&target.to_string()) == work_dir);
         Ok(SnapshotConfig { etcd: self.etcd(&args.etcd, now)?, naming, work_dir, in_place })
     }
 

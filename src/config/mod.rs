@@ -21,7 +21,7 @@ use chrono_tz::Tz;
 
 use crate::backup::name::Prefix;
 use crate::backup::retention::Policy;
-use crate::cli::{EtcdArgs, PlaceArgs, RetentionArgs, SettingsArgs, StoreArgs, WorkArgs};
+use crate::cli::{EtcdArgs, NamingArgs, RetentionArgs, SettingsArgs, StoreArgs, WorkArgs};
 use crate::exit::Failure;
 use crate::member::Endpoint;
 use rclone_flags::RcloneFlags;
@@ -136,18 +136,18 @@ impl Settings {
         work_dir(args)
     }
 
-    fn naming(&self, args: &PlaceArgs) -> Result<Naming, Failure> {
+    fn naming(&self, args: &NamingArgs) -> Result<Naming, Failure> {
         let prefix = self.dir.or(args.backup_prefix.clone(), "backup-prefix").map_err(Failure::settings)?;
         Ok(Naming { prefix: prefix.unwrap_or_default(), zone: self.zone })
     }
 
     /// The target; `None` when it is not set anywhere.
-    fn target(&self, args: &PlaceArgs) -> Result<Option<Target>, Failure> {
+    fn target(&self, args: &NamingArgs) -> Result<Option<Target>, Failure> {
         self.dir.or_text(args.target.as_deref(), "target").map_err(Failure::settings)
     }
 
     fn store(&self, args: &StoreArgs) -> Result<StoreConfig, Failure> {
-        let target = self.target(&args.place)?.ok_or_else(|| {
+        let target = self.target(&args.naming)?.ok_or_else(|| {
             Failure::settings(
                 "target: is not set; set --target, TARGET or the ConfigMap's key `target` to `remote:bucket/path` or an absolute path",
             )
@@ -160,7 +160,7 @@ impl Settings {
         let rclone_flags = self.dir.or_text(args.rclone_flags.as_deref(), "rclone-flags");
         Ok(StoreConfig {
             target,
-            naming: self.naming(&args.place)?,
+            naming: self.naming(&args.naming)?,
             rclone_config,
             rclone_flags: rclone_flags.map_err(Failure::settings)?.unwrap_or_default(),
         })

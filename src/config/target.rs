@@ -54,10 +54,10 @@ fn parse(text: &str) -> Result<Target, String> {
     let (remote, path) = if text.starts_with('/') { ("", text) } else { split(text)? };
     check_remote(remote)?;
     if path.split('/').any(|part| part == ".." || part == ".") {
-        return Err("has a `.` or `..` folder".into());
+        return Err("has a `.` or `..` in its path".into());
     }
     if path.contains("//") {
-        return Err("has an empty folder name (`//`)".into());
+        return Err("has an empty directory name (`//`)".into());
     }
     if remote.is_empty() && path == "/" {
         return Err("is the root of the file system".into());

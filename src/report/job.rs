@@ -29,7 +29,7 @@ pub struct JobReport {
     pub removed: Vec<DecidedBackup>,
     /// Backups that could not be deleted.
     pub failed: Vec<String>,
-    /// How many other files are in the folder; they are never touched.
+    /// How many other files are in the directory; they are never touched.
     pub foreign: usize,
 }
 
