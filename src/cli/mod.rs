@@ -69,6 +69,11 @@ pub enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Print the manual page of this program, or of one of its commands
+    Man {
+        /// The command
+        command: Option<String>,
+    },
     /// Copy the TLS files that are set to another directory, for a container that cannot read the node's files
     CopyTls(CopyTlsArgs),
 }
@@ -90,6 +95,7 @@ impl Command {
             Self::PutBack(_) => "put-back",
             Self::Restore(_) => "restore",
             Self::Completions { .. } => "completions",
+            Self::Man { .. } => "man",
             Self::CopyTls(_) => "copy-tls",
         }
     }
@@ -98,7 +104,7 @@ impl Command {
         purpose_of(self.name())
     }
 
-    /// What every command that has settings takes; `None` for the two that have none.
+    /// What every command that has settings takes; `None` for those that have none.
     pub const fn settings(&self) -> Option<&SettingsArgs> {
         Some(match self {
             Self::Run(args) => &args.settings,
@@ -113,7 +119,7 @@ impl Command {
             Self::Fetch(args) => &args.read.settings,
             Self::PutBack(args) => &args.read.settings,
             Self::Restore(args) => &args.read.settings,
-            Self::Completions { .. } | Self::CopyTls(_) => return None,
+            Self::Completions { .. } | Self::Man { .. } | Self::CopyTls(_) => return None,
         })
     }
 }
@@ -151,6 +157,20 @@ pub fn completions(shell: clap_complete::Shell) -> String {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command(), "etcd-backup", &mut script);
     String::from_utf8_lossy(&script).into_owned()
+}
+
+/// The manual page of the program or of one of its commands, in roff; `None` where there is no such command.
+pub fn man_page(name: Option<&str>) -> Option<String> {
+    let mut program = command();
+    // Gives each command its full name, which is also its page's.
+    program.build();
+    let documented = match name {
+        Some(name) => program.find_subcommand(name)?.clone(),
+        None => program,
+    };
+    let mut page = Vec::new();
+    clap_mangen::Man::new(documented).render(&mut page).ok()?;
+    String::from_utf8(page).ok()
 }
 
 /// `run` is meant where no command is named.

@@ -43,10 +43,16 @@ pub async fn execute(
 fn without_settings(command: &Command, report: &mut Report) -> Result<Exit, Failure> {
     match command {
         Command::Completions { shell } => report.answer = Answer::Text(cli::completions(*shell)),
+        Command::Man { command } => report.answer = Answer::Text(man_page(command.as_deref())?),
         Command::CopyTls(args) => copy_tls::copy_tls(args)?,
         other => return Err(Failure::message(Exit::Unexpected, format!("{} needs settings", other.name()))),
     }
     Ok(Exit::Ok)
+}
+
+fn man_page(command: Option<&str>) -> Result<String, Failure> {
+    let unknown = || format!("man: there is no command `{}`", command.unwrap_or_default());
+    cli::man_page(command).ok_or_else(|| Failure::message(Exit::Settings, unknown()))
 }
 
 async fn with_settings(
@@ -69,7 +75,7 @@ async fn with_settings(
         Command::Fetch(args) => fetch::fetch(settings.fetch(args)?, answer).await,
         Command::PutBack(args) => put_back::put_back(settings.put_back(args, now)?, answer).await,
         Command::Restore(args) => restore::restore(args, settings, answer).await,
-        Command::Completions { .. } | Command::CopyTls(_) => without_settings(&cli.command, report).map(drop),
+        Command::Completions { .. } | Command::Man { .. } | Command::CopyTls(_) => without_settings(&cli.command, report).map(drop),
     }?;
     Ok(Exit::Ok)
 }
