@@ -1,17 +1,19 @@
-# `make demo` shows a backup; `make test` proves the project. Both set up what they need.
+# `make demo` shows backups and a restore, `make test` runs the tests. Both set up what they need below target/.
 
 TOOLS := target/tools/bin
 WHEELS := target/tools/wheels
 STAMP := target/tools/.installed
+DENY_VERSION := 0.20.2
+DENY := target/deny/$(DENY_VERSION)/bin/cargo-deny
 
 export PATH := $(CURDIR)/$(TOOLS):$(PATH)
 
-.PHONY: help demo test bench lint build clean tools openssl
+.PHONY: help demo test bench lint build man clean tools openssl
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-demo: build openssl ## back up a real etcd to a real S3 server, here and now
+demo: build openssl ## back up a real etcd to a real S3 server, destroy it, and restore it
 	@python3 tests/lab/demo.py
 
 test: $(STAMP) ## run every test against the real programs
@@ -22,14 +24,25 @@ bench: build openssl ## compare with the tools that this replaces: seconds, memo
 	@python3 tests/lab/bench_read.py
 	@python3 tests/lab/bench_inspect.py
 
-lint: $(STAMP) ## formatting, clippy, licences
+lint: $(STAMP) $(DENY) ## check formatting, clippy, and licences and sources of the dependencies
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
-	@if cargo deny --version >/dev/null 2>&1; then cargo deny --locked check bans licenses sources; \
-	else echo "cargo-deny is not installed: licences are not checked"; fi
+	PATH="$(CURDIR)/$(dir $(DENY)):$$PATH" .ci/deny
 
-build: $(STAMP) ## the release binary
+# Two minutes of two cores, once. The version is in the path, so that another one is built when it changes.
+$(DENY):
+	cargo install cargo-deny --quiet --locked --version $(DENY_VERSION) --root target/deny/$(DENY_VERSION)
+
+build: $(STAMP) ## build the release binary
 	cargo build --release --locked
+
+man: build ## write the manual pages to target/man
+	@rm -rf target/man && mkdir -p target/man
+	@target/release/etcd-backup man > target/man/etcd-backup.1
+	@for command in $$(target/release/etcd-backup --help | sed -n '/^Commands:/,/^$$/s/^  \([a-z][a-z-]*\) .*/\1/p'); do \
+	    [ "$$command" = help ] || target/release/etcd-backup man "$$command" > "target/man/etcd-backup-$$command.1" || exit 1; \
+	done
+	@echo target/man
 
 clean: ## remove everything that was built or unpacked
 	rm -rf target
@@ -52,7 +65,7 @@ $(STAMP): tests/tools/requirements.txt
 	chmod +x $(TOOLS)/*
 	touch $@
 
-# What judges the kustomize packages. Apart from the tools, because it is large and the demo needs none of it.
+# Checkers for the kustomize packages. Apart from the tools, because they are large and the demo does not need them.
 JUDGES := target/judges/.installed
 
 .PHONY: judges
@@ -67,7 +80,7 @@ $(JUDGES): tests/tools/judges.txt | $(STAMP)
 	touch $@
 
 IMAGE ?= etcd-backup:$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-# The image's binary: static, on the ordinary target.
+# The image's binary is static, and built for the ordinary target.
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 STATIC = target/$(HOST)/release/etcd-backup
 AUDITABLE := target/auditable/bin/cargo-auditable
@@ -77,17 +90,17 @@ AUDITABLE := target/auditable/bin/cargo-auditable
 image: ## build the container image, called IMAGE
 	container/build --tag $(IMAGE)
 
-sbom: ## write target/sbom.json, a CycloneDX bill of what is in IMAGE
+sbom: ## write target/sbom.json, a CycloneDX bill of materials of IMAGE
 	container/sbom --image $(IMAGE) > target/sbom.json
 	@echo target/sbom.json
 
-test-image: static judges ## build the image's last stage from what is here, and run it; installs Docker if there is none
+test-image: static judges ## build the last stage of the image from local files, and test it; installs Docker if there is none
 	container/with-docker container/test-image $(STATIC)
 
 static: $(STAMP) $(AUDITABLE)
 	RUSTFLAGS='-C target-feature=+crt-static' PATH="$(CURDIR)/$(dir $(AUDITABLE)):$$PATH" \
 	    cargo auditable build --release --locked --target $(HOST)
 
-# It leaves the list of crates in the binary, for scanners and for `make sbom`.
+# cargo auditable puts the list of crates into the binary, for scanners and for `make sbom`.
 $(AUDITABLE):
 	cargo install cargo-auditable --quiet --locked --version 0.7.7 --root target/auditable

@@ -12,6 +12,7 @@ mod choice;
 mod cut_short;
 mod disaster;
 mod discovery;
+mod documents;
 mod export;
 mod fetch;
 mod image;

@@ -276,3 +276,15 @@ fn a_component_leaves_other_cron_jobs_alone() {
     let pod = &untouched["spec"]["jobTemplate"]["spec"]["template"]["spec"];
     assert_eq!(pod.as_mapping().unwrap().len(), 1, "{pod:?}");
 }
+
+#[test]
+fn the_overlay_that_the_readme_tells_to_write_builds() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let overlay = readme.split_once("```yaml\n").unwrap().1.split_once("```").unwrap().0;
+    let render = Overlay::new(&overlay.replace("[../", "[BASE/")).render();
+    let image = text(&render.container("backupper")["image"]);
+    assert_eq!(image, "registry.example.com/etcd-backup:0.1.0", "the one that `make image` is told to make");
+    assert!(readme.contains(&format!("make image IMAGE={image}\n")), "{image}");
+    assert_eq!(render.config("etcd-backup-s3-config")["target"], "minio:my-bucket");
+    assert_eq!(render.config("etcd-backup-s3-certificates-location")["ETCDCTL_CACERT"], "/etcd/etcd/ca.crt");
+}
