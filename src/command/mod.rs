@@ -75,7 +75,9 @@ async fn with_settings(
         Command::Fetch(args) => fetch::fetch(settings.fetch(args)?, answer).await,
         Command::PutBack(args) => put_back::put_back(settings.put_back(args, now)?, answer).await,
         Command::Restore(args) => restore::restore(args, settings, answer).await,
-        Command::Completions { .. } | Command::Man { .. } | Command::CopyTls(_) => without_settings(&cli.command, report).map(drop),
+        Command::Completions { .. } | Command::Man { .. } | Command::CopyTls(_) => {
+            without_settings(&cli.command, report).map(drop)
+        }
     }?;
     Ok(Exit::Ok)
 }

@@ -284,13 +284,22 @@ fn the_config_map_keys_of_the_readme_are_those_that_are_read() {
 
 #[test]
 fn the_exit_codes_of_the_readme_are_those_of_the_help() {
-    let row = |row: Vec<String>| (row[0].clone(), row[1].clone());
-    let documented: Vec<_> = table(&read("README.md"), "Exit codes").into_iter().map(row).collect();
-    let help = help(&["run"]);
-    let codes = help.split_once("Exit codes:\n").expect("exit codes").1;
-    let pair = |line: &str| line.trim().split_once("  ").map(|(code, meaning)| (code.into(), meaning.into()));
-    let real: Vec<(String, String)> = codes.lines().filter_map(pair).collect();
-    assert_eq!(documented, real, "left: README.md, right: --help");
+    let rows = table(&read("README.md"), "Exit codes");
+    let of_jobs: Vec<_> = rows.iter().map(|row| (row[0].clone(), row[1].clone())).collect();
+    let of_reading: Vec<_> = rows
+        .iter()
+        .filter(|row| row[2] != "–")
+        .map(|row| (row[0].clone(), if row[2] == "the same" { row[1].clone() } else { row[2].clone() }))
+        .collect();
+    for command in commands() {
+        let help = help(&[&command]);
+        let codes = help.split_once("Exit codes:\n").expect("exit codes").1;
+        let pair = |line: &str| line.trim().split_once("  ").map(|(code, meaning)| (code.into(), meaning.into()));
+        let real: Vec<(String, String)> = codes.lines().filter_map(pair).collect();
+        let is_job = ["run", "snapshot", "store", "prune"].contains(&command.as_str());
+        let documented = if is_job { &of_jobs } else { &of_reading };
+        assert_eq!(*documented, real, "{command}; left: README.md, right: --help");
+    }
 }
 
 #[test]
@@ -311,7 +320,9 @@ fn the_architecture_names_every_module_and_no_other() {
             named.insert(room);
         }
     }
-    assert_eq!(named, real, "left: ARCHITECTURE.md, right: src/");
+    let unnamed: Vec<_> = real.difference(&named).collect();
+    let gone: Vec<_> = named.difference(&real).collect();
+    assert!(unnamed.is_empty() && gone.is_empty(), "ARCHITECTURE.md lacks {unnamed:?}, and has {gone:?} too much");
 }
 
 #[test]
