@@ -30,11 +30,11 @@ def main():
         a_member_dies(lab, etcd, source)
         the_backups_are_proved(lab)
         everything_is_lost(lab, etcd)
-        heading(f"Seen, in {time.monotonic() - start:.0f} s")
-        say("Two backups of a TLS etcd, each proven before it was stored and confirmed at the S3 server after;")
-        say("the second one with a member missing. Then the whole cluster was lost, and came back from the bucket.")
+        heading(f"Done in {time.monotonic() - start:.0f} s")
+        say("Two backups of an etcd with TLS, each proved before it was stored and confirmed at the S3 server after;")
+        say("the second one with a member missing. Then the whole cluster was lost, and restored from the bucket.")
         say("Everything that was started here is stopped and removed.")
-        say("Next: README.md, for the settings, the exit codes, and what else is done when something breaks.")
+        say("Next: README.md has the settings, the exit codes, and what to do when something breaks.")
 
 
 def a_cluster(lab):
@@ -59,7 +59,7 @@ def a_cluster(lab):
 
 
 def a_bucket(lab):
-    heading("A place for backups: SeaweedFS, an S3 server, with an empty bucket")
+    heading("A remote for backups: SeaweedFS, an S3 server, with an empty bucket")
     S3(lab, "backups")
     lab.folder("backup")
     for key, value in {"target": "s3:backups/demo", "retention": "10d", "backup-prefix": "demo-"}.items():
@@ -68,10 +68,10 @@ def a_bucket(lab):
 
 
 def the_job(lab):
-    """Answers the member that the backup came from."""
+    """Returns the member that the backup came from."""
     heading("The job, as the CronJob runs it")
     report = show(lab, JOB)
-    heading("What lies in the bucket")
+    heading("What is in the bucket")
     show(lab, LIST)
     return next(line.split()[1] for line in report if line.startswith("member "))
 
@@ -91,17 +91,17 @@ def the_backups_are_proved(lab):
 
 
 def everything_is_lost(lab, etcd):
-    heading("The disaster: every member is killed, and every data folder deleted")
+    heading("The disaster: every member is killed, and every data directory deleted")
     before = etcd.everything(etcd.members.index(next(member for member in etcd.members if member.poll() is None)))
     for i, member in enumerate(etcd.members):
         member.kill()
         member.wait()
         shutil.rmtree(etcd.data_dir(i))
     show(lab, ["find", "members"])
-    heading("The way back, as the tool writes it down for this very cluster")
+    heading("The way back: the plan that etcd-backup prints for this cluster")
     plan = ["etcd-backup", "restore", "latest", "--plan", "--kubeadm-config", "k8s/config.yaml", *STORE]
     plan = show(lab, plan, lambda line: line.startswith(("##", "# R", "# I", "# N", "# E", "etcd-backup")))
-    heading("Its restores, carried out; these three machines are one, so each has its own folder for /var/lib/etcd")
+    heading("The plan's restores; the members share this machine, so each has a directory instead of /var/lib/etcd")
     for i, line in enumerate(line for line in plan if line.startswith("etcd-backup restore")):
         restore = shlex.split(line.replace("/var/lib/etcd", f"members/m{i}"))
         show(lab, restore, lambda line: i == 0 or line.startswith(("restored", "member")))
@@ -109,7 +109,7 @@ def everything_is_lost(lab, etcd):
     heading("The cluster is back")
     after = [etcd.everything(i) for i in range(len(etcd.ports))]
     if any(kvs != before for kvs in after):
-        sys.exit("the keys are not what they were")
+        sys.exit("the restored keys differ from the lost ones")
     say(f"{len(before)} keys on each of {len(after)} members: values, revisions and versions as before the disaster")
 
 
@@ -122,7 +122,7 @@ def say(text):
 
 
 def typed(argv):
-    """The command as one would type it, a line for each pair of flags."""
+    """The command as one would type it, broken into lines before flags."""
     lines, line = [], argv[0]
     for word in map(shlex.quote, argv[1:]):
         if word.startswith("--") and len(line) > 70:
@@ -133,7 +133,7 @@ def typed(argv):
 
 
 def show(lab, argv, worth_it=lambda line: True):
-    """Prints a command and those of its lines, runs it in the lab's folder, needs it to succeed, answers all lines."""
+    """Runs a command in the lab, prints it and those of its lines that are `worth_it`, and returns all lines."""
     say(f"$ {typed(argv)}")
     process = subprocess.Popen(
         argv,
@@ -151,7 +151,7 @@ def show(lab, argv, worth_it=lambda line: True):
             if worth_it(lines[-1]):
                 say(f"  {lines[-1]}")
     except BaseException:
-        # An interrupted demo leaves no command behind. One that has closed its output may still be ending by itself.
+        # An interrupted demo leaves no command running. One that has closed its output may still be ending by itself.
         process.terminate()
         raise
     if process.wait():

@@ -1,4 +1,4 @@
-"""A cluster's etcd and an S3 server on loopback, for the demo and the benchmark: real programs, gone at the end."""
+"""An etcd cluster and an S3 server on loopback, for the demo and the benchmarks: real programs, removed at the end."""
 
 import base64
 import contextlib
@@ -27,7 +27,7 @@ def tool(name):
 
 
 class Lab:
-    """A folder and the processes that work in it; leaving the `with` block ends and removes all of them."""
+    """A directory and the processes that work in it; leaving the `with` block removes both."""
 
     def __enter__(self):
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="etcd-backup-lab-"))
@@ -59,11 +59,11 @@ class Lab:
         return path
 
     def environment(self, **more):
-        """Nothing of the machine's but a PATH."""
+        """An environment with nothing of this machine but a PATH."""
         return {"PATH": PATH, "HOME": str(self.root), "TMPDIR": str(self.folder("tmp")), **more}
 
     def start(self, name, argv, **environment):
-        """A server in the background, its log in the lab, dead with us even if we are killed."""
+        """Starts a server in the background, its log in the lab. It ends with this process, even if that is killed."""
         bound = [shutil.which("setpriv"), "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
         with open(self.root / f"{name}.log", "ab") as log:
             child = subprocess.Popen(
@@ -112,7 +112,7 @@ def listens(port):
 
 
 class Etcd:
-    """A cluster with TLS. Its certificates lie below `etcd/`, as kubeadm would have them below /etc/etcd/pki."""
+    """A cluster with TLS. Its certificates are below `etcd/`, in the places that kubeadm uses below /etc/etcd/pki."""
 
     def __init__(self, lab, members, *flags):
         self.lab = lab
@@ -214,14 +214,14 @@ def _openssl(*args):
 
 
 class S3:
-    """SeaweedFS with one bucket, and an rclone.conf that knows it under the name `s3`."""
+    """SeaweedFS with one bucket, and an rclone.conf in which it is called `s3`."""
 
     def __init__(self, lab, bucket):
         data = lab.folder("s3")
         access, secret = "demo", secrets.token_hex(20)
         parts = ["s3", "master", "volume", "filer", "admin"]
         ports = {flag: free_port() for part in parts for flag in (f"{part}.port", f"{part}.port.grpc")}
-        # Its sockets lie outside its folder, and one that is killed leaves them.
+        # It keeps sockets in /tmp, and leaves them there when it is killed.
         lab.litter += [pathlib.Path(f"/tmp/seaweedfs-{part}-grpc-{ports[part + '.port.grpc']}.sock") for part in parts]
         self.server = lab.start(
             "s3",
@@ -229,7 +229,7 @@ class S3:
                 *(tool("weed"), f"-logdir={data}", "mini", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
                 *(f"-{flag}={port}" for flag, port in ports.items()),
                 *(f"-filer.localSocket={data}/filer.sock", f"-s3.localSocket={data}/s3.sock"),
-                # Left to itself it reports home and makes any bucket that is written to.
+                # By default it sends telemetry, and creates any bucket that is written to.
                 *("-master.telemetry=false", "-s3.autoCreateBucket=false", f"-bucket={bucket}"),
                 *("-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0"),
             ],
