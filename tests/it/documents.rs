@@ -15,6 +15,9 @@ const README_LINES: usize = 200;
 /// They have no flag, because other processes can read arguments, or because other programs read them too.
 const VARIABLES_ALONE: [&str; 3] = ["ETCDCTL_USER", "ETCDCTL_PASSWORD", "TZ"];
 
+/// What the troubleshooting quotes from others: a command that is put together, and an answer of S3.
+const WORDS_OF_OTHERS: [&str; 2] = ["rclone copyto", "InvalidAccessKeyId"];
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -299,6 +302,22 @@ fn the_exit_codes_of_the_readme_are_those_of_the_help() {
         let is_job = ["run", "snapshot", "store", "prune"].contains(&command.as_str());
         let documented = if is_job { &of_jobs } else { &of_reading };
         assert_eq!(*documented, real, "{command}; left: README.md, right: --help");
+    }
+}
+
+#[test]
+fn the_messages_in_the_troubleshooting_are_those_of_the_source() {
+    let sources = files(&root().join("src"), "rs").into_iter().map(|path| fs::read_to_string(path).unwrap());
+    // A string that goes on in the next line is one.
+    let joined = sources.map(|text| text.split("\\\n").map(str::trim_start).collect::<String>());
+    let source: String = joined.collect();
+    for row in table(&read("README.md"), "Troubleshooting") {
+        for message in in_code(&row[0]) {
+            let pieces = message.split('…').map(str::trim).filter(|piece| piece.len() >= 8);
+            for piece in pieces.filter(|piece| !WORDS_OF_OTHERS.contains(piece)) {
+                assert!(source.contains(piece), "README.md, Troubleshooting: nothing in src/ says `{piece}`");
+            }
+        }
     }
 }
 
