@@ -170,7 +170,7 @@ fn a_learner_is_never_taken() {
 #[test]
 fn two_clusters_in_one_list_are_refused_by_name() {
     needs!("etcd", "rclone");
-    let clusters = [Cluster::with(1).plain().start(), Cluster::with(1).plain().start()];
+    let clusters = [Cluster::single(), Cluster::single()];
     let remote = Remote::folder();
     let [one, other] = clusters.each_ref().map(|cluster| cluster.endpoint(0));
     let run = Run::new().store(&remote).env("ETCDCTL_ENDPOINTS", format!("{one},{other}"));

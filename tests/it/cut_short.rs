@@ -5,6 +5,7 @@ use std::{fs, time::Duration};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{
+    SOON,
     etcd::Cluster,
     eventually,
     processes::is_alive,
@@ -13,24 +14,10 @@ use crate::support::{
     run::{Job, Run},
 };
 
-const SOON: Duration = Duration::from_secs(20);
 /// What a signal may take until all has ended.
 const PROMPTLY: Duration = Duration::from_secs(10);
 /// Comes after the upload has begun, on a busy machine too, and before it is done.
 const DEADLINE: Duration = Duration::from_secs(12);
-
-fn cluster() -> Cluster {
-    let cluster = Cluster::with(1).plain().start();
-    cluster.put_many(3, "/a/", 10);
-    cluster
-}
-
-/// A cluster with ten megabytes, enough to upload for a while.
-fn large() -> Cluster {
-    let cluster = Cluster::with(1).plain().start();
-    cluster.put_many(100, "/big/", 100_000);
-    cluster
-}
 
 const SLOWLY: [&str; 2] = ["--rclone-flags", "--bwlimit 400k --s3-upload-cutoff 5M --s3-chunk-size 5M"];
 
@@ -68,7 +55,7 @@ fn assert_nothing_stored(remote: &Remote) {
 #[test]
 fn a_signal_during_the_upload_leaves_nothing() {
     needs!("etcd", "rclone", "weed");
-    let cluster = large();
+    let cluster = Cluster::large();
     for (remote, signal, code) in [(Remote::seaweedfs(), Signal::TERM, 143), (Remote::folder(), Signal::INT, 130)] {
         let job = Run::job(&cluster, &remote).args(SLOWLY).spawn();
         let child = arriving(&remote, &job);
@@ -83,7 +70,7 @@ fn a_signal_during_the_upload_leaves_nothing() {
 #[test]
 fn the_deadline_during_the_upload_leaves_nothing() {
     needs!("etcd", "rclone", "weed");
-    let cluster = large();
+    let cluster = Cluster::large();
     let begin = |remote: Remote| {
         let job = Run::job(&cluster, &remote).args(SLOWLY).env("TIMEOUT", "12s").spawn();
         let child = arriving(&remote, &job);
@@ -103,7 +90,7 @@ fn a_store_that_stalls_ends_with_the_deadline() {
     let remote = Remote::rclone_s3();
     let proxy = Proxy::to(remote.port());
     proxy.set(Fault::StallAfter(2 << 20));
-    let cluster = large();
+    let cluster = Cluster::large();
     let run = Run::job(&cluster, &remote).env("RCLONE_CONFIG", remote.config_by(proxy.port()));
     let job = run.env("TIMEOUT", "12s").spawn();
     let child = uploading(&job);
@@ -116,7 +103,7 @@ fn a_store_that_stalls_ends_with_the_deadline() {
 #[test]
 fn rclone_killed_during_the_upload_is_six() {
     needs!("etcd", "rclone");
-    let cluster = large();
+    let cluster = Cluster::large();
     for remote in [Remote::rclone_s3(), Remote::folder(), Remote::folder().encrypted(true)] {
         let job = Run::job(&cluster, &remote).args(SLOWLY).spawn();
         let child = uploading(&job);
@@ -134,7 +121,7 @@ fn rclone_killed_during_the_upload_is_six() {
 #[test]
 fn a_child_that_does_not_listen_is_killed() {
     needs!("etcd", "rclone");
-    let cluster = cluster();
+    let cluster = Cluster::small();
     let remote = Remote::folder();
     // Deaf for long enough to be noticed, not for ever.
     let script = "#!/bin/bash
@@ -154,7 +141,7 @@ exec REAL \"$@\"\n";
 #[test]
 fn a_stopped_child_is_killed() {
     needs!("etcd", "rclone");
-    let cluster = large();
+    let cluster = Cluster::large();
     let remote = Remote::rclone_s3();
     let job = Run::job(&cluster, &remote).args(SLOWLY).spawn();
     let child = uploading(&job);
@@ -172,7 +159,7 @@ fn a_helper_of_rclones_ends_with_it() {
     let remote = Remote::folder();
     // As ssh does for `sftp`: it holds rclone's own stderr open.
     let script = "#!/bin/sh\n[ \"$1\" = copyto ] && sleep 600\nexec REAL \"$@\"\n";
-    let cluster = cluster();
+    let cluster = Cluster::small();
     let job = Run::job(&cluster, &remote).rclone_is(script).spawn();
     let helper = eventually(SOON, "the helper", || {
         let sleeps = |pid: &u32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|argv| argv == b"sleep\x00600\0");

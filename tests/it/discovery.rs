@@ -32,8 +32,7 @@ fn dead() -> String {
 #[test]
 fn an_explicit_setting_wins_over_kubeadms_file() {
     needs!("etcd", "etcdctl", "rclone");
-    let cluster = Cluster::with(1).plain().start();
-    cluster.put_many(1, "/a/", 10);
+    let cluster = Cluster::small();
     let (_folder, kubeadm) = file(&kubeadm::external(&[dead()]));
     let job = |run: Run| {
         let remote = Remote::folder();

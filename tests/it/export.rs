@@ -15,10 +15,11 @@ use tempfile::TempDir;
 
 use crate::support::{
     etcd::Cluster,
-    kubernetes::{Kv, SECRET, WORLD},
+    kubernetes::{SECRET, WORLD},
     remote::Remote,
     run::Run,
     sample,
+    traffic::Kv,
 };
 
 /// One line of an export, nothing of it interpreted.

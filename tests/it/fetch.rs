@@ -4,13 +4,13 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::support::{
+    SOON,
     etcd::Cluster,
     eventually,
     processes::is_alive,
@@ -20,7 +20,6 @@ use crate::support::{
     sample,
 };
 
-const SOON: Duration = Duration::from_secs(30);
 const OLD: &str = "p-202601010000.etcdb";
 const NEW: &str = "p-202601020000.etcdb";
 
@@ -124,9 +123,7 @@ fn an_empty_store_says_so() {
 /// A backup of some megabytes behind a proxy that can break the way to it.
 fn big_behind(proxied: impl FnOnce(&Proxy)) -> (Remote, Proxy) {
     let remote = Remote::seaweedfs();
-    let cluster = Cluster::with(1).plain().start();
-    cluster.put_many(30, "/registry/pods/", 256 << 10);
-    Run::job(&cluster, &remote).env("BACKUP_PREFIX", "p-").success();
+    Run::job(&Cluster::large(), &remote).env("BACKUP_PREFIX", "p-").success();
     let proxy = Proxy::to(remote.port());
     proxied(&proxy);
     (remote, proxy)

@@ -7,10 +7,11 @@ use tempfile::TempDir;
 
 use crate::support::{
     etcd::Cluster,
-    kubernetes::{Kv, SECRET, WORLD},
+    kubernetes::{SECRET, WORLD},
     remote::Remote,
     run::Run,
     sample, tools,
+    traffic::Kv,
 };
 
 fn folder_with(files: &[(&str, &[u8])]) -> TempDir {

@@ -18,7 +18,7 @@ fn names(report: &Value) -> Vec<&str> {
 fn a_stored_backup_in_every_column() {
     needs!("etcd", "etcdctl", "rclone", "weed");
     let remote = Remote::seaweedfs();
-    let cluster = Cluster::with(1).plain().start();
+    let cluster = Cluster::single();
     cluster.put_many(7, "/registry/pods/", 100);
     let job = Run::job(&cluster, &remote).env("BACKUP_PREFIX", "p-").success();
     remote.put("p-202001020304.etcdb", b"by others, without metadata");

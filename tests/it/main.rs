@@ -7,7 +7,6 @@
 mod support;
 
 mod auth;
-mod bench;
 mod choice;
 mod cut_short;
 mod disaster;
@@ -33,6 +32,7 @@ mod settings;
 mod steps;
 mod store;
 mod stream;
+mod support_works;
 mod tls;
 mod upload;
 mod verify;

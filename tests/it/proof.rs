@@ -76,7 +76,7 @@ fn assert_parity(cluster: &Cluster, when: &str) {
 #[test]
 fn etcdutl_says_the_same_of_what_is_stored() {
     needs!("etcd", "etcdctl", "etcdutl", "rclone");
-    let cluster = Cluster::with(1).plain().start();
+    let cluster = Cluster::single();
     cluster.put_many(500, "/registry/pods/", 200);
     cluster.put_many(1, "/registry/large", 1 << 20);
     assert_parity(&cluster, "after writes");

@@ -12,16 +12,17 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::{
+    SOON,
     etcd::Cluster,
     eventually,
-    kubernetes::{Kv, Meta, SECRET, kube_system, pod, protobuf, save},
+    kubernetes::{Meta, SECRET, kube_system, pod, protobuf, save},
     output::{Output, Report},
     proxy::Fault,
     remote::Remote,
     run::{Job, Run},
+    traffic::Kv,
 };
 
-const SOON: Duration = Duration::from_secs(30);
 const UID: &str = "11111111-aaaa-4bbb-8ccc-222222222222";
 
 fn put(cluster: &Cluster, objects: &[(String, Vec<u8>)]) {
@@ -115,7 +116,7 @@ fn three_of_a_thousand_come_back_and_the_rest_is_untouched() {
 #[test]
 fn what_exists_is_left_alone_unless_it_is_to_be_overwritten() {
     needs!("etcd", "etcdctl");
-    let cluster = Cluster::with(1).plain().start();
+    let cluster = Cluster::single();
     let objects: Vec<_> = (0..5_u8).map(|i| pod("default", &format!("web-{i:04}"), &[i])).collect();
     put(&cluster, &objects);
     let (_folder, backup) = backup_of(&cluster);
@@ -149,7 +150,7 @@ fn what_exists_is_left_alone_unless_it_is_to_be_overwritten() {
 #[test]
 fn what_kubernetes_makes_itself_is_refused() {
     needs!("etcd", "etcdctl");
-    let cluster = Cluster::with(1).plain().start();
+    let cluster = Cluster::single();
     let object = |key: &str, kind: &str| (key.to_owned(), protobuf("v1", kind, &Meta::new("ns", "x"), b""));
     let refused = [
         ("/registry/endpointslices/ns/x", "endpoints"),
@@ -203,7 +204,7 @@ fn what_kubernetes_makes_itself_is_refused() {
 #[test]
 fn an_older_revision_has_what_the_backup_has_lost() {
     needs!("etcd", "etcdctl");
-    let cluster = Cluster::with(1).plain().start();
+    let cluster = Cluster::single();
     let (old, new) = (pod("default", "web-0000", b"old"), pod("default", "web-0000", b"new"));
     put(&cluster, &[old.clone(), new]);
     delete(&cluster, &[&name(0)]);
@@ -218,7 +219,7 @@ fn an_older_revision_has_what_the_backup_has_lost() {
 #[test]
 fn usage_that_is_unclear_is_refused() {
     needs!("etcd", "etcdctl");
-    let cluster = Cluster::with(1).plain().start();
+    let cluster = Cluster::single();
     put(&cluster, &[kube_system(UID)]);
     let (_folder, backup) = backup_of(&cluster);
     let refuse = |args: &[&str], words: &[&str]| put_back(&cluster, &backup, args).arg("--yes").exits(2).says(words);
@@ -233,7 +234,7 @@ fn usage_that_is_unclear_is_refused() {
 #[test]
 fn a_backup_of_another_cluster_is_refused() {
     needs!("etcd", "etcdctl");
-    let (one, other) = (Cluster::with(1).plain().start(), Cluster::with(1).plain().start());
+    let (one, other) = (Cluster::single(), Cluster::single());
     put(&one, &[kube_system(UID), pod("default", "web-0000", b"")]);
     let (_folder, backup) = backup_of(&one);
     let theirs = "99999999-aaaa-4bbb-8ccc-222222222222";
@@ -273,7 +274,7 @@ fn an_ill_cluster_is_not_written_to() {
     assert!(output.stderr.contains("accepts no writes"), "{output}");
     put_back(&full, &backup, &[&name(0)]).success();
 
-    let corrupt = Cluster::with(1).plain().start();
+    let corrupt = Cluster::single();
     corrupt.raise_corrupt(0);
     put_back(&corrupt, &backup, &[&name(0), "--yes"]).exits(4).says(&["not healthy", "CORRUPT"]);
 }

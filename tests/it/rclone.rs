@@ -1,17 +1,8 @@
 //! rclone as a child: found or not, its environment, its flags, its words without secrets.
 
-use std::{fs, os::unix::ffi::OsStringExt, os::unix::fs::PermissionsExt, time::Duration};
+use std::{fs, os::unix::ffi::OsStringExt, os::unix::fs::PermissionsExt};
 
-use crate::support::{etcd::Cluster, output::Output, proxy::Proxy, remote::Remote, run::Run, tools};
-
-const SOON: Duration = Duration::from_secs(20);
-const OLD: Duration = Duration::from_hours(24 * 2000);
-
-fn cluster() -> Cluster {
-    let cluster = Cluster::with(1).plain().start();
-    cluster.put_many(3, "/a/", 10);
-    cluster
-}
+use crate::support::{LONG_AGO, SOON, etcd::Cluster, output::Output, proxy::Proxy, remote::Remote, run::Run, tools};
 
 /// A run that cannot come as far as etcd, which never answers.
 fn without_etcd(remote: &Remote) -> (Run, Proxy) {
@@ -85,7 +76,7 @@ fn no_secret_of_the_environment_is_ever_printed() {
         .map(|(key, value)| (format!("RCLONE_CONFIG_STORE_{}", key.to_uppercase()), value.to_owned()));
     let variables: Vec<_> = variables.collect();
     let with = |run: Run| variables.iter().fold(run.without_env("RCLONE_CONFIG"), |run, (k, v)| run.env(k, v));
-    with(Run::job(&cluster(), &remote)).success();
+    with(Run::job(&Cluster::small(), &remote)).success();
     assert_eq!(remote.names().len(), 1);
     let secret = "hunter2hunter2";
     let run = |run: Run| with(run).env("RCLONE_CONFIG_STORE_SSE_CUSTOMER_KEY", secret).secret(secret);
@@ -104,7 +95,7 @@ fn rclones_own_default_configuration_is_used_and_kept_secret() {
     fs::create_dir_all(&folder).unwrap();
     fs::copy(remote.config(), folder.join("rclone.conf")).unwrap();
     let run = |run: Run| run.without_env("RCLONE_CONFIG").env("HOME", home.path());
-    run(Run::job(&cluster(), &remote)).success();
+    run(Run::job(&Cluster::small(), &remote)).success();
     assert_eq!(remote.names().len(), 1);
     let secret = "hunter2hunter2";
     fs::copy(remote.config_with("[store]", &format!("[store]\nchunk_size = {secret}")), folder.join("rclone.conf"))
@@ -116,8 +107,8 @@ fn rclones_own_default_configuration_is_used_and_kept_secret() {
 fn flags_in_the_environment_do_not_reach_rclone() {
     needs!("etcd", "rclone");
     let remote = Remote::rclone_s3();
-    remote.put_aged("202001010000.etcdb", b"x", OLD);
-    let cluster = cluster();
+    remote.put_aged("202001010000.etcdb", b"x", LONG_AGO);
+    let cluster = Cluster::small();
     let run = Run::job(&cluster, &remote).env("RCLONE_DRY_RUN", "true").env("RCLONE_INCLUDE", "*.txt");
     let run = run.env("RCLONE_MIN_AGE", "5y").env("RCLONE_MAX_SIZE", "1").env("RETENTION", "10d").env("KEEP_LAST", "1");
     let run = run.env("RCLONE_EXCLUDE", "*").env("RCLONE_MAX_DELETE", "0").env("RCLONE_IMMUTABLE", "true");
@@ -131,16 +122,16 @@ fn flags_in_the_environment_do_not_reach_rclone() {
 #[test]
 fn harmless_flags_reach_rclone_and_unknown_ones_are_two() {
     needs!("etcd", "rclone");
-    let cluster = cluster();
+    let cluster = Cluster::small();
     let remote = Remote::rclone_s3();
     let flags = "--s3-upload-cutoff 0 --header-upload 'X-Amz-Meta-Owner: us and them'";
     let seen = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let note = std::sync::Arc::clone(&seen);
-    let hooked = crate::support::hook::Hooked::to(remote.port(), move |request| {
+    let hooked = crate::support::http_proxy::HttpProxy::to(remote.port(), move |request| {
         if request.header("x-amz-meta-owner") == Some("us and them") {
             note.store(true, std::sync::atomic::Ordering::SeqCst);
         }
-        crate::support::hook::Fate::Pass
+        crate::support::http_proxy::Action::Forward
     });
     let config = remote.config_by(hooked.port());
     let run = Run::job(&cluster, &remote).env("RCLONE_CONFIG", config).without_env("RCLONE_FLAGS");
@@ -161,7 +152,7 @@ fn a_configuration_that_cannot_be_written_to_is_copied() {
     let folder = mounted.path().to_str().unwrap();
     run(&["mount", "--bind", folder, folder]);
     run(&["mount", "-o", "remount,bind,ro", folder]);
-    let cluster = cluster();
+    let cluster = Cluster::small();
     let output = Run::job(&cluster, &remote).env("RCLONE_CONFIG", &config).spawn().wait(SOON);
     run(&["umount", folder]);
     output.assert().code(0);

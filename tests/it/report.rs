@@ -4,12 +4,6 @@ use serde_json::Value;
 
 use crate::support::{etcd::Cluster, output::Output, remote::Remote, run::Run};
 
-fn cluster() -> Cluster {
-    let cluster = Cluster::with(1).plain().start();
-    cluster.put_many(3, "/a/", 10);
-    cluster
-}
-
 fn lines(output: &Output) -> Vec<Value> {
     let parsed = output.stderr.lines().map(serde_json::from_str);
     parsed.map(|line| line.unwrap_or_else(|error| panic!("{error}\n{output}"))).collect()
@@ -19,7 +13,7 @@ fn lines(output: &Output) -> Vec<Value> {
 fn logs_in_json_are_lines_of_json() {
     needs!("etcd", "rclone");
     let remote = Remote::rclone_s3();
-    let cluster = cluster();
+    let cluster = Cluster::small();
     let output = Run::job(&cluster, &remote).args(["--log-format", "json"]).env("LOG_LEVEL", "debug").exits(0);
     let log = lines(&output);
     for line in &log {
@@ -39,7 +33,7 @@ fn logs_in_json_are_lines_of_json() {
 fn levels_are_obeyed() {
     needs!("etcd", "rclone");
     let remote = Remote::folder();
-    let cluster = cluster();
+    let cluster = Cluster::small();
     let quiet = Run::job(&cluster, &remote).env("LOG_LEVEL", "error").exits(0);
     assert_eq!(quiet.stderr, "", "{quiet}");
     let failed = Run::job(&cluster, &remote).args(["--log-level", "error"]).env("TARGET", "nosuch:b").exits(2);
@@ -49,7 +43,7 @@ fn levels_are_obeyed() {
 #[test]
 fn a_failure_is_reported_in_both_forms() {
     needs!("etcd", "rclone");
-    let cluster = cluster();
+    let cluster = Cluster::small();
     let remote = Remote::folder();
     let job = || Run::job(&cluster, &remote).env("TARGET", "nosuch:b");
     let report = job().exits(2).report();
@@ -78,7 +72,7 @@ exit $code";
 #[test]
 fn the_last_words_are_left_for_kubernetes() {
     needs!("etcd", "rclone", "unshare");
-    let cluster = cluster();
+    let cluster = Cluster::small();
     let remote = Remote::folder();
     let job = || {
         let run = Run::job(&cluster, &remote).through(["unshare", "--mount", "sh", "-c", WITH_TERMINATION_LOG, "sh"]);

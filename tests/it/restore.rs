@@ -4,13 +4,13 @@ use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::support::{
+    SOON,
     etcd::Cluster,
     eventually,
     remote::Remote,
@@ -20,7 +20,6 @@ use crate::support::{
 
 const NEW: &str = "p-202601020000.etcdb";
 const OLD: &str = "p-202601010000.etcdb";
-const SOON: Duration = Duration::from_secs(20);
 
 /// A folder that stands for the disk: nothing but `data` may be in it in the end.
 struct Disk(TempDir);
@@ -141,7 +140,7 @@ fn an_identity_that_is_no_members_is_refused() {
 fn a_taken_place_is_left_alone() {
     needs!("etcd", "etcdctl", "etcdutl", "rclone");
     let remote = stored();
-    let cluster = Cluster::with(1).plain().start();
+    let cluster = Cluster::single();
     restore_to(&remote, &cluster.data_dir(0), "latest").exits(2).says(&["an etcd is running on"]);
     cluster.put_many(1, "/still/alive/", 1);
 
@@ -273,9 +272,7 @@ fn sigkill_leaves_nothing_that_looks_finished() {
 /// A backup that keeps etcdutl busy for long enough to be caught.
 fn big() -> Remote {
     let remote = Remote::folder();
-    let cluster = Cluster::with(1).plain().start();
-    cluster.put_many(100, "/registry/pods/", 256 << 10);
-    Run::job(&cluster, &remote).env("BACKUP_PREFIX", "p-").success();
+    Run::job(&Cluster::large(), &remote).env("BACKUP_PREFIX", "p-").success();
     remote
 }
 

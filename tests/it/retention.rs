@@ -5,16 +5,9 @@ use std::time::Duration;
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::support::{etcd::Cluster, remote::Remote, run::Run};
+use crate::support::{LONG_AGO, etcd::Cluster, remote::Remote, run::Run};
 
 const DAY: Duration = Duration::from_hours(24);
-const OLD: Duration = Duration::from_hours(24 * 2000);
-
-fn cluster() -> Cluster {
-    let cluster = Cluster::with(1).plain().start();
-    cluster.put_many(3, "/a/", 10);
-    cluster
-}
 
 fn names(list: &Value) -> Vec<&str> {
     let mut names: Vec<_> = list.as_array().unwrap().iter().map(|j| j["name"].as_str().unwrap()).collect();
@@ -43,11 +36,11 @@ fn only_exact_names_in_exactly_one_place_go(#[case] remote: fn() -> Remote) {
         "readme.txt",
     ];
     for name in ours.iter().chain(&others) {
-        remote.put_aged(name, b"x", OLD);
+        remote.put_aged(name, b"x", LONG_AGO);
     }
     let future = "prod-209901010000.etcdb";
-    remote.put_aged(future, b"x", OLD);
-    let cluster = cluster();
+    remote.put_aged(future, b"x", LONG_AGO);
+    let cluster = Cluster::small();
     let run = Run::job(&cluster, &remote).env("BACKUP_PREFIX", "prod-").env("RETENTION", "10d").env("KEEP_LAST", "1");
     let output = run.exits(0);
     let report = output.report();
@@ -73,20 +66,20 @@ fn a_prefix_is_taken_literally(
     let lookalikes =
         ["p1-", "pred-", "axb-", "x-", "qz-", "other-"].map(|p| format!("{folder}{slash}{p}202001010000.etcdb"));
     for name in &lookalikes {
-        remote.put_aged(name, b"x", OLD);
+        remote.put_aged(name, b"x", LONG_AGO);
     }
     let own = format!("{prefix}202001010000.etcdb");
-    remote.put_aged(&own, b"x", OLD);
+    remote.put_aged(&own, b"x", LONG_AGO);
     let prune = |extra: &str, value: &str| {
         Run::new().arg("prune").store(&remote).env("BACKUP_PREFIX", prefix).env("KEEP_LAST", "1").env(extra, value)
     };
     // Alone it is the newest, and stays.
     assert!(names(prune("RETENTION", "10d").success().value("removed")).is_empty());
     let newer = format!("{prefix}202001020000.etcdb");
-    remote.put_aged(&newer, b"x", OLD);
+    remote.put_aged(&newer, b"x", LONG_AGO);
     assert_eq!(names(prune("RETENTION", "10d").success().value("removed")), [own.as_str()]);
     let newest = format!("{prefix}202001030000.etcdb");
-    remote.put_aged(&newest, b"x", OLD);
+    remote.put_aged(&newest, b"x", LONG_AGO);
     assert_eq!(names(prune("RETENTION_COUNT", "1").success().value("removed")), [newer.as_str()]);
     let mut expected: Vec<_> = lookalikes.into_iter().chain([newest]).collect();
     expected.sort();
@@ -98,10 +91,10 @@ fn the_newest_stay_whatever_their_age() {
     needs!("etcd", "rclone");
     let remote = Remote::folder();
     for day in 1..=6 {
-        remote.put_aged(&format!("2020010{day}0000.etcdb"), b"x", OLD);
+        remote.put_aged(&format!("2020010{day}0000.etcdb"), b"x", LONG_AGO);
     }
     // The new one counts as one of the newest.
-    let cluster = cluster();
+    let cluster = Cluster::small();
     let report = Run::job(&cluster, &remote).env("RETENTION", "1d").success();
     assert_eq!(report.value("removed").as_array().unwrap().len(), 4);
     assert_eq!(remote.names()[..2], ["202001050000.etcdb", "202001060000.etcdb"]);
@@ -112,7 +105,7 @@ fn a_dry_run_says_why_and_deletes_nothing() {
     needs!("rclone");
     let remote = Remote::folder();
     for day in 1..=3 {
-        remote.put_aged(&format!("p-2020010{day}0000.etcdb"), b"x", OLD);
+        remote.put_aged(&format!("p-2020010{day}0000.etcdb"), b"x", LONG_AGO);
     }
     let prune = || {
         let run = Run::new().args(["prune", "--dry-run"]).store(&remote).env("BACKUP_PREFIX", "p-");
@@ -137,8 +130,8 @@ fn rclones_clock_is_a_second_guard() {
     needs!("rclone");
     let remote = Remote::rclone_s3();
     remote.put_aged("202001010000.etcdb", b"x", DAY);
-    remote.put_aged("202001020000.etcdb", b"x", OLD);
-    remote.put_aged("202001030000.etcdb", b"x", OLD);
+    remote.put_aged("202001020000.etcdb", b"x", LONG_AGO);
+    remote.put_aged("202001030000.etcdb", b"x", LONG_AGO);
     let output = Run::new().arg("prune").store(&remote).env("RETENTION", "10d").env("KEEP_LAST", "1").exits(3);
     let report = output.report();
     assert_eq!(report.list("failed"), ["202001010000.etcdb"]);
@@ -152,10 +145,10 @@ fn a_key_that_may_not_delete_is_named_and_the_backup_is_safe() {
     needs!("etcd", "rclone", "weed");
     let remote = Remote::seaweedfs();
     for day in 1..=2 {
-        remote.put_aged(&format!("2020010{day}0000.etcdb"), b"x", OLD);
+        remote.put_aged(&format!("2020010{day}0000.etcdb"), b"x", LONG_AGO);
     }
     let config = remote.config_that_may(&["s3:GetObject", "s3:PutObject", "s3:ListBucket"]);
-    let cluster = cluster();
+    let cluster = Cluster::small();
     let limited = |run: Run| run.env("RCLONE_CONFIG", &config).env("RETENTION", "10d").env("KEEP_LAST", "1");
     let output = limited(Run::job(&cluster, &remote)).exits(3);
     let report = output.report();
@@ -176,8 +169,8 @@ fn a_bucket_with_versions_and_locks_is_pruned() {
     needs!("etcd", "rclone", "weed");
     let remote = Remote::seaweedfs();
     remote.keep_versions();
-    remote.put_aged("202001010000.etcdb", b"x", OLD);
-    let cluster = cluster();
+    remote.put_aged("202001010000.etcdb", b"x", LONG_AGO);
+    let cluster = Cluster::small();
     let report = Run::job(&cluster, &remote).env("RETENTION", "10d").env("KEEP_LAST", "1").success();
     assert_eq!(names(report.value("removed")), ["202001010000.etcdb"]);
     assert_eq!(remote.names(), [report.text("name")]);
@@ -191,12 +184,12 @@ fn a_bucket_with_versions_and_locks_is_pruned() {
 fn what_cannot_be_deleted_is_named_and_the_backup_is_safe() {
     needs!("etcd", "rclone");
     let remote = Remote::folder();
-    remote.put_aged("202001010000.etcdb", b"x", OLD);
+    remote.put_aged("202001010000.etcdb", b"x", LONG_AGO);
     let locked = format!("{}/202001010000.etcdb", remote.target());
     // Root may delete from any folder, so the file itself is made undeletable: something is mounted on it.
     let mount = |args: &[&str]| std::process::Command::new(args[0]).args(&args[1..]).status().unwrap().success();
     assert!(mount(&["mount", "--bind", &locked, &locked]));
-    let cluster = cluster();
+    let cluster = Cluster::small();
     let output = Run::job(&cluster, &remote).env("RETENTION", "10d").env("KEEP_LAST", "1").exits(3);
     assert!(mount(&["umount", &locked]));
     let report = output.report();
@@ -209,14 +202,14 @@ fn what_cannot_be_deleted_is_named_and_the_backup_is_safe() {
 fn a_suspicious_backup_is_stored_and_prunes_nothing() {
     needs!("etcd", "rclone");
     let remote = Remote::rclone_s3();
-    remote.put_aged("202001010000.etcdb", b"x", OLD);
+    remote.put_aged("202001010000.etcdb", b"x", LONG_AGO);
     let limited = |run: Run| run.env("RETENTION", "10d").env("KEEP_LAST", "1");
 
-    let empty = Cluster::with(1).plain().start();
+    let empty = Cluster::single();
     let report = limited(Run::job(&empty, &remote)).exits(3).report();
     assert_eq!(report.text("held_back"), "the backup holds no keys");
 
-    let other = cluster();
+    let other = Cluster::small();
     let report = limited(Run::job(&other, &remote)).exits(3).report();
     assert!(report.text("held_back").contains("is of cluster"), "{report:?}");
     assert_eq!(remote.names().len(), 3, "each was stored, nothing is gone");
@@ -230,7 +223,7 @@ fn a_suspicious_backup_is_stored_and_prunes_nothing() {
 fn a_revision_that_went_back_holds_retention() {
     needs!("etcd", "rclone");
     let remote = Remote::rclone_s3();
-    let cluster = cluster();
+    let cluster = Cluster::small();
     let name = Run::job(&cluster, &remote).success().text("name").to_owned();
     // The same cluster, as if it had been further when the newest backup was taken.
     let listed = remote.lsjson();
@@ -255,7 +248,7 @@ fn a_backup_that_failed_prunes_nothing() {
     needs!("rclone");
     let remote = Remote::folder();
     for day in 1..=3 {
-        remote.put_aged(&format!("2020010{day}0000.etcdb"), b"x", OLD);
+        remote.put_aged(&format!("2020010{day}0000.etcdb"), b"x", LONG_AGO);
     }
     let run = Run::new().arg("run").store(&remote).env("ETCDCTL_ENDPOINTS", "http://127.0.0.1:1");
     run.env("RETENTION", "10d").env("KEEP_LAST", "1").exits(4);
@@ -268,7 +261,7 @@ fn thousands_are_listed_and_pruned_right() {
     let remote = Remote::seaweedfs();
     let local = tempfile::tempdir().unwrap();
     let start = chrono::NaiveDate::from_ymd_opt(2015, 1, 1).unwrap().and_hms_opt(0, 0, 0).unwrap();
-    let old = std::time::SystemTime::now() - OLD;
+    let old = std::time::SystemTime::now() - LONG_AGO;
     for hour in 0..2_500 {
         let name = (start + chrono::Duration::hours(hour)).format("%Y%m%d%H%M.etcdb").to_string();
         let file = std::fs::File::create(local.path().join(name)).unwrap();

@@ -179,7 +179,7 @@ fn other_wrong_settings_are_refused() {
 #[test]
 fn a_flag_wins_over_the_environment_and_that_over_the_config_map() {
     needs!("etcd", "rclone");
-    let cluster = Cluster::with(1).plain().start();
+    let cluster = Cluster::single();
     let remote = Remote::folder();
     let map = [("backup-prefix", "map-"), ("target", remote.target()), ("keep-last", "7"), ("backup-prefx", "x")];
     let run = || Run::new().arg("run").etcd(&cluster).env("TARGET", remote.target());
@@ -203,7 +203,7 @@ fn a_flag_wins_over_the_environment_and_that_over_the_config_map() {
 #[test]
 fn names_are_in_the_zone_that_is_set() {
     needs!("etcd", "rclone");
-    let cluster = Cluster::with(1).plain().start();
+    let cluster = Cluster::single();
     cluster.put_many(1, "/a/", 1);
     let remote = Remote::folder();
     for zone in ["Europe/Rome", "Asia/Kolkata", "UTC", ""] {

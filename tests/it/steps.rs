@@ -97,8 +97,7 @@ fn three_steps_make_one_job() {
 #[test]
 fn a_file_that_is_not_the_recorded_one_is_not_stored() {
     needs!("etcd", "etcdctl", "rclone");
-    let cluster = Cluster::with(1).plain().start();
-    cluster.put_many(1, "/a/", 10);
+    let cluster = Cluster::small();
     let remote = Remote::folder();
     let staging = Staging::new();
     staging.snapshot(&cluster).env("TARGET", "elsewhere:x").success();
@@ -120,8 +119,7 @@ fn a_file_that_is_not_the_recorded_one_is_not_stored() {
 #[test]
 fn in_place_the_staging_folder_is_the_store() {
     needs!("etcd", "etcdctl", "rclone");
-    let cluster = Cluster::with(1).plain().start();
-    cluster.put_many(3, "/a/", 10);
+    let cluster = Cluster::small();
     let claim = Staging::new();
     let at = |run: Run| run.env("TARGET", claim.path());
     let first = at(claim.snapshot(&cluster)).success().text("name").to_owned();
@@ -133,8 +131,7 @@ fn in_place_the_staging_folder_is_the_store() {
     assert_eq!(files(claim.path()), [RECORD, second.as_str()]);
 
     // A wiped cluster: the record remembers what was there before, where a folder keeps no metadata.
-    let wiped = Cluster::with(1).plain().start();
-    wiped.put_many(3, "/a/", 10);
+    let wiped = Cluster::small();
     at(claim.snapshot(&wiped)).success();
     let held = prune().env("RETENTION_COUNT", "1").env("KEEP_LAST", "1").exits(3).report();
     assert!(held.text("held_back").contains("cluster"), "{held:?}");

@@ -4,8 +4,9 @@
 use std::{fs, path::Path, time::Duration};
 
 use crate::support::{
+    SOON,
     etcd::Cluster,
-    hook::{Fate, Hooked},
+    http_proxy::{Action, HttpProxy},
     output::Output,
     proxy::Proxy,
     remote::Remote,
@@ -13,19 +14,10 @@ use crate::support::{
     sha256, tools,
 };
 
-/// Long enough for a busy machine, far too short for rclone's own patience.
-const SOON: Duration = Duration::from_secs(20);
-
-fn cluster() -> Cluster {
-    let cluster = Cluster::with(1).plain().start();
-    cluster.put_many(3, "/a/", 10);
-    cluster
-}
-
 /// A cluster that tells how much it has sent, with a database that would be noticed.
-struct Watched(Cluster);
+struct MeteredCluster(Cluster);
 
-impl Watched {
+impl MeteredCluster {
     const SIZE: u64 = 2 << 20;
 
     fn start() -> Self {
@@ -47,7 +39,7 @@ impl Watched {
 #[test]
 fn a_wrong_remote_is_found_before_the_snapshot() {
     needs!("etcd", "rclone", "weed");
-    let etcd = Watched::start();
+    let etcd = MeteredCluster::start();
     let remote = Remote::seaweedfs();
     let job = || Run::new().arg("run").store(&remote);
     let secret = remote.secret().unwrap();
@@ -78,13 +70,13 @@ fn a_store_that_refuses_is_six() {
     needs!("etcd", "rclone");
     let remote = Remote::rclone_s3();
     let run = Run::new().arg("run").store(&remote).env("RCLONE_CONFIG", remote.config_by(1));
-    Watched::start().fails_before_the_snapshot(run, 6, &["connection refused"]);
+    MeteredCluster::start().fails_before_the_snapshot(run, 6, &["connection refused"]);
 }
 
 #[test]
 fn a_store_that_never_answers_is_six_within_a_minute() {
     needs!("etcd", "rclone");
-    let cluster = cluster();
+    let cluster = Cluster::small();
     let remote = Remote::rclone_s3();
     let silent = Proxy::silent();
     let run = || Run::job(&cluster, &remote).env("RCLONE_CONFIG", remote.config_by(silent.port()));
@@ -97,15 +89,15 @@ fn a_store_that_never_answers_is_six_within_a_minute() {
 fn a_clock_that_is_wrong_is_said() {
     needs!("etcd", "rclone");
     let remote = Remote::rclone_s3();
-    let hooked = Hooked::to(remote.port(), |_| Fate::Refused(403, "RequestTimeTooSkewed"));
+    let hooked = HttpProxy::to(remote.port(), |_| Action::Refuse(403, "RequestTimeTooSkewed"));
     let run = Run::new().arg("run").store(&remote).env("RCLONE_CONFIG", remote.config_by(hooked.port()));
-    Watched::start().fails_before_the_snapshot(run, 9, &["this machine's clock differs from the store's"]);
+    MeteredCluster::start().fails_before_the_snapshot(run, 9, &["this machine's clock differs from the store's"]);
 }
 
 #[test]
 fn a_key_that_may_not_write_is_nine() {
     needs!("etcd", "rclone", "weed");
-    let cluster = cluster();
+    let cluster = Cluster::small();
     let remote = Remote::seaweedfs();
     let readonly = remote.config_that_may(&["s3:GetObject", "s3:ListBucket"]);
     let run = Run::job(&cluster, &remote).env("RCLONE_CONFIG", readonly);
@@ -116,7 +108,7 @@ fn a_key_that_may_not_write_is_nine() {
 #[test]
 fn a_folder_that_cannot_be_written_to_is_nine() {
     needs!("etcd", "rclone");
-    let cluster = cluster();
+    let cluster = Cluster::small();
     let remote = Remote::folder();
     let chattr = |flag| tools::command("chattr").args([flag, remote.target()]).status().unwrap();
     assert!(chattr("+i").success());
@@ -129,7 +121,7 @@ fn a_folder_that_cannot_be_written_to_is_nine() {
 #[test]
 fn nothing_is_overwritten() {
     needs!("etcd", "rclone");
-    let cluster = cluster();
+    let cluster = Cluster::small();
     for remote in [Remote::rclone_s3(), Remote::folder()] {
         // Whatever minute it is when the job runs, its name is taken.
         let now = chrono::Utc::now();
@@ -151,7 +143,7 @@ fn nothing_is_overwritten() {
 fn jobs_at_once_each_store_their_own() {
     needs!("etcd", "rclone", "weed");
     // Each has something else to store: identical backups would be one and the same.
-    let clusters = [cluster(), cluster(), cluster()];
+    let clusters = [Cluster::small(), Cluster::small(), Cluster::small()];
     let remote = Remote::seaweedfs();
     let jobs: Vec<Job> = clusters.iter().map(|cluster| Run::job(cluster, &remote).spawn()).collect();
     let outputs: Vec<_> = jobs.into_iter().map(|job| job.wait(SOON)).collect();
@@ -172,7 +164,7 @@ fn jobs_at_once_each_store_their_own() {
 #[test]
 fn a_target_may_have_spaces_and_the_prefix_folders() {
     needs!("etcd", "rclone");
-    let cluster = cluster();
+    let cluster = Cluster::small();
     let remote = Remote::folder();
     let run = || {
         let run = Run::job(&cluster, &remote).env("TARGET", format!("{}/my backups", remote.target()));
@@ -188,7 +180,7 @@ fn a_target_may_have_spaces_and_the_prefix_folders() {
 #[test]
 fn encrypted_backups_are_confirmed_by_what_is_noted() {
     needs!("etcd", "rclone");
-    let cluster = cluster();
+    let cluster = Cluster::small();
     for remote in [Remote::rclone_s3().encrypted(true), Remote::folder().encrypted(true)] {
         // Directly below the remote, where no folder's name hides the files'.
         let job = || Run::job(&cluster, &remote).env("TARGET", "vault:");
@@ -224,7 +216,7 @@ fn without_hashes_and_metadata_a_backup_is_read_back() {
     let (_server, port) = webdav(folder.path());
     let config = folder.path().join("rclone.conf");
     fs::write(&config, format!("[dav]\ntype = webdav\nurl = http://127.0.0.1:{port}\nvendor = other\n")).unwrap();
-    let cluster = cluster();
+    let cluster = Cluster::small();
     let job = || Run::new().arg("run").etcd(&cluster).env("TARGET", "dav:etcd").env("RCLONE_CONFIG", &config);
     let output = job().exits(0);
     let report = output.report();

@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::support::{
+    SOON,
     etcd::Cluster,
     eventually,
     output::{Output, Report},
@@ -17,18 +18,10 @@ use crate::support::{
 };
 
 const MIB: u64 = 1 << 20;
-const SOON: Duration = Duration::from_secs(20);
 /// A ping every ten seconds that is answered within six, and a little for a busy machine.
 const GIVEN_UP: Duration = Duration::from_secs(20);
 /// Slow enough to interfere with, and a second or two a snapshot all the same.
 const SLOWLY: Fault = Fault::Throttle(6 * MIB);
-
-/// Members behind proxies, with a database of so many MiB.
-fn cluster(members: usize, mib: usize) -> Cluster {
-    let cluster = Cluster::with(members).proxied().start();
-    cluster.put_many(mib, "/big/", 1 << 20);
-    cluster
-}
 
 fn all(cluster: &Cluster, fault: Fault) {
     cluster.living().into_iter().for_each(|i| cluster.proxy(i).set(fault));
@@ -62,7 +55,7 @@ fn assert_next_member(output: &Output, cluster: &Cluster, failed: usize, why: &s
 #[test]
 fn a_member_killed_in_its_midst_is_replaced() {
     needs!("etcd", "rclone");
-    let mut cluster = cluster(3, 12);
+    let mut cluster = Cluster::with(3).proxied().mib(12).start();
     let remote = Remote::folder();
     all(&cluster, SLOWLY);
     let job = Run::job(&cluster, &remote).spawn();
@@ -75,7 +68,7 @@ fn a_member_killed_in_its_midst_is_replaced() {
 #[test]
 fn connections_cut_in_their_midst_leave_nothing() {
     needs!("etcd", "rclone");
-    let cluster = cluster(3, 12);
+    let cluster = Cluster::with(3).proxied().mib(12).start();
     let remote = Remote::folder();
     all(&cluster, Fault::CutAfter(5 * MIB));
     let output = Run::job(&cluster, &remote).exits(5);
@@ -87,7 +80,7 @@ fn connections_cut_in_their_midst_leave_nothing() {
 fn a_member_frozen_in_its_midst_is_given_up() {
     needs!("etcd", "rclone");
     let frozen = |freeze: fn(&Cluster, usize)| {
-        let cluster = cluster(3, 12);
+        let cluster = Cluster::with(3).proxied().mib(12).start();
         let remote = Remote::folder();
         all(&cluster, SLOWLY);
         let job = Run::job(&cluster, &remote).spawn();
@@ -106,7 +99,7 @@ fn a_member_frozen_in_its_midst_is_given_up() {
 #[test]
 fn a_leader_killed_beside_the_stream_is_no_loss() {
     needs!("etcd", "rclone");
-    let mut cluster = cluster(3, 12);
+    let mut cluster = Cluster::with(3).proxied().mib(12).start();
     let remote = Remote::folder();
     all(&cluster, SLOWLY);
     let job = Run::job(&cluster, &remote).spawn();
@@ -123,7 +116,7 @@ fn a_leader_killed_beside_the_stream_is_no_loss() {
 #[test]
 fn a_database_may_grow_meanwhile() {
     needs!("etcd", "rclone");
-    let cluster = cluster(1, 12);
+    let cluster = Cluster::with(1).proxied().mib(12).start();
     let remote = Remote::folder();
     let revision = |cluster: &Cluster| {
         cluster.client(0, async |client| client.status().await.unwrap().header().unwrap().revision())
@@ -152,7 +145,7 @@ fn a_database_may_grow_meanwhile() {
 #[test]
 fn a_member_that_cannot_read_its_database_does_not_keep_us() {
     needs!("etcd", "rclone");
-    let cluster = cluster(3, 24);
+    let cluster = Cluster::with(3).proxied().mib(24).start();
     let remote = Remote::folder();
     let leader = cluster.leader();
     all(&cluster, SLOWLY);
@@ -175,7 +168,7 @@ fn a_member_that_cannot_read_its_database_does_not_keep_us() {
 #[test]
 fn a_member_that_sends_nothing_is_given_up_after_the_idle_timeout() {
     needs!("etcd", "rclone");
-    let cluster = cluster(1, 12);
+    let cluster = Cluster::with(1).proxied().mib(12).start();
     let remote = Remote::folder();
     all(&cluster, SLOWLY);
     let job = Run::job(&cluster, &remote).env("IDLE_TIMEOUT", "2s").spawn();
@@ -189,7 +182,7 @@ fn a_member_that_sends_nothing_is_given_up_after_the_idle_timeout() {
 #[test]
 fn the_deadline_ends_a_stream_that_still_flows() {
     needs!("etcd", "rclone");
-    let cluster = cluster(1, 12);
+    let cluster = Cluster::with(1).proxied().mib(12).start();
     let remote = Remote::folder();
     all(&cluster, Fault::Throttle(MIB));
     let output = Run::job(&cluster, &remote).args(["--timeout", "3s"]).exits(7).says(&["deadline of 3s", "--timeout"]);

@@ -10,39 +10,24 @@ use std::{
 };
 
 use crate::support::{
+    LONG_AGO, SOON,
     etcd::Cluster,
     eventually,
-    hook::{Fate, Hooked},
+    http_proxy::{Action, HttpProxy},
     proxy::{Fault, Proxy},
     remote::Remote,
     run::Run,
     sha256,
 };
 
-const SOON: Duration = Duration::from_secs(20);
-const OLD: Duration = Duration::from_hours(24 * 2000);
-
-fn cluster() -> Cluster {
-    let cluster = Cluster::with(1).plain().start();
-    cluster.put_many(3, "/a/", 10);
-    cluster
-}
-
-/// A cluster with ten megabytes, enough to upload for a while.
-fn large() -> Cluster {
-    let cluster = Cluster::with(1).plain().start();
-    cluster.put_many(100, "/big/", 100_000);
-    cluster
-}
-
 /// A bucket, and a job that gets to it by way of a hook. An old backup there must outlive whatever goes wrong.
 fn hooked(
-    hook: impl FnMut(&Remote, &crate::support::hook::Request) -> Fate + Send + 'static,
-) -> (Hooked, Arc<Remote>, PathBuf) {
+    hook: impl FnMut(&Remote, &crate::support::http_proxy::Request) -> Action + Send + 'static,
+) -> (HttpProxy, Arc<Remote>, PathBuf) {
     let remote = Arc::new(Remote::seaweedfs());
-    remote.put_aged("202001010000.etcdb", b"old", OLD);
+    remote.put_aged("202001010000.etcdb", b"old", LONG_AGO);
     let (inside, mut hook) = (Arc::clone(&remote), hook);
-    let hooked = Hooked::to(remote.port(), move |request| hook(&inside, request));
+    let hooked = HttpProxy::to(remote.port(), move |request| hook(&inside, request));
     let config = remote.config_by(hooked.port());
     (hooked, remote, config)
 }
@@ -64,9 +49,9 @@ fn a_name_that_another_takes_meanwhile_is_left_alone() {
             assert_eq!(request.header("if-none-match"), Some("*"));
             remote.put(&leaf(&request.path), b"another run's");
         }
-        Fate::Pass
+        Action::Forward
     });
-    let output = job(&cluster(), &remote, &config).without_env("RETENTION").exits(0);
+    let output = job(&Cluster::small(), &remote, &config).without_env("RETENTION").exits(0);
     let report = output.report();
     let names = remote.names();
     assert_eq!(names.len(), 3, "{names:?}");
@@ -85,7 +70,7 @@ if [ \"$1\" = moveto ] && [ ! -e DONE ]; then touch DONE; printf theirs > \"${@:
 exec REAL \"$@\"\n";
     let done = tempfile::tempdir().unwrap();
     let script = script.replace("DONE", done.path().join("done").to_str().unwrap());
-    let report = Run::job(&cluster(), &remote).rclone_is(&script).success();
+    let report = Run::job(&Cluster::small(), &remote).rclone_is(&script).success();
     let names = remote.names();
     assert_eq!(names.len(), 2, "{names:?}");
     let theirs = names.iter().find(|name| *name != report.text("name")).unwrap();
@@ -109,9 +94,9 @@ fn an_object_altered_before_it_is_confirmed_is_six() {
             bytes[9000] ^= 1;
             remote.put(&name, &bytes);
         }
-        Fate::Pass
+        Action::Forward
     });
-    let output = job(&cluster(), &remote, &config).exits(6);
+    let output = job(&Cluster::small(), &remote, &config).exits(6);
     assert_eq!(remote.names().len(), 2, "nothing was pruned");
     assert!(output.report().value("name").is_null(), "{output}");
     output.says(&["its md5 differs from what was sent"]);
@@ -123,9 +108,9 @@ fn a_lost_answer_is_no_lost_backup() {
     let mut first = true;
     let (_hooked, remote, config) = hooked(move |_, request| {
         let lost = request.is_upload() && std::mem::take(&mut first);
-        if lost { Fate::AnswerLost } else { Fate::Pass }
+        if lost { Action::DropAnswer } else { Action::Forward }
     });
-    let output = job(&cluster(), &remote, &config).exits(0);
+    let output = job(&Cluster::small(), &remote, &config).exits(0);
     let report = output.report();
     assert_eq!(remote.names(), [report.text("name")], "stored once, and the old one pruned");
     assert_eq!(sha256(&remote.read(report.text("name"))), report.text("sha256"));
@@ -135,18 +120,18 @@ fn a_lost_answer_is_no_lost_backup() {
 #[test]
 fn a_busy_store_is_asked_again_and_a_sick_one_is_six() {
     needs!("etcd", "rclone", "weed");
-    let cluster = cluster();
+    let cluster = Cluster::small();
     let refusals = Arc::new(AtomicU32::new(2));
     let left = Arc::clone(&refusals);
     let (_hooked, remote, config) = hooked(move |_, request| {
         let refused = request.is_upload() && left.fetch_update(SeqCst, SeqCst, |n| n.checked_sub(1)).is_ok();
-        if refused { Fate::Refused(503, "SlowDown") } else { Fate::Pass }
+        if refused { Action::Refuse(503, "SlowDown") } else { Action::Forward }
     });
     let report = job(&cluster, &remote, &config).success();
     assert_eq!((refusals.load(SeqCst), remote.names()), (0, vec![report.text("name").to_owned()]));
 
     refusals.store(u32::MAX, SeqCst);
-    remote.put_aged("202001010000.etcdb", b"old", OLD);
+    remote.put_aged("202001010000.etcdb", b"old", LONG_AGO);
     let output = job(&cluster, &remote, &config).exits(6);
     assert_eq!(remote.names().len(), 2, "nothing was stored or pruned");
     output.says(&["SlowDown"]);
@@ -156,10 +141,10 @@ fn a_busy_store_is_asked_again_and_a_sick_one_is_six() {
 fn a_store_without_conditional_uploads_is_used_all_the_same() {
     needs!("etcd", "rclone", "weed");
     let (_hooked, remote, config) = hooked(|_, request| match request.header("if-none-match") {
-        Some(_) => Fate::Refused(501, "NotImplemented"),
-        None => Fate::Pass,
+        Some(_) => Action::Refuse(501, "NotImplemented"),
+        None => Action::Forward,
     });
-    let output = job(&cluster(), &remote, &config).exits(0);
+    let output = job(&Cluster::small(), &remote, &config).exits(0);
     assert_eq!(remote.names(), [output.report().text("name")]);
     output.says(&["the store has no conditional uploads"]);
 }
@@ -174,11 +159,11 @@ fn without_conditional_uploads_a_taken_name_is_left_alone_too() {
             if std::mem::take(&mut first) {
                 remote.put(&leaf(&request.path), b"another run's");
             }
-            Fate::Refused(501, "NotImplemented")
+            Action::Refuse(501, "NotImplemented")
         }
-        None => Fate::Pass,
+        None => Action::Forward,
     });
-    let output = job(&cluster(), &remote, &config).without_env("RETENTION").exits(0);
+    let output = job(&Cluster::small(), &remote, &config).without_env("RETENTION").exits(0);
     let report = output.report();
     let names = remote.names();
     assert_eq!(names.len(), 3, "{names:?}");
@@ -194,7 +179,7 @@ fn a_connection_cut_while_uploading_is_tried_again() {
     let remote = Remote::rclone_s3();
     let proxy = Proxy::to(remote.port());
     proxy.set(Fault::CutAfter(2 << 20));
-    let cluster = large();
+    let cluster = Cluster::large();
     let job = Run::job(&cluster, &remote).env("RCLONE_CONFIG", remote.config_by(proxy.port())).spawn();
     eventually(SOON, "the cut", || (proxy.passed() >= 2 << 20).then_some(()));
     assert!(remote.names().is_empty());

@@ -28,7 +28,7 @@ fn verdicts(report: &Value) -> Vec<(&str, &str)> {
 fn a_good_one_in_passing_and_in_depth() {
     needs!("etcd", "etcdctl", "rclone", "weed");
     let remote = Remote::seaweedfs();
-    let cluster = Cluster::with(1).plain().start();
+    let cluster = Cluster::single();
     cluster.put_many(50, "/registry/pods/", 1000);
     let job = Run::job(&cluster, &remote).env("BACKUP_PREFIX", "p-").success();
     let report = without_disk(verify(&remote, &[])).success();
@@ -82,7 +82,7 @@ fn pages_that_only_the_walk_finds_wrong() {
 fn another_whole_snapshot_in_its_place_is_found() {
     needs!("etcd", "etcdctl", "rclone", "weed");
     let remote = Remote::seaweedfs();
-    let cluster = Cluster::with(1).plain().start();
+    let cluster = Cluster::single();
     cluster.put_many(1, "/registry/pods/", 10);
     let job = Run::job(&cluster, &remote).env("BACKUP_PREFIX", "p-").success();
     // The bytes of another good snapshot, the metadata of this one.

@@ -4,18 +4,16 @@ use std::{
     fs::{self, Permissions},
     os::unix::fs::{PermissionsExt, chown},
     path::Path,
-    time::Duration,
 };
 
 use super::{
-    pod::{Around, Pod, ownership},
+    pod::{Pod, Surroundings, ownership},
     render::{Overlay, Render},
 };
-use crate::support::{etcd::Cluster, kubeadm, remote::Remote, tls::Leaf, tools};
+use crate::support::{LONG_AGO, etcd::Cluster, kubeadm, remote::Remote, tls::Leaf, tools};
 
 const RECORD: &str = ".etcd-backup.json";
 const OLD: &str = "my-s3-etcd-backup-202001010000.etcdb";
-const LONG_AGO: Duration = Duration::from_hours(24 * 2000);
 
 /// Namespaces and other users are root's to make.
 fn root_is_here() -> bool {
@@ -23,10 +21,10 @@ fn root_is_here() -> bool {
 }
 
 /// A node of this cluster, its keys as an on-premises installer leaves them: a user `etcd`'s, with mode 0400.
-fn node(cluster: &Cluster) -> Around {
+fn node(cluster: &Cluster) -> Surroundings {
     let pki = cluster.pki().root();
     hand_to_etcd(pki);
-    let mut around = Around::default();
+    let mut around = Surroundings::default();
     for path in ["/etc/etcd/pki", "/etc/kubernetes/pki"] {
         around.host.insert(path.to_owned(), pki.to_owned());
     }

@@ -17,7 +17,7 @@ use crate::support::tools;
 
 /// The node and the cluster around the pod: what a volume or a reference finds there.
 #[derive(Default)]
-pub struct Around {
+pub struct Surroundings {
     /// Folders of the node, by the path in `hostPath`.
     pub host: BTreeMap<String, PathBuf>,
     /// Claims, by name.
@@ -33,7 +33,7 @@ pub struct Pod {
 }
 
 impl Pod {
-    pub fn new(render: Render, around: &Around) -> Self {
+    pub fn new(render: Render, around: &Surroundings) -> Self {
         let mut pod = Self { render, volumes: BTreeMap::new(), folder: tempfile::tempdir().unwrap() };
         // Users other than root pass through it to the volumes.
         fs::set_permissions(pod.folder.path(), Permissions::from_mode(0o755)).unwrap();
@@ -53,7 +53,7 @@ impl Pod {
         self.render.containers().iter().map(|container| text(&container["name"]).to_owned()).collect()
     }
 
-    fn volume(&self, volume: &Value, around: &Around) -> PathBuf {
+    fn volume(&self, volume: &Value, around: &Surroundings) -> PathBuf {
         let own = self.folder.path().join("volumes").join(text(&volume["name"]));
         if let Some(path) = volume["hostPath"]["path"].as_str() {
             return around.host[path].clone();
@@ -79,7 +79,7 @@ impl Pod {
         own
     }
 
-    fn config_map(&self, source: &Value, around: &Around) -> BTreeMap<String, Vec<u8>> {
+    fn config_map(&self, source: &Value, around: &Surroundings) -> BTreeMap<String, Vec<u8>> {
         if source["name"] == "kubeadm-config" {
             assert_eq!(source["optional"], true);
             let path = text(&source["items"][0]["path"]).to_owned();
@@ -136,7 +136,7 @@ impl Pod {
     }
 
     /// Runs one container to its end.
-    pub fn run(&self, name: &str) -> Done {
+    pub fn run(&self, name: &str) -> ContainerResult {
         let container = self.render.container(name);
         let root = self.folder.path().join(format!("root-{name}"));
         let last_words = self.folder.path().join(format!("termination-log-{name}"));
@@ -157,11 +157,11 @@ impl Pod {
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .output()
             .expect("unshare");
-        Done { output, last_words: fs::read_to_string(last_words).unwrap() }
+        ContainerResult { output, last_words: fs::read_to_string(last_words).unwrap() }
     }
 
     /// All containers, each of which must succeed; answers the last one's report.
-    pub fn succeeds(&self) -> Done {
+    pub fn succeeds(&self) -> ContainerResult {
         let mut last = None;
         for name in self.names() {
             last = Some(self.run(&name).exits(0));
@@ -188,13 +188,13 @@ impl Pod {
     }
 }
 
-/// A container that has ended.
-pub struct Done {
+/// The result of a container that has ended.
+pub struct ContainerResult {
     output: Output,
     pub last_words: String,
 }
 
-impl Done {
+impl ContainerResult {
     #[track_caller]
     pub fn exits(self, code: i32) -> Self {
         assert_eq!(self.output.status.code(), Some(code), "{}", self.said());

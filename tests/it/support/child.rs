@@ -11,19 +11,19 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-type Order = (Command, mpsc::Sender<io::Result<Child>>);
+type SpawnRequest = (Command, mpsc::Sender<io::Result<Child>>);
 
 /// The kernel sends a parent-death signal when the *thread* that started the child ends. So one
 /// thread that never ends starts them all, and a test run that is killed leaves no server behind.
-static NURSERY: LazyLock<mpsc::Sender<Order>> = LazyLock::new(|| {
-    let (orders, inbox) = mpsc::channel::<Order>();
+static SPAWNER: LazyLock<mpsc::Sender<SpawnRequest>> = LazyLock::new(|| {
+    let (requests, inbox) = mpsc::channel::<SpawnRequest>();
     thread::spawn(move || {
         for (mut command, answer) in inbox {
-            // A test that has failed meanwhile no longer listens.
+            // The receiver is gone if the test has failed meanwhile.
             answer.send(command.spawn()).ok();
         }
     });
-    orders
+    requests
 });
 
 /// A running server: its log goes to a file, and dropping it kills it by its pid.
@@ -35,11 +35,11 @@ pub struct Server {
 impl Server {
     /// Runs `command` with nothing in its environment but what was set on it.
     pub fn start(command: &Command, log: &Path) -> Self {
-        let mut bound = bound_to_us(command);
+        let mut bound = killed_with_us(command);
         let file = File::options().create(true).append(true).open(log).expect("a log file");
         bound.stdin(std::process::Stdio::null()).stdout(file.try_clone().expect("a second handle")).stderr(file);
         let (answer, reply) = mpsc::channel();
-        NURSERY.send((bound, answer)).expect("the nursery lives");
+        SPAWNER.send((bound, answer)).expect("the spawning thread lives");
         let child = reply.recv().expect("an answer");
         let child = child.unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Self { child, log: log.to_owned() }
@@ -67,7 +67,7 @@ impl Server {
     fn tail(&self) -> String {
         let log = fs::read(&self.log).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
-        // The bench's own questions after etcd's health would drown the rest.
+        // `Cluster` polls the health endpoint, which would fill all of these lines.
         let lines: Vec<_> = log.lines().filter(|line| !line.contains("health")).collect();
         let lines = &lines[lines.len().saturating_sub(40)..];
         format!("--- {}\n{}", self.log.display(), lines.join("\n"))
@@ -84,7 +84,7 @@ impl Drop for Server {
 }
 
 /// The same command under `setpriv`, which Debian always has; elsewhere only the drop kills.
-fn bound_to_us(command: &Command) -> Command {
+fn killed_with_us(command: &Command) -> Command {
     let mut bound = match which::which("setpriv") {
         Ok(setpriv) => {
             let mut bound = Command::new(setpriv);

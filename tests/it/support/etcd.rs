@@ -1,4 +1,4 @@
-//! Real etcd: one process a member, TLS unless asked otherwise, everything in folders of its own.
+//! Real etcd clusters: one process for each member, TLS unless a test turns it off, all data in a private directory.
 
 use std::{
     io::{Read, Write},
@@ -22,9 +22,9 @@ const LOOPBACK: &str = "127.0.0.1";
 
 const READY: Duration = Duration::from_secs(30);
 
-/// What a cluster is to be like, before it starts.
+/// How a cluster is to be built.
 #[must_use]
-pub struct Wanted {
+pub struct ClusterOptions {
     members: usize,
     plain: bool,
     proxied: bool,
@@ -32,10 +32,11 @@ pub struct Wanted {
     snapshot: Option<PathBuf>,
     server: Option<fn(&Pki) -> Pair>,
     flags: Vec<String>,
+    mib: usize,
 }
 
-impl Wanted {
-    /// Plain HTTP, as only a test would dare.
+impl ClusterOptions {
+    /// Plain HTTP instead of TLS.
     pub fn plain(mut self) -> Self {
         self.plain = true;
         self
@@ -74,6 +75,12 @@ impl Wanted {
         self
     }
 
+    /// Filled with so many values of one MiB, which do not compress.
+    pub fn mib(mut self, mib: usize) -> Self {
+        self.mib = mib;
+        self
+    }
+
     pub fn start(self) -> Cluster {
         Cluster::launch(self)
     }
@@ -82,7 +89,7 @@ impl Wanted {
 /// A running cluster. Dropping it ends every member.
 pub struct Cluster {
     members: Vec<Member>,
-    wanted: Wanted,
+    options: ClusterOptions,
     pki: Pki,
     server: Pair,
     folder: TempDir,
@@ -98,13 +105,32 @@ struct Member {
 }
 
 impl Cluster {
-    /// A cluster of so many members with TLS and client certificates, ready to be written to.
+    /// One member without TLS and without keys.
+    pub fn single() -> Self {
+        Self::with(1).plain().start()
+    }
+
+    /// One member without TLS and with three keys: the least that makes a backup which retention trusts.
+    pub fn small() -> Self {
+        let cluster = Self::single();
+        cluster.put_many(3, "/a/", 10);
+        cluster
+    }
+
+    /// One member without TLS and with 25 MiB of values: its snapshot takes long enough to be interrupted.
+    pub fn large() -> Self {
+        let cluster = Self::single();
+        cluster.put_many(100, "/registry/pods/", 256 << 10);
+        cluster
+    }
+
+    /// A cluster of `members` with TLS and client certificates, ready to be written to.
     pub fn start(members: usize) -> Self {
         Self::with(members).start()
     }
 
-    pub fn with(members: usize) -> Wanted {
-        Wanted {
+    pub fn with(members: usize) -> ClusterOptions {
+        ClusterOptions {
             members,
             plain: false,
             proxied: false,
@@ -112,24 +138,28 @@ impl Cluster {
             snapshot: None,
             server: None,
             flags: Vec::new(),
+            mib: 0,
         }
     }
 
-    fn launch(wanted: Wanted) -> Self {
+    fn launch(options: ClusterOptions) -> Self {
         let pki = Pki::new();
-        let server = match wanted.server {
+        let server = match options.server {
             Some(make) => make(&pki),
             None => pki.server.clone(),
         };
-        let members = (0..wanted.members).map(|i| Member::new(i, wanted.proxied)).collect();
+        let members = (0..options.members).map(|i| Member::new(i, options.proxied)).collect();
         let folder = tempfile::tempdir().unwrap();
-        let mut cluster = Self { members, wanted, pki, server, folder };
+        let mut cluster = Self { members, options, pki, server, folder };
         for i in 0..cluster.members.len() {
             cluster.restore(i);
             cluster.run(i, "new");
         }
         for i in 0..cluster.members.len() {
             cluster.await_health(i);
+        }
+        if cluster.options.mib > 0 {
+            cluster.put_many(cluster.options.mib, "/big/", 1 << 20);
         }
         cluster
     }
@@ -140,7 +170,7 @@ impl Cluster {
     }
 
     fn restore(&self, i: usize) {
-        let Some(snapshot) = &self.wanted.snapshot else { return };
+        let Some(snapshot) = &self.options.snapshot else { return };
         let member = &self.members[i];
         let restored = tools::command(tools::tool("etcdutl"))
             .args(["snapshot", "restore"])
@@ -173,8 +203,8 @@ impl Cluster {
             // Quick instead of durable: a test's data may die with the machine.
             .args(["--unsafe-no-fsync", "--heartbeat-interval=50", "--election-timeout=500"])
             .args(["--max-txn-ops=1024", "--logger=zap", "--log-level=warn"])
-            .args(&self.wanted.flags);
-        if !self.wanted.plain {
+            .args(&self.options.flags);
+        if !self.options.plain {
             let ca = self.pki.ca();
             for (prefix, pair) in [("", &self.server), ("peer-", &self.pki.peer)] {
                 command
@@ -200,7 +230,7 @@ impl Cluster {
     }
 
     fn scheme(&self) -> &'static str {
-        if self.wanted.plain { "http" } else { "https" }
+        if self.options.plain { "http" } else { "https" }
     }
 
     pub fn pki(&self) -> &Pki {
@@ -208,7 +238,7 @@ impl Cluster {
     }
 
     pub fn is_plain(&self) -> bool {
-        self.wanted.plain
+        self.options.plain
     }
 
     pub fn data_dir(&self, i: usize) -> PathBuf {
@@ -219,7 +249,7 @@ impl Cluster {
     pub fn endpoint(&self, i: usize) -> String {
         let member = &self.members[i];
         let port = member.proxy.as_ref().map_or(member.client, Proxy::port);
-        format!("{}://{}:{port}", self.scheme(), self.wanted.host)
+        format!("{}://{}:{port}", self.scheme(), self.options.host)
     }
 
     pub fn endpoints(&self) -> Vec<String> {
@@ -268,7 +298,7 @@ impl Cluster {
     /// Adds a member that replicates and doesn't vote; answers its index.
     pub fn add_learner(&mut self) -> usize {
         let i = self.members.len();
-        let learner = Member::new(i, self.wanted.proxied);
+        let learner = Member::new(i, self.options.proxied);
         let url = format!("{}://127.0.0.1:{}", self.scheme(), learner.peer);
         self.etcdctl(&["member", "add", &learner.name, "--learner", "--peer-urls", &url]);
         self.members.push(learner);

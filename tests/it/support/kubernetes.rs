@@ -6,7 +6,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use etcd_client::{Client, CompactionOptions, PutOptions, Txn, TxnOp};
 use serde_json::Value;
 
-use super::etcd::Cluster;
+use super::{etcd::Cluster, traffic::Kv};
 
 /// A value that only a Secret has; no output may hold it, or its base64, unasked.
 pub const SECRET: &str = "hunter2-of-the-api-server";
@@ -183,17 +183,6 @@ pub fn save(cluster: &Cluster) -> Vec<u8> {
     let saved = cluster.etcdctl_at(&[0], &["snapshot", "save", path.to_str().unwrap()]);
     assert!(saved.status.success(), "{saved:?}");
     std::fs::read(path).unwrap()
-}
-
-/// A key as etcd or an export tells it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kv {
-    pub key: Vec<u8>,
-    pub value: Vec<u8>,
-    pub create_revision: i64,
-    pub mod_revision: i64,
-    pub version: i64,
-    pub lease: i64,
 }
 
 impl Cluster {

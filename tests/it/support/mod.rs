@@ -1,11 +1,11 @@
-//! The bench: real etcd clusters, real object stores, a proxy that breaks connections, and the binary itself.
+//! What the tests stand on: real etcd clusters, real object stores, proxies that break connections, and the binary itself.
 
 #[macro_use]
 pub mod tools;
 
 pub mod child;
 pub mod etcd;
-pub mod hook;
+pub mod http_proxy;
 pub mod kubeadm;
 pub mod kubernetes;
 pub mod output;
@@ -24,6 +24,12 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+
+/// The limit of a wait for something that takes a second or two on an idle machine.
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// The age of a backup that every retention would remove.
+pub const LONG_AGO: Duration = Duration::from_hours(24 * 2000);
 
 /// Polls until `probe` yields a value; past the limit the test fails and says what it waited for.
 pub fn eventually<T>(limit: Duration, what: &str, mut probe: impl FnMut() -> Option<T>) -> T {

@@ -50,11 +50,11 @@ impl Cluster {
     pub fn put_many(&self, count: usize, prefix: &str, value_size: usize) {
         let batch = (1 << 20) / (value_size + 64);
         let batch = batch.clamp(1, 1024);
-        let mut noise = Noise(u64::try_from(count).unwrap());
+        let mut random = Random(u64::try_from(count).unwrap());
         let keys: Vec<_> = (0..count).map(|i| format!("{prefix}{i:08}")).collect();
         self.client(0, async |client| {
             for keys in keys.chunks(batch) {
-                let puts = keys.iter().map(|key| TxnOp::put(key.as_str(), noise.bytes(value_size), None));
+                let puts = keys.iter().map(|key| TxnOp::put(key.as_str(), random.bytes(value_size), None));
                 let txn = Txn::new().and_then(puts.collect::<Vec<_>>());
                 client.txn(txn).await.unwrap();
             }
@@ -81,10 +81,10 @@ impl Cluster {
     }
 
     /// Every key with all that etcd tells of it, as this member has it.
-    pub fn every_key(&self, i: usize) -> Vec<Stored> {
+    pub fn every_key(&self, i: usize) -> Vec<Kv> {
         self.client(i, async |client| {
             let all = client.get("", Some(GetOptions::new().with_all_keys())).await.unwrap();
-            all.kvs().iter().map(Stored::new).collect()
+            all.kvs().iter().map(Kv::new).collect()
         })
     }
 
@@ -118,9 +118,9 @@ impl Cluster {
     }
 }
 
-/// One key with all that etcd tells of it.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Stored {
+/// A key with its value and everything that etcd keeps with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kv {
     pub key: Vec<u8>,
     pub value: Vec<u8>,
     pub create_revision: i64,
@@ -129,7 +129,7 @@ pub struct Stored {
     pub lease: i64,
 }
 
-impl Stored {
+impl Kv {
     fn new(kv: &KeyValue) -> Self {
         Self {
             key: kv.key().to_vec(),
@@ -142,17 +142,21 @@ impl Stored {
     }
 }
 
-/// Bytes that no compression shrinks, the same in every run (xorshift).
-struct Noise(u64);
+/// Numbers and bytes that no compression shrinks, the same in every run with this seed (xorshift); it must not be 0.
+pub struct Random(pub u64);
 
-impl Noise {
+impl Random {
+    pub fn number(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
     fn bytes(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(count + 8);
         while bytes.len() < count {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            bytes.extend(self.0.to_le_bytes());
+            bytes.extend(self.number().to_le_bytes());
         }
         bytes.truncate(count);
         bytes

@@ -1,4 +1,4 @@
-//! The bench tests itself: what the other tests stand on is real and does what it says.
+//! Tests of `support` itself: the programs that the other tests rely on are real and behave as assumed.
 
 use std::{
     fs,
@@ -10,6 +10,7 @@ use std::{
 };
 
 use crate::support::{
+    SOON,
     etcd::Cluster,
     eventually, kubeadm,
     processes::is_alive,
@@ -18,8 +19,6 @@ use crate::support::{
     run::Run,
     tls::{Leaf, Pair, Pki},
 };
-
-const SOON: Duration = Duration::from_secs(10);
 
 /// A read that is answered at once or not at all.
 const GET: [&str; 3] = ["--command-timeout=1s", "get", "x"];
@@ -96,7 +95,7 @@ fn wrong_certificates_are_refused() {
 #[test]
 fn a_dropped_cluster_is_dead() {
     needs!("etcd");
-    let cluster = Cluster::with(1).plain().start();
+    let cluster = Cluster::single();
     let (pid, data) = (cluster.pid(0), cluster.data_dir(0));
     assert!(is_alive(pid) && data.exists());
     drop(cluster);
@@ -106,7 +105,7 @@ fn a_dropped_cluster_is_dead() {
 #[test]
 fn kubeadm_files_say_where_etcd_is() {
     needs!("etcd");
-    let cluster = Cluster::with(1).plain().start();
+    let cluster = Cluster::single();
     let text = fs::read_to_string(cluster.kubeadm_config()).unwrap();
     let url = cluster.endpoint(0);
     for text in [text, kubeadm::stacked_map(&url), kubeadm::stacked_list(&url)] {

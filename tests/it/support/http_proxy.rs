@@ -1,4 +1,4 @@
-//! An HTTP proxy that may answer, lose or delay a request on purpose: between rclone and its S3 server.
+//! An HTTP proxy between rclone and its S3 server that can refuse a request or lose the answer to it.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -12,15 +12,15 @@ use std::{
 
 use super::ports;
 
-/// What becomes of one request.
+/// What the proxy does with one request.
 #[derive(Clone, Copy, Debug)]
-pub enum Fate {
-    /// Forwarded, and so is its answer.
-    Pass,
-    /// Answered in the server's place: status and S3's code for the error.
-    Refused(u16, &'static str),
-    /// Forwarded; its answer is thrown away and the connection cut.
-    AnswerLost,
+pub enum Action {
+    /// Sends it on, and the answer back.
+    Forward,
+    /// Answers it in the server's place, with this status and S3 error code.
+    Refuse(u16, &'static str),
+    /// Sends it on, discards the answer and closes the connection.
+    DropAnswer,
 }
 
 /// A request as it is about to be forwarded.
@@ -33,7 +33,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// A whole backup on its way, not a part of one nor a question about it.
+    /// An upload of a whole backup, not of a part of one, and not a HEAD or GET.
     pub fn is_upload(&self) -> bool {
         self.method == "PUT" && self.path.split('?').next().is_some_and(|path| path.strip_suffix(".etcdb").is_some())
     }
@@ -44,17 +44,17 @@ impl Request {
     }
 }
 
-type Hook = dyn FnMut(&Request) -> Fate + Send;
+type Hook = dyn FnMut(&Request) -> Action + Send;
 
-pub struct Hooked {
+pub struct HttpProxy {
     port: u16,
     ended: Arc<AtomicBool>,
 }
 
-impl Hooked {
+impl HttpProxy {
     /// Asks `hook` about each request before it is forwarded. Signatures hold, because the
     /// Host header is forwarded as it came.
-    pub fn to(upstream: u16, hook: impl FnMut(&Request) -> Fate + Send + 'static) -> Self {
+    pub fn to(upstream: u16, hook: impl FnMut(&Request) -> Action + Send + 'static) -> Self {
         let port = ports::free();
         let listener = TcpListener::bind(("127.0.0.1", port)).expect("a free port");
         let ended = Arc::new(AtomicBool::new(false));
@@ -77,7 +77,7 @@ impl Hooked {
     }
 }
 
-impl Drop for Hooked {
+impl Drop for HttpProxy {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::SeqCst);
         TcpStream::connect(("127.0.0.1", self.port)).ok();
@@ -88,13 +88,13 @@ impl Drop for Hooked {
 fn serve(mut near: TcpStream, upstream: u16, hook: &Mutex<Hook>) -> io::Result<()> {
     let mut reader = BufReader::new(near.try_clone()?);
     let Some(request) = read_head(&mut reader)? else { return Ok(()) };
-    let fate = hook.lock().unwrap()(&request);
+    let action = hook.lock().unwrap()(&request);
     if request.header("expect").is_some() {
         near.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
     }
     let length = request.header("content-length").and_then(|value| value.parse().ok()).unwrap_or(0);
     let mut body = reader.take(length);
-    if let Fate::Refused(status, code) = fate {
+    if let Action::Refuse(status, code) = action {
         io::copy(&mut body, &mut io::sink())?;
         let text = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>so be it</Message></Error>");
         let length = text.len();
@@ -106,7 +106,7 @@ fn serve(mut near: TcpStream, upstream: u16, hook: &Mutex<Hook>) -> io::Result<(
     }
     far.write_all(b"Connection: close\r\n\r\n")?;
     io::copy(&mut body, &mut far)?;
-    if matches!(fate, Fate::AnswerLost) {
+    if matches!(action, Action::DropAnswer) {
         io::copy(&mut far, &mut io::sink())?;
         return Ok(());
     }
