@@ -29,6 +29,7 @@ mod restore;
 mod retention;
 mod rooms;
 mod settings;
+mod snapshots;
 mod steps;
 mod store;
 mod stream;
