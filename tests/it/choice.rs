@@ -38,7 +38,7 @@ fn assert_held_back(remote: &Remote, output: &Output) -> Report {
     assert_eq!(remote.names(), [OLD, report.text("name")], "{output}");
     assert!(!report.text("held_back").is_empty() && report.list("removed").is_empty(), "{output}");
     let would = prunable(Run::new().args(["prune", "--dry-run"]).store(remote)).success();
-    assert_eq!(would.value("removed")[0]["name"], OLD, "without the trouble it would go");
+    assert_eq!(would.value("planned")[0]["name"], OLD, "without the trouble it would go");
     report
 }
 
