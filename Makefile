@@ -8,7 +8,7 @@ DENY := target/deny/$(DENY_VERSION)/bin/cargo-deny
 
 export PATH := $(CURDIR)/$(TOOLS):$(PATH)
 
-.PHONY: help demo test bench lint build man clean tools openssl
+.PHONY: help demo test test-all soak bench lint build man clean tools openssl
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -16,8 +16,20 @@ help: ## list the targets
 demo: build openssl ## back up a real etcd to a real S3 server, destroy it, and restore it
 	@python3 tests/lab/demo.py
 
-test: $(STAMP) ## run every test against the real programs
-	cargo test --locked
+# Most tests wait for a deadline, an election or a slow transfer, so more of them than there are cores run at once.
+export RUST_TEST_THREADS ?= $(shell expr 2 \* $$(nproc))
+
+test: $(STAMP) judges ## run the tests against the real programs
+	tests/tools/timed
+
+test-all: $(STAMP) judges ## run the slow tests and those of the image, too
+	tests/tools/timed --include-ignored --skip image:: --skip soak::
+	$(MAKE) test-image
+
+SOAK_ROUNDS ?= 100
+
+soak: $(STAMP) ## interrupt jobs at SOAK_ROUNDS random moments; SOAK_SEED repeats a run
+	SOAK_ROUNDS=$(SOAK_ROUNDS) tests/tools/timed --ignored --nocapture soak::
 
 bench: build openssl ## compare with the tools that this replaces: seconds, memory, size
 	@python3 tests/lab/bench.py
@@ -69,7 +81,6 @@ $(STAMP): tests/tools/requirements.txt
 JUDGES := target/judges/.installed
 
 .PHONY: judges
-test: judges
 
 judges: $(JUDGES) ## unpack checkov and Kubernetes' schemas below target/judges
 

@@ -30,6 +30,7 @@ mod retention;
 mod rooms;
 mod settings;
 mod snapshots;
+mod soak;
 mod steps;
 mod store;
 mod stream;

@@ -256,6 +256,7 @@ fn a_backup_that_failed_prunes_nothing() {
 }
 
 #[test]
+#[ignore = "slow: make test-all"]
 fn thousands_are_listed_and_pruned_right() {
     needs!("rclone", "weed");
     let remote = Remote::seaweedfs();
