@@ -7,9 +7,9 @@ use super::input::OpenBackup;
 use super::streaming::{Error, streaming};
 use crate::config::ExportConfig;
 use crate::exit::Failure;
-use crate::inspect::line::{KeyLine, Values, shown};
+use crate::inspect::line::{KeyLine, ShowValues, printable};
 use crate::report::Answer;
-use crate::snapshot::{Db, Sorted};
+use crate::snapshot::{Db, SortedKeys};
 use crate::system::blocking::blocking;
 
 /// How many keys were written, and how many of them without their value.
@@ -25,13 +25,13 @@ pub async fn export(config: ExportConfig, answer: &mut Answer) -> Result<(), Fai
     let backup = OpenBackup::open(config.backup).await?;
     let revision = backup.revision(config.revision)?;
     let values = match (config.values, config.show_secrets) {
-        (false, _) => Values::Hidden,
-        (true, false) => Values::WithoutSecrets,
-        (true, true) => Values::All,
+        (false, _) => ShowValues::Hidden,
+        (true, false) => ShowValues::WithoutSecrets,
+        (true, true) => ShowValues::All,
     };
     let (db, prefix) = (Arc::clone(&backup.db), config.prefix.clone());
     let Exported { keys, withheld } = blocking(move || write_keys(&db, &prefix, revision, values)).await?;
-    let (name, prefix) = (&backup.proved.label, shown(&config.prefix));
+    let (name, prefix) = (&backup.proved.label, printable(&config.prefix));
     if keys == 0 && !prefix.is_empty() {
         return Err(Failure::settings(format!("{name} has no key that begins with {prefix} at revision {revision}")));
     }
@@ -42,10 +42,10 @@ pub async fn export(config: ExportConfig, answer: &mut Answer) -> Result<(), Fai
     Ok(())
 }
 
-fn write_keys(db: &Db, prefix: &[u8], revision: u64, values: Values) -> Result<Exported, Failure> {
+fn write_keys(db: &Db, prefix: &[u8], revision: u64, values: ShowValues) -> Result<Exported, Failure> {
     let mut exported = Exported::default();
     streaming(|out| {
-        for item in Sorted::new(db, prefix, revision) {
+        for item in SortedKeys::new(db, prefix, revision) {
             let item = item?;
             let value = item.value(db)?;
             let line = KeyLine::new(&item, &value, values);

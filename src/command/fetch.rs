@@ -41,16 +41,16 @@ fn refuse(path: &Path, why: &io::Error) -> Failure {
 }
 
 fn document(source: &Source, path: &Path, proof: &Proof) -> Answer {
-    let (name, digest, facts) = (source.label(), &proof.digest, &proof.facts);
+    let (name, digest, contents) = (source.label(), &proof.file, &proof.contents);
     let text = labelled([
         ("fetched", format!("{name} to {}", path.display())),
         ("size", format!("{} ({} bytes)", ByteSize(digest.bytes), digest.bytes)),
         ("sha256", digest.sha256.clone()),
-        ("content", format!("revision {}, {} keys; every page proved good", facts.revision, facts.live_keys)),
+        ("content", format!("revision {}, {} keys; every page proved good", contents.revision, contents.live_keys)),
     ]);
     let json = serde_json::json!({
         "name": name, "path": path, "bytes": digest.bytes, "sha256": digest.sha256,
-        "revision": facts.revision, "keys": facts.live_keys,
+        "revision": contents.revision, "keys": contents.live_keys,
     });
     Answer::Document { text, json }
 }

@@ -8,10 +8,10 @@ use super::streaming::streaming;
 use crate::cli::Format;
 use crate::config::GetConfig;
 use crate::exit::Failure;
-use crate::inspect::line::{KeyLine, Values, shown};
-use crate::kubernetes::{Content, is_secret};
+use crate::inspect::line::{KeyLine, ShowValues, printable};
+use crate::kubernetes::{StoredValue, is_secret};
 use crate::report::Answer;
-use crate::snapshot::{self, Item, find};
+use crate::snapshot::{self, KeyState, find};
 use crate::system::blocking::blocking;
 
 pub async fn get(config: GetConfig, format: Format, answer: &mut Answer) -> Result<(), Failure> {
@@ -25,13 +25,13 @@ pub async fn get(config: GetConfig, format: Format, answer: &mut Answer) -> Resu
     let (item, value) = read(&backup, key, revision).await?;
     *answer = Answer::Streamed;
     if raw {
-        if !show_secrets && is_secret(&item.key, Content::of(&value).object()) {
-            let key = shown(&item.key);
+        if !show_secrets && is_secret(&item.key, StoredValue::parse(&value).object()) {
+            let key = printable(&item.key);
             return Err(Failure::settings(format!("{key} is a Secret; add --show-secrets to write its value")));
         }
         return blocking(move || streaming(|out| Ok(out.write_all(&value)?))).await;
     }
-    let values = if show_secrets { Values::All } else { Values::WithoutSecrets };
+    let values = if show_secrets { ShowValues::All } else { ShowValues::WithoutSecrets };
     let write = move || {
         let line = KeyLine::new(&item, &value, values);
         if line.is_withheld() {
@@ -48,7 +48,7 @@ pub async fn get(config: GetConfig, format: Format, answer: &mut Answer) -> Resu
     blocking(write).await
 }
 
-async fn read(backup: &OpenBackup, key: Vec<u8>, revision: u64) -> Result<(Item, Vec<u8>), Failure> {
+async fn read(backup: &OpenBackup, key: Vec<u8>, revision: u64) -> Result<(KeyState, Vec<u8>), Failure> {
     let (db, wanted) = (Arc::clone(&backup.db), key.clone());
     let read = move || {
         let Some(item) = find(&db, &[wanted], revision)?.pop() else { return Ok::<_, snapshot::Error>(None) };
@@ -56,7 +56,7 @@ async fn read(backup: &OpenBackup, key: Vec<u8>, revision: u64) -> Result<(Item,
         Ok(Some((item, value)))
     };
     blocking(read).await?.ok_or_else(|| {
-        let (name, key) = (&backup.proved.label, shown(&key));
+        let (name, key) = (&backup.proved.label, printable(&key));
         Failure::settings(format!("{name} has no key {key} at revision {revision}; `export` lists those that it has"))
     })
 }

@@ -9,7 +9,7 @@ use crate::backup::select::{Selector, select};
 use crate::config::{Input, ReadConfig, StoreConfig};
 use crate::exit::{Exit, Failure};
 use crate::logging::progress::Metered;
-use crate::snapshot::{self, Db, Digest, Part, Proof, Snapshot, Workspace, prove_file, prove_stream, revision_to_read};
+use crate::snapshot::{self, Db, FileHash, PartFile, Proof, Snapshot, Workspace, prove_file, prove_stream};
 use crate::store::{BackupStream, Detail, Store, StoredBackup};
 use crate::system::blocking::blocking;
 use crate::system::fs::open_regular;
@@ -54,7 +54,7 @@ impl OpenBackup {
 
     /// The revision to read at: the one in the flag if the file can answer for it, else the newest.
     pub fn revision(&self, flag: Option<u64>) -> Result<u64, Failure> {
-        revision_to_read(flag, &self.proved.proof.facts).map_err(|error| Failure::new(Exit::Settings, error))
+        self.proved.proof.contents.revision_to_read(flag).map_err(|error| Failure::new(Exit::Settings, error))
     }
 }
 
@@ -108,7 +108,7 @@ impl Source {
     }
 
     /// Proves its SHA-256 as the bytes pass by: constant memory, no disk. The pages are not looked at.
-    pub async fn prove_passing(&self) -> Result<Digest, Failure> {
+    pub async fn prove_passing(&self) -> Result<FileHash, Failure> {
         match self {
             Self::Local(path) => {
                 let path = path.clone();
@@ -124,7 +124,7 @@ impl Source {
 
     /// Copies it into the workspace and proves all of it on the way.
     pub async fn receive(&self, workspace: &Workspace) -> Result<Snapshot, Failure> {
-        let part = workspace.part("backup")?;
+        let part = workspace.part_file("backup")?;
         match self {
             Self::Local(path) => {
                 let path = path.clone();
@@ -139,16 +139,11 @@ fn open_local(path: &Path) -> Result<(File, u64), snapshot::Error> {
     open_regular(path).map_err(|source| snapshot::Error::Io { doing: "open", path: path.to_owned(), source })
 }
 
-fn copy(path: &Path, mut part: Part) -> Result<Snapshot, snapshot::Error> {
+fn copy(path: &Path, mut part: PartFile) -> Result<Snapshot, snapshot::Error> {
     let (file, bytes) = open_local(path)?;
-    expect_file(&mut part, Some(bytes))?;
-    part.take(&mut Metered::new("copy", file, bytes))?;
+    part.expect_file(bytes)?;
+    part.push_all(&mut Metered::new("copy", file, bytes))?;
     part.finish(0).map_err(|e| e.renamed(&path.to_string_lossy()))
-}
-
-/// Announces a file of so many bytes. One that is too short to have a trailer is refused when it has arrived.
-fn expect_file(part: &mut Part, bytes: Option<u64>) -> Result<(), snapshot::Error> {
-    bytes.and_then(|bytes| bytes.checked_sub(snapshot::TRAILER_BYTES)).map_or(Ok(()), |pages| part.expect(pages))
 }
 
 impl StoredSource {
@@ -170,19 +165,21 @@ impl StoredSource {
         Ok(Self { store: Arc::new(store), backup })
     }
 
-    async fn receive(&self, mut part: Part) -> Result<Snapshot, Failure> {
-        expect_file(&mut part, self.backup.bytes)?;
+    async fn receive(&self, mut part: PartFile) -> Result<Snapshot, Failure> {
+        if let Some(bytes) = self.backup.bytes {
+            part.expect_file(bytes)?;
+        }
         let label = self.backup.name.to_string();
         let take = move |stream: &mut BackupStream| {
-            part.take(stream)?;
+            part.push_all(stream)?;
             part.finish(0).map_err(|e| e.renamed(&label))
         };
         let snapshot = self.store.read(&self.backup, "fetch", take).await?;
-        self.check_hash(&snapshot.proof.digest)?;
+        self.check_hash(&snapshot.proof.file)?;
         Ok(snapshot)
     }
 
-    async fn prove_passing(&self) -> Result<Digest, Failure> {
+    async fn prove_passing(&self) -> Result<FileHash, Failure> {
         let label = PathBuf::from(self.backup.name.to_string());
         let take = move |stream: &mut BackupStream| prove_stream(&label, stream);
         let digest = self.store.read(&self.backup, "verify", take).await?;
@@ -192,7 +189,7 @@ impl StoredSource {
 
     /// Compares with the hash that the backup had when it was stored: another one is a whole snapshot, but not the one
     /// that was stored.
-    fn check_hash(&self, digest: &Digest) -> Result<(), Failure> {
+    fn check_hash(&self, digest: &FileHash) -> Result<(), Failure> {
         match &self.backup.metadata.sha256 {
             Some(stored) if !stored.eq_ignore_ascii_case(&digest.sha256) => {
                 let (name, found) = (&self.backup.name, &digest.sha256);

@@ -9,9 +9,9 @@ use super::streaming::{self, streaming};
 use crate::cli::Format;
 use crate::config::InspectConfig;
 use crate::exit::Failure;
-use crate::inspect::{Diff, DiffCounts, Summary, Tally};
+use crate::inspect::{Diff, DiffCounts, Summary, Usage};
 use crate::report::{Answer, Stdout, is_on_terminal};
-use crate::snapshot::{self, Db, Sorted, alarms, members};
+use crate::snapshot::{self, Db, SortedKeys, alarms, members};
 use crate::system::blocking::blocking;
 
 pub async fn inspect(config: InspectConfig, format: Format, answer: &mut Answer) -> Result<(), Failure> {
@@ -28,11 +28,11 @@ pub async fn inspect(config: InspectConfig, format: Format, answer: &mut Answer)
 
 async fn summary(backup: &OpenBackup) -> Result<Answer, Failure> {
     let proof = &backup.proved.proof;
-    let (db, revisions) = (Arc::clone(&backup.db), proof.facts.revisions);
-    let read = move || Ok::<_, snapshot::Error>((members(&db)?, alarms(&db)?, Tally::of(&db, revisions)?));
-    let (members, alarms, tally) = blocking(read).await?;
-    let (name, digest, facts) = (backup.proved.label.as_str(), &proof.digest, &proof.facts);
-    let summary = Summary { name, digest, facts, members, alarms, tally };
+    let (db, revisions) = (Arc::clone(&backup.db), proof.contents.revisions);
+    let read = move || Ok::<_, snapshot::Error>((members(&db)?, alarms(&db)?, Usage::read(&db, revisions)?));
+    let (members, alarms, usage) = blocking(read).await?;
+    let (name, file, contents) = (backup.proved.label.as_str(), &proof.file, &proof.contents);
+    let summary = Summary { name, file, contents, members, alarms, usage };
     Ok(Answer::Document { text: summary.text(is_on_terminal()), json: summary.json() })
 }
 
@@ -46,7 +46,7 @@ struct Side {
 impl Side {
     fn of(backup: &OpenBackup) -> Self {
         let proved = &backup.proved;
-        Self { name: proved.label.clone(), db: Arc::clone(&backup.db), revision: proved.proof.facts.revision }
+        Self { name: proved.label.clone(), db: Arc::clone(&backup.db), revision: proved.proof.contents.revision }
     }
 
     fn json(&self) -> serde_json::Value {
@@ -58,7 +58,7 @@ fn write_differences(out: &mut Stdout, before: &Side, after: &Side, format: Form
     let hasher = RandomState::new();
     let keys = |side: &'_ Side| (Arc::clone(&side.db), side.revision);
     let ((old, old_revision), (new, new_revision)) = (keys(before), keys(after));
-    let sorted = |db, revision| Sorted::new(db, b"", revision).with_fingerprints(&hasher);
+    let sorted = |db, revision| SortedKeys::new(db, b"", revision).with_fingerprints(&hasher);
     let mut diff = Diff::new(sorted(&old, old_revision), sorted(&new, new_revision));
     for difference in diff.by_ref() {
         let difference = difference?;

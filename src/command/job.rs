@@ -105,7 +105,7 @@ pub async fn snapshot(
 ) -> Result<Backup, Failure> {
     let mut failures = Vec::new();
     for (n, member) in choice.members.iter().enumerate() {
-        let part = workspace.part(&format!("snapshot-{n}"))?;
+        let part = workspace.part_file(&format!("snapshot-{n}"))?;
         let mut meter = Meter::new("snapshot");
         let degraded = choice.degraded.is_some();
         let taken = etcd::snapshot(member, etcd, degraded, part, |done, total| meter.show(done, total)).await;
@@ -136,13 +136,13 @@ fn no_snapshot(failures: Vec<(Exit, String)>) -> Failure {
 }
 
 fn backup(snapshot: Snapshot, member: &Member, degraded: Option<String>, taken_at: DateTime<Utc>) -> Backup {
-    let facts = snapshot.proof.facts;
+    let contents = snapshot.proof.contents;
     let record = Record {
         taken_at,
-        bytes: snapshot.proof.digest.bytes,
-        sha256: snapshot.proof.digest.sha256,
-        revision: facts.revision,
-        keys: facts.live_keys,
+        bytes: snapshot.proof.file.bytes,
+        sha256: snapshot.proof.file.sha256,
+        revision: contents.revision,
+        keys: contents.live_keys,
         etcd_version: member.version.clone(),
         member: member.endpoint.to_string(),
         member_id: format!("{:x}", member.id),
@@ -154,10 +154,10 @@ fn backup(snapshot: Snapshot, member: &Member, degraded: Option<String>, taken_a
         sha256 = record.sha256,
         revision = record.revision,
         keys = record.keys,
-        total_keys = facts.total_keys,
-        last_key_revision = facts.last_key_revision,
-        etcdutl_hash = format!("{:x}", facts.hash),
-        storage_version = facts.storage_version,
+        total_keys = contents.total_keys,
+        last_key_revision = contents.last_key_revision,
+        etcdutl_hash = format!("{:x}", contents.hash),
+        storage_version = contents.storage_version,
         "proved the snapshot of {}",
         member.endpoint
     );

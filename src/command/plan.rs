@@ -36,7 +36,7 @@ pub async fn plan(args: &RestoreArgs, job: &Settings, answer: &mut Answer) -> Re
     let runbook = Runbook {
         backup: backup(&source)?,
         content: content(&proved, job.zone),
-        keys: proved.proof.facts.live_keys,
+        keys: proved.proof.contents.live_keys,
         stacked: layout.stacked,
         told_by,
         data_dir: data_dir(args, &layout),
@@ -83,10 +83,10 @@ fn backup(source: &Source) -> Result<String, Failure> {
 }
 
 fn content(proved: &ProvedFile, zone: Tz) -> String {
-    let facts = &proved.proof.facts;
+    let contents = &proved.proof.contents;
     let taken = proved.name.as_ref().map(|name| name.taken_at(zone).to_rfc3339_opts(SecondsFormat::Secs, true));
     let taken = taken.map(|at| format!("taken at {at}, ")).unwrap_or_default();
-    format!("{taken}revision {}, {} keys, every page proved good", facts.revision, facts.live_keys)
+    format!("{taken}revision {}, {} keys, every page proved good", contents.revision, contents.live_keys)
 }
 
 fn data_dir(args: &RestoreArgs, layout: &Layout) -> String {

@@ -9,14 +9,14 @@ use super::job;
 use crate::config::{KeysToPutBack, PutBackConfig};
 use crate::etcd::{Live, Writer};
 use crate::exit::{Exit, Failure};
-use crate::inspect::line::shown;
-use crate::kubernetes::{Content, IDENTITIES};
+use crate::inspect::line::printable;
+use crate::kubernetes::{KUBE_SYSTEM_KEYS, StoredValue};
 use crate::member::{Choice, Member};
 use crate::recovery::put_back::{
     Action, LiveKey, Outcome, PlannedKey, Totals, decide, in_order_of_creation, note, refusal,
 };
 use crate::report::{Answer, JobReport};
-use crate::snapshot::{Db, Item, Sorted, find, members};
+use crate::snapshot::{Db, KeyState, SortedKeys, find, members};
 use crate::system::blocking::blocking;
 
 pub async fn put_back(config: PutBackConfig, answer: &mut Answer) -> Result<(), Failure> {
@@ -44,22 +44,22 @@ fn refused(why: String) -> Failure {
 }
 
 /// The keys that were asked for, in the order in which they are to be written.
-async fn select(args: &KeysToPutBack, backup: &OpenBackup, at: u64) -> Result<Vec<Item>, Failure> {
+async fn select(args: &KeysToPutBack, backup: &OpenBackup, at: u64) -> Result<Vec<KeyState>, Failure> {
     let label = &backup.proved.label;
     let db = Arc::clone(&backup.db);
     let (keys, prefix) = (args.keys.clone(), args.prefix.clone());
     let wanted = (keys.clone(), prefix.clone());
     let mut items = blocking(move || match wanted {
-        (_, Some(prefix)) => Sorted::new(&db, &prefix, at).collect::<Result<Vec<_>, _>>(),
+        (_, Some(prefix)) => SortedKeys::new(&db, &prefix, at).collect::<Result<Vec<_>, _>>(),
         (keys, None) => find(&db, &keys, at),
     })
     .await?;
     if let Some(prefix) = prefix.filter(|_| items.is_empty()) {
-        return Err(refused(format!("{label} has no key that begins with {} at revision {at}", shown(&prefix))));
+        return Err(refused(format!("{label} has no key that begins with {} at revision {at}", printable(&prefix))));
     }
     let missing: Vec<_> = keys.iter().filter(|key| items.iter().all(|item| item.key != **key)).collect();
     if !missing.is_empty() {
-        let missing: Vec<_> = missing.into_iter().map(|key| shown(key)).collect();
+        let missing: Vec<_> = missing.into_iter().map(|key| printable(key)).collect();
         return Err(refused(format!("{label} does not have, at revision {at}: {}", missing.join(", "))));
     }
     in_order_of_creation(&mut items);
@@ -81,14 +81,14 @@ fn healthy(choice: Choice, writing: bool) -> Result<Member, Failure> {
 
 /// Refuses a backup of another cluster, as far as that can be told.
 async fn check_identity(backup: &OpenBackup, writer: &mut Writer, member: &Member) -> Result<(), Failure> {
-    let (db, at) = (Arc::clone(&backup.db), backup.proved.proof.facts.revision);
+    let (db, at) = (Arc::clone(&backup.db), backup.proved.proof.contents.revision);
     let (ours, recorded) = blocking(move || {
-        let items = find(&db, &IDENTITIES.map(<[u8]>::to_vec), at)?;
+        let items = find(&db, &KUBE_SYSTEM_KEYS.map(<[u8]>::to_vec), at)?;
         let values = items.iter().map(|item| Ok::<_, crate::snapshot::Error>((item.key.clone(), item.value(&db)?)));
         Ok::<_, crate::snapshot::Error>((values.collect::<Result<Vec<_>, _>>()?, members(&db)?))
     })
     .await?;
-    let uid = |value: &[u8]| Content::of(value).object().map(|object| object.uid.clone());
+    let uid = |value: &[u8]| StoredValue::parse(value).object().map(|object| object.uid.clone());
     for (key, value) in ours {
         let live = writer.get(&key).await.map_err(|e| Failure::new(e.exit(), e))?;
         if let (Some(ours), Some(theirs)) = (uid(&value), live.and_then(|live| uid(&live.value))) {
@@ -112,7 +112,7 @@ async fn check_identity(backup: &OpenBackup, writer: &mut Writer, member: &Membe
 }
 
 async fn plan(
-    items: Vec<Item>,
+    items: Vec<KeyState>,
     overwrite: bool,
     db: &Arc<Db>,
     writer: &mut Writer,
@@ -120,7 +120,7 @@ async fn plan(
     let mut planned = Vec::with_capacity(items.len());
     for item in items {
         let (item, value) = read(item, db).await?;
-        let content = Content::of(&value);
+        let content = StoredValue::parse(&value);
         let action = if let Some(why) = refusal(&item, content.object()) {
             Action::Refuse(why)
         } else {
@@ -139,14 +139,14 @@ async fn plan(
 fn refuse_what_was_named(args: &KeysToPutBack, planned: &[PlannedKey]) -> Result<(), Failure> {
     let named = planned.iter().filter(|_| !args.keys.is_empty());
     let refusals = named.filter_map(|planned| match planned.action {
-        Action::Refuse(why) => Some(format!("{}: {why}", shown(&planned.item.key))),
+        Action::Refuse(why) => Some(format!("{}: {why}", printable(&planned.item.key))),
         _ => None,
     });
     let refusals: Vec<_> = refusals.collect();
     if refusals.is_empty() { Ok(()) } else { Err(refused(format!("not to be brought back: {}", refusals.join("; ")))) }
 }
 
-async fn read(item: Item, db: &Arc<Db>) -> Result<(Item, Vec<u8>), Failure> {
+async fn read(item: KeyState, db: &Arc<Db>) -> Result<(KeyState, Vec<u8>), Failure> {
     let db = Arc::clone(db);
     Ok(blocking(move || item.value(&db).map(|value| (item, value))).await?)
 }
@@ -185,7 +185,7 @@ async fn write(
 
 async fn write_one(planned: &PlannedKey, db: &Arc<Db>, writer: &mut Writer) -> Result<Outcome, Failure> {
     let (item, value) = read(planned.item.clone(), db).await?;
-    let key = shown(&item.key);
+    let key = printable(&item.key);
     let failed = |e: crate::etcd::Error| Failure::new(e.exit(), e);
     let outcome = match planned.action {
         Action::Replace { mod_revision } => {

@@ -71,7 +71,7 @@ pub fn token(who: &WhoArgs, proved: &ProvedFile) -> String {
 
 /// A few characters that stand for this backup.
 pub fn mark(proved: &ProvedFile) -> String {
-    proved.proof.digest.sha256.chars().take(8).collect()
+    proved.proof.file.sha256.chars().take(8).collect()
 }
 
 fn bump(who: &WhoArgs, etcdutl: &Etcdutl) -> Result<Option<NonZeroU64>, Failure> {
@@ -96,7 +96,7 @@ fn warn_of_old_revision(etcdutl: &Etcdutl, proved: &ProvedFile, who: &WhoArgs) {
         None => format!("etcdutl {} cannot raise it", etcdutl.version),
     };
     tracing::warn!(
-        revision = proved.proof.facts.revision,
+        revision = proved.proof.contents.revision,
         "the revision stays what it was in the backup ({why}): whoever watched the lost cluster has seen higher ones and \
          misses changes; restart all API servers, controllers, schedulers and kubelets after the restore"
     );
@@ -125,9 +125,9 @@ async fn identity(who: &WhoArgs, proved: &ProvedFile) -> Result<Identity, Failur
 }
 
 fn document(proved: &ProvedFile, path: &Path, who: &Identity, bump: Option<NonZeroU64>, etcdutl: &Etcdutl) -> Answer {
-    let (digest, facts) = (&proved.proof.digest, &proved.proof.facts);
+    let (digest, contents) = (&proved.proof.file, &proved.proof.contents);
     let raised = bump.map_or(0, NonZeroU64::get);
-    let revision = facts.revision.saturating_add(raised);
+    let revision = contents.revision.saturating_add(raised);
     let raise = if raised == 0 { "not raised".to_owned() } else { format!("raised by {raised}, the rest compacted") };
     let text = format!(
         "restored   {} to {}\nsize       {} ({} bytes)\nsha256     {}\ncontent    {} keys, every page proved good\n\
@@ -137,14 +137,14 @@ fn document(proved: &ProvedFile, path: &Path, who: &Identity, bump: Option<NonZe
         ByteSize(digest.bytes),
         digest.bytes,
         digest.sha256,
-        facts.live_keys,
+        contents.live_keys,
         who.name,
         who.cluster,
         who.token
     );
     let json = serde_json::json!({
         "name": proved.label, "data_dir": path, "bytes": digest.bytes, "sha256": digest.sha256,
-        "keys": facts.live_keys, "revision": revision, "bumped_by": raised, "member": who.name,
+        "keys": contents.live_keys, "revision": revision, "bumped_by": raised, "member": who.name,
         "initial_cluster": who.cluster, "initial_cluster_token": who.token,
         "initial_advertise_peer_urls": who.peer_urls, "etcdutl": etcdutl.version,
     });

@@ -39,7 +39,7 @@ pub async fn store(config: StoreStepConfig, report: &mut Report) -> Result<Exit,
 async fn prove(backup: &Backup) -> Result<(), Failure> {
     let file = backup.file.clone();
     let proof = blocking(move || prove_file(&file)).await?;
-    if proof.digest.sha256 == backup.record.sha256 {
+    if proof.file.sha256 == backup.record.sha256 {
         return Ok(());
     }
     let why = format!("{} is not the file of its record: its SHA-256 differs", backup.file.display());

@@ -12,11 +12,11 @@ use crate::config::{StoreConfig, VerifyConfig, WhichBackups};
 use crate::exit::{Exit, Failure};
 use crate::report::Answer;
 use crate::report::table::{Align, Table, known, labelled};
-use crate::snapshot::{Digest, Facts};
+use crate::snapshot::{Contents, FileHash};
 use crate::store::{self, Detail, Store, StoredBackup};
 
 /// What was read of a good backup; what its pages hold only if they were walked.
-type Outcome = Result<(Digest, Option<Facts>), Failure>;
+type Outcome = Result<(FileHash, Option<Contents>), Failure>;
 
 /// The result for one backup, as `verify --output json` prints it. Its fields are an interface; what is not known is
 /// `null`.
@@ -87,7 +87,7 @@ async fn check(source: &Source, deep: bool, work_dir: &Path) -> Outcome {
         return Ok((source.prove_passing().await?, None));
     }
     let proved = source.prove(work_dir).await?;
-    Ok((proved.proof.digest, Some(proved.proof.facts)))
+    Ok((proved.proof.file, Some(proved.proof.contents)))
 }
 
 fn verdicts(outcomes: &[Outcome]) -> Vec<Verdict> {
@@ -104,7 +104,7 @@ fn verdicts(outcomes: &[Outcome]) -> Vec<Verdict> {
 
 fn line(source: &Source, deep: bool, outcome: &Outcome, verdict: Verdict) -> VerifiedBackup {
     let good = outcome.as_ref().ok();
-    let facts = good.and_then(|(_, facts)| facts.as_ref());
+    let contents = good.and_then(|(_, contents)| contents.as_ref());
     VerifiedBackup {
         name: source.label(),
         verdict,
@@ -113,8 +113,8 @@ fn line(source: &Source, deep: bool, outcome: &Outcome, verdict: Verdict) -> Ver
         sha256: good.map(|(digest, _)| digest.sha256.clone()),
         sha256_noted: matches!(source, Source::Stored(stored) if stored.backup.metadata.sha256.is_some()),
         deep,
-        revision: facts.map(|facts| facts.revision),
-        keys: facts.map(|facts| facts.live_keys),
+        revision: contents.map(|contents| contents.revision),
+        keys: contents.map(|contents| contents.live_keys),
     }
 }
 
@@ -190,7 +190,7 @@ mod tests {
     use crate::rclone;
 
     fn outcome(failure: Option<Failure>) -> Outcome {
-        failure.map_or_else(|| Ok((Digest { bytes: 1, sha256: "ab".into() }, None)), Err)
+        failure.map_or_else(|| Ok((FileHash { bytes: 1, sha256: "ab".into() }, None)), Err)
     }
 
     fn good() -> Outcome {

@@ -8,7 +8,7 @@ use super::{Error, connect, timely};
 use crate::config;
 use crate::exit::Exit;
 use crate::member::Member;
-use crate::snapshot::{self, Part, Snapshot};
+use crate::snapshot::{self, PartFile, Snapshot};
 use crate::system::blocking::blocking;
 
 /// How a member's snapshot failed.
@@ -60,7 +60,7 @@ pub async fn snapshot(
     member: &Member,
     config: &config::EtcdConfig,
     degraded: bool,
-    mut part: Part,
+    mut part: PartFile,
     progress: impl Progress,
 ) -> Result<Snapshot, SnapshotError> {
     let mut client = connect(&member.endpoint, config).await?;
@@ -80,7 +80,7 @@ async fn current_revision(client: &mut Client) -> Result<u64, Error> {
 async fn receive(
     mut stream: SnapshotStreaming,
     idle: Duration,
-    part: &mut Part,
+    part: &mut PartFile,
     mut progress: impl Progress,
 ) -> Result<(), SnapshotError> {
     let mut total = None;
@@ -104,9 +104,9 @@ async fn receive(
 }
 
 /// The database's size, and room for it on the disk.
-fn announced(first: &SnapshotResponse, part: &mut Part) -> Result<u64, SnapshotError> {
+fn announced(first: &SnapshotResponse, part: &mut PartFile) -> Result<u64, SnapshotError> {
     let blob = u64::try_from(first.blob().len()).unwrap_or(u64::MAX);
     let total = first.remaining_bytes().saturating_add(blob);
-    part.expect(total)?;
+    part.expect_database(total)?;
     Ok(total)
 }

@@ -1,4 +1,4 @@
-//! What one backup has more, less or otherwise than another, key by key.
+//! The differences between two backups, key by key.
 
 use std::cmp::Ordering;
 use std::iter::Peekable;
@@ -6,74 +6,61 @@ use std::iter::Peekable;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::inspect::line::{Key, shown};
-use crate::snapshot::{Error, Item};
+use crate::inspect::line::{JsonKey, printable};
+use crate::snapshot::{Error, KeyState};
 
-/// A key that is not the same in both.
+/// A key that differs between an older and a newer backup.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Difference {
-    /// Only the newer one has it.
-    Added(Item),
-    /// Only the older one has it.
-    Removed(Item),
-    /// Both have it, with different values.
-    Changed {
-        /// As the older one has it.
-        before: Item,
-        /// As the newer one has it.
-        after: Item,
-    },
-    /// Both have it, with the same value, but it was written anew in between.
-    Rewritten {
-        /// As the older one has it.
-        before: Item,
-        /// As the newer one has it.
-        after: Item,
-    },
+    /// Only the newer one has the key.
+    Added(KeyState),
+    /// Only the older one has the key.
+    Removed(KeyState),
+    /// The values differ.
+    Changed { before: KeyState, after: KeyState },
+    /// The values are the same, but the key was written in between.
+    Rewritten { before: KeyState, after: KeyState },
 }
 
-/// How many keys there are of each sort.
+/// How many keys there are of each [`Difference`].
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct DiffCounts {
-    /// Only in the newer one.
     pub added: u64,
-    /// Only in the older one.
     pub removed: u64,
-    /// With another value.
     pub changed: u64,
-    /// Written anew with the same value.
     pub rewritten: u64,
-    /// The very same in both.
+    /// Not written in between.
     pub same: u64,
 }
 
-/// The differences between two sequences of keys, both sorted, with fingerprints of the same hasher.
+/// An iterator over the differences between two sequences of keys. Both must be sorted, and have fingerprints of the
+/// same hasher: values are compared by those, so that the keys of two large backups never have to be in memory.
 pub struct Diff<A: Iterator, B: Iterator> {
     before: Peekable<A>,
     after: Peekable<B>,
     counts: DiffCounts,
 }
 
-type Read = Result<Item, Error>;
+type Read = Result<KeyState, Error>;
 
 impl<A: Iterator<Item = Read>, B: Iterator<Item = Read>> Diff<A, B> {
-    /// From `before` to `after`.
     pub fn new(before: A, after: B) -> Self {
         Self { before: before.peekable(), after: after.peekable(), counts: DiffCounts::default() }
     }
 
-    /// What was met so far.
+    /// The counts of what the iterator has passed so far.
     pub const fn counts(&self) -> DiffCounts {
         self.counts
     }
 
-    fn both(&mut self) -> Option<Result<Difference, Error>> {
+    /// Compares the next key of both sides, which is the same key; `None` if nothing differs.
+    fn compare_next(&mut self) -> Option<Result<Difference, Error>> {
         let (before, after) = match (self.before.next()?, self.after.next()?) {
             (Ok(before), Ok(after)) => (before, after),
             (Err(error), _) | (_, Err(error)) => return Some(Err(error)),
         };
-        let value = |item: &Item| (item.value_bytes, item.fingerprint);
-        let write = |item: &Item| (item.create_revision, item.mod_revision, item.version, item.lease);
+        let value = |item: &KeyState| (item.value_bytes, item.fingerprint);
+        let write = |item: &KeyState| (item.create_revision, item.mod_revision, item.version, item.lease);
         if value(&before) != value(&after) {
             self.counts.changed += 1;
             return Some(Ok(Difference::Changed { before, after }));
@@ -95,7 +82,7 @@ impl<A: Iterator<Item = Read>, B: Iterator<Item = Read>> Iterator for Diff<A, B>
             let order = match (self.before.peek(), self.after.peek()) {
                 (None, None) => return None,
                 (Some(Ok(before)), Some(Ok(after))) => before.key.cmp(&after.key),
-                // An error comes out of the side that has it.
+                // An error is taken from its side like a key, and returned below.
                 (Some(_), None) | (Some(Err(_)), _) => Ordering::Less,
                 (None, Some(_)) | (_, Some(Err(_))) => Ordering::Greater,
             };
@@ -109,7 +96,7 @@ impl<A: Iterator<Item = Read>, B: Iterator<Item = Read>> Iterator for Diff<A, B>
                     return Some(self.after.next()?.map(Difference::Added));
                 }
                 Ordering::Equal => {
-                    if let Some(difference) = self.both() {
+                    if let Some(difference) = self.compare_next() {
                         return Some(difference);
                     }
                 }
@@ -119,25 +106,24 @@ impl<A: Iterator<Item = Read>, B: Iterator<Item = Read>> Iterator for Diff<A, B>
 }
 
 impl Difference {
-    /// For people: a sign and the key, as of `diff`.
+    /// One line for a terminal, with a sign as in the output of `diff`.
     pub fn text(&self) -> String {
         match self {
-            Self::Added(item) => format!("+ {}", shown(&item.key)),
-            Self::Removed(item) => format!("- {}", shown(&item.key)),
+            Self::Added(item) => format!("+ {}", printable(&item.key)),
+            Self::Removed(item) => format!("- {}", printable(&item.key)),
             Self::Changed { before, after } => {
-                let (key, from, to) = (shown(&after.key), before.mod_revision, after.mod_revision);
+                let (key, from, to) = (printable(&after.key), before.mod_revision, after.mod_revision);
                 format!("~ {key} (revision {from} to {to}, {} to {} bytes)", before.value_bytes, after.value_bytes)
             }
             Self::Rewritten { before, after } => {
-                let (key, from, to) = (shown(&after.key), before.mod_revision, after.mod_revision);
+                let (key, from, to) = (printable(&after.key), before.mod_revision, after.mod_revision);
                 format!("= {key} (revision {from} to {to}, the same value)")
             }
         }
     }
 
-    /// For machines.
     pub fn json(&self) -> Value {
-        let state = |item: &Item| {
+        let state = |item: &KeyState| {
             json!({
                 "create_revision": item.create_revision,
                 "mod_revision": item.mod_revision,
@@ -152,7 +138,7 @@ impl Difference {
             Self::Changed { before, after } => ("changed", &after.key, Some(before), Some(after)),
             Self::Rewritten { before, after } => ("rewritten", &after.key, Some(before), Some(after)),
         };
-        let mut line = json!(Key::new(key));
+        let mut line = json!(JsonKey::new(key));
         line["change"] = change.into();
         line["before"] = before.map_or(Value::Null, state);
         line["after"] = after.map_or(Value::Null, state);
@@ -165,15 +151,15 @@ mod tests {
     use super::*;
     use crate::snapshot::Revision;
 
-    fn item(key: &str, mod_revision: i64, value: u64) -> Item {
+    fn item(key: &str, mod_revision: i64, value: u64) -> KeyState {
         let revision = Revision { main: 1, sub: 0, tombstone: false };
         let key = key.into();
         let (create_revision, version, lease, value_bytes) = (1, 1, 0, 4);
-        Item { key, revision, create_revision, mod_revision, version, lease, value_bytes, fingerprint: value }
+        KeyState { key, revision, create_revision, mod_revision, version, lease, value_bytes, fingerprint: value }
     }
 
     #[test]
-    fn every_key_is_of_one_sort() {
+    fn every_key_is_counted_once() {
         let before = [item("a", 1, 1), item("b", 2, 2), item("c", 3, 3), item("e", 5, 5)];
         let after = [item("b", 2, 2), item("c", 9, 4), item("d", 10, 1), item("e", 11, 5), item("f", 12, 6)];
         let mut diff = Diff::new(before.into_iter().map(Ok), after.into_iter().map(Ok));

@@ -1,10 +1,10 @@
-//! What a backup holds, and what two of them have different. Pure but for reading the files.
+//! What a backup holds, and how two backups differ.
 
 mod diff;
 pub mod line;
 mod summary;
-mod tally;
+mod usage;
 
 pub use diff::{Diff, DiffCounts};
 pub use summary::Summary;
-pub use tally::Tally;
+pub use usage::Usage;

@@ -1,4 +1,4 @@
-//! What a backup holds, for people and for machines.
+//! What a backup holds, as text and as JSON.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -6,12 +6,12 @@ use std::fmt::Write as _;
 use bytesize::ByteSize;
 use serde_json::{Value, json};
 
-use super::tally::{Size, Tally};
-use crate::inspect::line::shown;
+use super::usage::{GroupUsage, Usage};
+use crate::inspect::line::printable;
 use crate::report::table::{Align, Table};
-use crate::snapshot::{Alarm, Digest, Facts, RecordedMember};
+use crate::snapshot::{Alarm, Contents, FileHash, RecordedMember};
 
-/// Rows of a table for people; machines get all of them.
+/// Rows of a table in the text; the JSON has all of them.
 const ROWS: usize = 20;
 /// Characters of the longest bar.
 const BAR: u64 = 30;
@@ -19,24 +19,17 @@ const BAR: u64 = 30;
 /// Everything about one backup.
 #[derive(Debug)]
 pub struct Summary<'a> {
-    /// Which backup.
     pub name: &'a str,
-    /// Its size and hash.
-    pub digest: &'a Digest,
-    /// What its pages hold.
-    pub facts: &'a Facts,
-    /// The members that it records.
+    pub file: &'a FileHash,
+    pub contents: &'a Contents,
     pub members: Vec<RecordedMember>,
-    /// The alarms that were raised.
     pub alarms: Vec<Alarm>,
-    /// Sizes by resource and namespace.
-    pub tally: Tally,
+    pub usage: Usage,
 }
 
 impl Summary<'_> {
-    /// For machines.
     pub fn json(&self) -> Value {
-        let facts = self.facts;
+        let contents = self.contents;
         let members = self.members.iter().map(|member| {
             json!({
                 "id": format!("{:x}", member.id),
@@ -46,83 +39,85 @@ impl Summary<'_> {
                 "learner": member.is_learner,
             })
         });
-        let alarms =
-            self.alarms.iter().map(|alarm| json!({ "member": format!("{:x}", alarm.member), "alarm": kind(alarm) }));
+        let alarms = self
+            .alarms
+            .iter()
+            .map(|alarm| json!({ "member": format!("{:x}", alarm.member), "alarm": alarm_name(alarm) }));
         json!({
             "name": self.name,
-            "bytes": self.digest.bytes,
-            "sha256": self.digest.sha256,
-            "db_bytes": facts.db_bytes,
-            "hash": facts.hash,
-            "revision": facts.revision,
-            "last_key_revision": facts.last_key_revision,
-            "compact_revision": facts.compact_revision,
-            "keys": facts.live_keys,
-            "changes": facts.revisions,
-            "history": facts.revisions.saturating_sub(facts.live_keys),
-            "total_keys": facts.total_keys,
-            "consistent_index": facts.consistent_index,
-            "term": facts.term,
-            "storage_version": facts.storage_version,
-            "cluster_version": facts.cluster_version,
+            "bytes": self.file.bytes,
+            "sha256": self.file.sha256,
+            "db_bytes": contents.db_bytes,
+            "hash": contents.hash,
+            "revision": contents.revision,
+            "last_key_revision": contents.last_key_revision,
+            "compact_revision": contents.compact_revision,
+            "keys": contents.live_keys,
+            "changes": contents.revisions,
+            "history": contents.revisions.saturating_sub(contents.live_keys),
+            "total_keys": contents.total_keys,
+            "consistent_index": contents.consistent_index,
+            "term": contents.term,
+            "storage_version": contents.storage_version,
+            "cluster_version": contents.cluster_version,
             "members": members.collect::<Vec<_>>(),
             "alarms": alarms.collect::<Vec<_>>(),
-            "resources": rows(&self.tally.resources, "resource"),
-            "namespaces": rows(&self.tally.namespaces, "namespace"),
-            "cluster_scoped": self.tally.cluster_scoped,
-            "other": self.tally.other,
+            "resources": rows(&self.usage.resources, "resource"),
+            "namespaces": rows(&self.usage.namespaces, "namespace"),
+            "cluster_scoped": self.usage.cluster_scoped,
+            "other": self.usage.other,
         })
     }
 
-    /// For people; with bars where somebody looks at it.
+    /// For a terminal; `bars` draws the sizes too.
     pub fn text(&self, bars: bool) -> String {
         let mut out = String::new();
         for (label, value) in self.lines() {
             // Writing to a string cannot fail.
             let _ = writeln!(out, "{label:<17} {value}");
         }
-        let none = Size::default();
-        let mut resources = largest(&self.tally.resources);
-        resources.extend((self.tally.other != none).then_some(("(not Kubernetes)", self.tally.other)));
+        let none = GroupUsage::default();
+        let mut resources = largest(&self.usage.resources);
+        resources.extend((self.usage.other != none).then_some(("(not Kubernetes)", self.usage.other)));
         table(&mut out, "RESOURCE", &resources, bars);
-        let mut namespaces = largest(&self.tally.namespaces);
-        namespaces.extend((self.tally.cluster_scoped != none).then_some(("(none)", self.tally.cluster_scoped)));
+        let mut namespaces = largest(&self.usage.namespaces);
+        namespaces.extend((self.usage.cluster_scoped != none).then_some(("(none)", self.usage.cluster_scoped)));
         table(&mut out, "NAMESPACE", &namespaces, bars);
         out
     }
 
     fn lines(&self) -> Vec<(&'static str, String)> {
-        let (facts, digest) = (self.facts, self.digest);
+        let (contents, file) = (self.contents, self.file);
         let unknown = || "not recorded".to_owned();
         let number = |number: Option<u64>| number.map_or_else(unknown, |number| number.to_string());
-        let old = facts.revisions.saturating_sub(facts.live_keys);
+        let old = contents.revisions.saturating_sub(contents.live_keys);
         let mut lines = vec![
             ("backup", self.name.to_owned()),
-            ("size", format!("{} ({} bytes)", ByteSize(digest.bytes), digest.bytes)),
-            ("sha256", digest.sha256.clone()),
-            ("hash", format!("{:x} (as etcdutl snapshot status prints it)", facts.hash)),
-            ("revision", format!("{}, can be read back to {}", facts.revision, facts.compact_revision.max(1))),
-            ("live keys", facts.live_keys.to_string()),
-            ("history", format!("{old} older values and deletions; {} pairs in all buckets", facts.total_keys)),
-            ("storage version", facts.storage_version.clone()),
-            ("cluster version", facts.cluster_version.clone().unwrap_or_else(unknown)),
-            ("consistent index", format!("{}, term {}", number(facts.consistent_index), number(facts.term))),
+            ("size", format!("{} ({} bytes)", ByteSize(file.bytes), file.bytes)),
+            ("sha256", file.sha256.clone()),
+            ("hash", format!("{:x} (as etcdutl snapshot status prints it)", contents.hash)),
+            ("revision", format!("{}, can be read back to {}", contents.revision, contents.compact_revision.max(1))),
+            ("live keys", contents.live_keys.to_string()),
+            ("history", format!("{old} older values and deletions; {} pairs in all buckets", contents.total_keys)),
+            ("storage version", contents.storage_version.clone()),
+            ("cluster version", contents.cluster_version.clone().unwrap_or_else(unknown)),
+            ("consistent index", format!("{}, term {}", number(contents.consistent_index), number(contents.term))),
         ];
-        lines.extend(self.members.iter().map(|member| ("member", described(member))));
-        let alarm = |alarm: &Alarm| ("alarm", format!("{} on member {:x}", kind(alarm), alarm.member));
+        lines.extend(self.members.iter().map(|member| ("member", member_line(member))));
+        let alarm = |alarm: &Alarm| ("alarm", format!("{} on member {:x}", alarm_name(alarm), alarm.member));
         lines.extend(self.alarms.iter().map(alarm));
         lines
     }
 }
 
-fn described(member: &RecordedMember) -> String {
-    let name = if member.name.is_empty() { "(never started)".to_owned() } else { shown(member.name.as_bytes()) };
-    let urls = |urls: &[String]| if urls.is_empty() { "none".to_owned() } else { shown(urls.join(",").as_bytes()) };
+fn member_line(member: &RecordedMember) -> String {
+    let name = if member.name.is_empty() { "(never started)".to_owned() } else { printable(member.name.as_bytes()) };
+    let urls = |urls: &[String]| if urls.is_empty() { "none".to_owned() } else { printable(urls.join(",").as_bytes()) };
     let role = if member.is_learner { ", learner" } else { "" };
     format!("{:x} {name}, peers {}, clients {}{role}", member.id, urls(&member.peer_urls), urls(&member.client_urls))
 }
 
-fn kind(alarm: &Alarm) -> String {
+fn alarm_name(alarm: &Alarm) -> String {
     match alarm.kind {
         1 => "NOSPACE".into(),
         2 => "CORRUPT".into(),
@@ -130,23 +125,23 @@ fn kind(alarm: &Alarm) -> String {
     }
 }
 
-/// The largest first; equal ones by name.
-fn largest(groups: &HashMap<Box<str>, Size>) -> Vec<(&str, Size)> {
-    let mut rows: Vec<_> = groups.iter().map(|(name, size)| (name.as_ref(), *size)).collect();
+/// The largest first; those of the same size by name.
+fn largest(groups: &HashMap<Box<str>, GroupUsage>) -> Vec<(&str, GroupUsage)> {
+    let mut rows: Vec<_> = groups.iter().map(|(name, usage)| (name.as_ref(), *usage)).collect();
     rows.sort_by(|(a, x), (b, y)| (y.bytes, y.old_bytes, a).cmp(&(x.bytes, x.old_bytes, b)));
     rows
 }
 
-fn rows(groups: &HashMap<Box<str>, Size>, label: &str) -> Vec<Value> {
-    let row = |(name, size)| {
-        let mut row = json!(size);
+fn rows(groups: &HashMap<Box<str>, GroupUsage>, label: &str) -> Vec<Value> {
+    let row = |(name, usage)| {
+        let mut row = json!(usage);
         row[label] = Value::from(name);
         row
     };
     largest(groups).into_iter().map(row).collect()
 }
 
-fn table(out: &mut String, label: &str, rows: &[(&str, Size)], bars: bool) {
+fn table(out: &mut String, label: &str, rows: &[(&str, GroupUsage)], bars: bool) {
     if rows.is_empty() {
         return;
     }
@@ -154,37 +149,38 @@ fn table(out: &mut String, label: &str, rows: &[(&str, Size)], bars: bool) {
     let head = [(label, Align::Left), ("KEYS", right), ("SIZE", right), ("HISTORY", right), ("", Align::Left)];
     let mut table = Table::new(head);
     let (first, rest) = rows.split_at(rows.len().min(ROWS));
-    let mut lines: Vec<_> = first.iter().map(|(name, size)| (shown(name.as_bytes()), *size)).collect();
+    let mut lines: Vec<_> = first.iter().map(|(name, usage)| (printable(name.as_bytes()), *usage)).collect();
     if !rest.is_empty() {
-        let sum = rest.iter().fold(Size::default(), |sum, (_, size)| sum.and(size));
+        let sum = rest.iter().fold(GroupUsage::default(), |sum, (_, usage)| sum.plus(usage));
         lines.push((format!("({} more)", rest.len()), sum));
     }
-    let most = lines.iter().map(|(_, size)| size.bytes).max().unwrap_or_default();
-    for (name, size) in lines {
-        let bar = if bars { bar(size.bytes, most) } else { String::new() };
-        let (live, old) = (ByteSize(size.bytes).to_string(), ByteSize(size.old_bytes).to_string());
-        table.row([name, size.keys.to_string(), live, old, bar]);
+    let most = lines.iter().map(|(_, usage)| usage.bytes).max().unwrap_or_default();
+    for (name, usage) in lines {
+        let bar = if bars { bar(usage.bytes, most) } else { String::new() };
+        let (live, old) = (ByteSize(usage.bytes).to_string(), ByteSize(usage.old_bytes).to_string());
+        table.row([name, usage.keys.to_string(), live, old, bar]);
     }
     // Writing to a string cannot fail.
     let _ = write!(out, "\n{table}");
 }
 
-/// As long, in eighths of a character, as `bytes` is large.
+/// A bar in steps of an eighth of a character.
 fn bar(bytes: u64, most: u64) -> String {
     const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
-    let wanted = u128::from(bytes) * u128::from(BAR * 8) / u128::from(most.max(1));
-    // Never longer than the whole bar, which fits.
-    let wanted = usize::try_from(wanted).unwrap_or_default();
-    let end = EIGHTHS.get(wanted % 8).copied().unwrap_or_default();
-    "█".repeat(wanted / 8) + end
+    // In 128 bits, because bytes times eighths can be more than 64 hold.
+    let eighths = u128::from(bytes) * u128::from(BAR * 8) / u128::from(most.max(1));
+    // At most 240, as `bytes` is at most `most`.
+    let eighths = usize::try_from(eighths).unwrap_or_default();
+    let end = EIGHTHS.get(eighths % 8).copied().unwrap_or_default();
+    "█".repeat(eighths / 8) + end
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn size(bytes: u64) -> Size {
-        Size { keys: 1, bytes, old_changes: 2, old_bytes: 3 }
+    fn size(bytes: u64) -> GroupUsage {
+        GroupUsage { keys: 1, bytes, old_changes: 2, old_bytes: 3 }
     }
 
     #[test]

@@ -1,35 +1,33 @@
-//! What a key says about the object behind it.
+//! What an etcd key says about the Kubernetes object that is stored under it.
 
-use super::value::Object;
+use super::value::ObjectSummary;
 
-/// What Kubernetes' API servers put in front of their keys: Kubernetes, and the two of `OpenShift`.
+/// What API servers put before their keys: that of Kubernetes, and the two of `OpenShift`.
 const ROOTS: [&str; 3] = ["/registry/", "/kubernetes.io/", "/openshift.io/"];
 
-/// Where an object of Kubernetes lies, as its key says.
+/// The key of a Kubernetes object, taken apart.
 ///
-/// Resources that are part of Kubernetes are stored without their group (`/registry/deployments/<namespace>/<name>`),
-/// services and endpoints in two steps (`services/specs`), and custom resources below their group, which is known by
-/// its dot: `/registry/<group>/<resource>/…`. What follows is `<namespace>/<name>`, or just `<name>` for resources that
-/// lie in no namespace: no name can have a slash in it.
+/// Resources that are part of Kubernetes are stored without their group: `/registry/deployments/<namespace>/<name>`.
+/// Services and endpoints have a path of two parts, such as `services/specs`. Custom resources are stored below their
+/// group, which has a dot in it: `/registry/<group>/<resource>/…`. Then comes `<namespace>/<name>`, or only `<name>` for
+/// an object in no namespace; a name cannot contain a slash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place<'a> {
-    /// The resource as the key spells it: `pods`, `minions` for nodes, `services/specs`, `cilium.io/ciliumnodes`.
+pub struct ResourceKey<'a> {
+    /// The resource as it is in the key: `pods`, `minions` for nodes, `services/specs`, `cilium.io/ciliumnodes`.
     pub resource: &'a str,
-    /// The namespace; `None` outside all of them.
     pub namespace: Option<&'a str>,
-    /// The rest.
     pub name: &'a str,
 }
 
-impl<'a> Place<'a> {
-    /// Reads a key; `None` for one that is not below the root of an API server.
-    pub fn of(key: &'a [u8]) -> Option<Self> {
+impl<'a> ResourceKey<'a> {
+    /// `None` for a key that an API server would not write.
+    pub fn parse(key: &'a [u8]) -> Option<Self> {
         let key = str::from_utf8(key).ok()?;
         let path = ROOTS.iter().find_map(|root| key.strip_prefix(root))?;
         let (first, rest) = path.split_once('/')?;
         let (resource, rest) = if first.contains('.') || first == "services" {
             let second = rest.find('/')?;
-            // Both steps and the slash between them.
+            // Both parts and the slash between them.
             let resource = path.get(..first.len() + 1 + second)?;
             (resource, rest.get(second + 1..)?)
         } else {
@@ -39,8 +37,8 @@ impl<'a> Place<'a> {
             Some((namespace, name)) => (Some(namespace), name),
             None => (None, rest),
         };
-        let sound = !resource.is_empty() && !name.is_empty() && !namespace.is_some_and(str::is_empty);
-        sound.then_some(Self { resource, namespace, name })
+        let complete = !resource.is_empty() && !name.is_empty() && !namespace.is_some_and(str::is_empty);
+        complete.then_some(Self { resource, namespace, name })
     }
 
     /// The resource without its group.
@@ -49,12 +47,13 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Whether the value is that of a Secret, which is shown only on demand: by its key, or by what the value says it is.
-pub fn is_secret(key: &[u8], object: Option<&Object>) -> bool {
-    let by_key = match Place::of(key) {
-        Some(place) => place.plural() == "secrets",
-        // An API server can be given another root. The path is still the same.
-        None => key.split(|byte| *byte == b'/').any(|step| step == b"secrets"),
+/// Whether a value is that of a Secret, by its key or by what the value itself says. In doubt it is one, as it is then
+/// shown only on demand.
+pub fn is_secret(key: &[u8], object: Option<&ObjectSummary>) -> bool {
+    let by_key = match ResourceKey::parse(key) {
+        Some(key) => key.plural() == "secrets",
+        // `--etcd-prefix` gives an API server another root. The rest of the path stays the same.
+        None => key.split(|byte| *byte == b'/').any(|part| part == b"secrets"),
     };
     by_key || object.is_some_and(|object| object.kind == "Secret")
 }
@@ -81,8 +80,13 @@ mod tests {
         "v1.apps"
     )]
     #[case("/kubernetes.io/secrets/ns/token", "secrets", Some("ns"), "token")]
-    fn places(#[case] key: &str, #[case] resource: &str, #[case] namespace: Option<&str>, #[case] name: &str) {
-        assert_eq!(Place::of(key.as_bytes()), Some(Place { resource, namespace, name }));
+    fn keys_of_kubernetes(
+        #[case] key: &str,
+        #[case] resource: &str,
+        #[case] namespace: Option<&str>,
+        #[case] name: &str,
+    ) {
+        assert_eq!(ResourceKey::parse(key.as_bytes()), Some(ResourceKey { resource, namespace, name }));
     }
 
     #[rstest]
@@ -95,18 +99,18 @@ mod tests {
     #[case("/registry/services/specs")]
     #[case("/registry/example.com/crontabs")]
     #[case("/elsewhere/pods/ns/name")]
-    fn other_keys_have_no_place(#[case] key: &str) {
-        assert_eq!(Place::of(key.as_bytes()), None);
+    fn other_keys_are_not_taken_apart(#[case] key: &str) {
+        assert_eq!(ResourceKey::parse(key.as_bytes()), None);
     }
 
     #[test]
-    fn a_key_that_is_no_text_has_no_place() {
-        assert_eq!(Place::of(b"/registry/pods/ns/\xff"), None);
+    fn a_key_that_is_not_text_is_not_taken_apart() {
+        assert_eq!(ResourceKey::parse(b"/registry/pods/ns/\xff"), None);
     }
 
     #[test]
     fn secrets_are_known_by_their_key_or_their_kind() {
-        let object = |kind: &str| Object { kind: kind.into(), ..Object::default() };
+        let object = |kind: &str| ObjectSummary { kind: kind.into(), ..ObjectSummary::default() };
         assert!(is_secret(b"/registry/secrets/ns/token", None));
         assert!(is_secret(b"/my-own-root/secrets/ns/\xff", None));
         assert!(is_secret(b"/odd", Some(&object("Secret"))));

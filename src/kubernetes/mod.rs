@@ -4,8 +4,10 @@ mod key;
 pub mod kubeadm;
 mod value;
 
-pub use key::{Place, is_secret};
-pub use value::{Content, Encryption, Object};
+pub use key::{ResourceKey, is_secret};
+pub use value::{Encryption, ObjectSummary, StoredValue};
 
-/// The namespace that every cluster has from its first day to its last: its UID is the cluster's identity.
-pub const IDENTITIES: [&[u8]; 2] = [b"/registry/namespaces/kube-system", b"/kubernetes.io/namespaces/kube-system"];
+/// The keys under which the namespace `kube-system` is stored. Every cluster has it from its first day to its last, so
+/// its UID identifies the cluster.
+pub const KUBE_SYSTEM_KEYS: [&[u8]; 2] =
+    [b"/registry/namespaces/kube-system", b"/kubernetes.io/namespaces/kube-system"];

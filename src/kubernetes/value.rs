@@ -1,7 +1,7 @@
-//! What a stored value is, and which object it names.
+//! In which format an API server stored a value, and which object the value holds.
 //!
-//! Kubernetes' own types are far larger than what is read here, which is the same in all of them: an envelope
-//! (`runtime.Unknown`) round a message whose first field is its `ObjectMeta`. Other fields are skipped by their number.
+//! Only what all Kubernetes types have in common is read: an envelope (`runtime.Unknown`) around a message whose first
+//! field is its `ObjectMeta`. All other fields are skipped by their number, so objects of any version can be read.
 
 use std::collections::BTreeMap;
 
@@ -11,58 +11,53 @@ use serde::{Deserialize, Serialize};
 const PROTOBUF: &[u8] = b"k8s\0";
 const ENCRYPTED: &[u8] = b"k8s:enc:";
 
-/// A stored value, recognised.
+/// A stored value by its format.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Content<'a> {
-    /// Kubernetes' protobuf; the object it names, unless that cannot be read.
-    Protobuf(Option<Object>),
-    /// A JSON object or list, as Kubernetes stores custom resources; the object that it names, if it is one.
-    Json(&'a str, Option<Object>),
-    /// Encrypted by the API server before it was stored.
+pub enum StoredValue<'a> {
+    /// The protobuf of Kubernetes, and its object unless that cannot be read.
+    Protobuf(Option<ObjectSummary>),
+    /// A JSON object or list, as Kubernetes stores custom resources, and its object if it is one of Kubernetes.
+    Json(&'a str, Option<ObjectSummary>),
+    /// Encrypted by the API server.
     Encrypted(Encryption),
-    /// Any other text.
     Text(&'a str),
-    /// Anything else.
     Binary,
 }
 
-/// Who an object is.
+/// The identity and state of a Kubernetes object, as exports show it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Object {
+pub struct ObjectSummary {
     /// Group and version, such as `apps/v1`.
     pub api_version: String,
     /// Such as `Deployment`.
     pub kind: String,
-    /// Its namespace; empty outside all of them.
+    /// Empty for an object in no namespace.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub namespace: String,
-    /// Its name.
     pub name: String,
-    /// Its identity: another one after it was deleted and created again.
+    /// A new one when the object is deleted and created again.
     pub uid: String,
-    /// Its labels.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// Whether its deletion had begun.
+    /// Whether it was being deleted, and waited only for its finalizers.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub deleting: bool,
 }
 
-/// What stands in clear before an encrypted value: `k8s:enc:<provider>:<version>:<name>:`.
+/// What is not encrypted at the start of an encrypted value: `k8s:enc:<provider>:<version>:<name>:`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Encryption {
     /// `aescbc`, `aesgcm`, `secretbox` or `kms`.
     pub provider: String,
-    /// The version of the provider's format.
     pub version: String,
     /// The name of the key, or of the KMS plugin.
     pub name: String,
 }
 
-impl<'a> Content<'a> {
-    /// Recognises a value. Nothing is decrypted, and nothing is refused: what is not known is text or binary.
-    pub fn of(value: &'a [u8]) -> Self {
+impl<'a> StoredValue<'a> {
+    /// Nothing is decrypted, and nothing is refused: what is in no known format is text or binary.
+    pub fn parse(value: &'a [u8]) -> Self {
         if let Some(envelope) = value.strip_prefix(PROTOBUF) {
             return Self::Protobuf(object_in(envelope));
         }
@@ -71,20 +66,19 @@ impl<'a> Content<'a> {
         }
         let Ok(text) = str::from_utf8(value) else { return Self::Binary };
         if text.starts_with(['{', '[']) && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() {
-            return Self::Json(text, serde_json::from_str::<JsonObject>(text).ok().map(Object::from));
+            return Self::Json(text, serde_json::from_str::<JsonObject>(text).ok().map(ObjectSummary::from));
         }
         Self::Text(text)
     }
 
-    /// The object that the value names.
-    pub fn object(&self) -> Option<&Object> {
+    pub fn object(&self) -> Option<&ObjectSummary> {
         match self {
             Self::Protobuf(object) | Self::Json(_, object) => object.as_ref(),
             Self::Encrypted(_) | Self::Text(_) | Self::Binary => None,
         }
     }
 
-    /// The kind of content, for machines.
+    /// The name of the format in JSON.
     pub const fn format(&self) -> &'static str {
         match self {
             Self::Protobuf(_) => "protobuf",
@@ -101,7 +95,7 @@ impl Encryption {
         let mut parts = sealed.splitn(4, |byte| *byte == b':');
         let mut text = || str::from_utf8(parts.next()?).ok().map(str::to_owned);
         let encryption = Self { provider: text()?, version: text()?, name: text()? };
-        // Behind the last colon comes what is encrypted.
+        // The encrypted part comes after the last colon, and may contain colons itself.
         parts.next().is_some().then_some(encryption)
     }
 }
@@ -123,7 +117,7 @@ struct TypeMeta {
     kind: String,
 }
 
-/// What all objects begin with.
+/// What the messages of all Kubernetes types begin with.
 #[derive(Clone, PartialEq, Eq, Message)]
 struct AnyObject {
     #[prost(message, optional, tag = "1")]
@@ -151,11 +145,11 @@ struct Time {
     seconds: i64,
 }
 
-fn object_in(envelope: &[u8]) -> Option<Object> {
+fn object_in(envelope: &[u8]) -> Option<ObjectSummary> {
     let unknown = Unknown::decode(envelope).ok()?;
     let type_meta = unknown.type_meta?;
     let metadata = AnyObject::decode(unknown.raw.as_slice()).ok()?.metadata.unwrap_or_default();
-    Some(Object {
+    Some(ObjectSummary {
         api_version: type_meta.api_version,
         kind: type_meta.kind,
         namespace: metadata.namespace,
@@ -185,7 +179,7 @@ struct JsonMeta {
     deletion_timestamp: Option<serde::de::IgnoredAny>,
 }
 
-impl From<JsonObject> for Object {
+impl From<JsonObject> for ObjectSummary {
     fn from(JsonObject { api_version, kind, metadata }: JsonObject) -> Self {
         Self {
             api_version,
@@ -214,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_protobuf_envelope_names_its_object() {
+    fn the_object_in_a_protobuf_envelope_is_read() {
         let value = envelope(ObjectMeta {
             name: "web".into(),
             namespace: "default".into(),
@@ -222,55 +216,58 @@ mod tests {
             deletion_timestamp: Some(Time { seconds: 1 }),
             labels: BTreeMap::from([("app".into(), "web".into())]),
         });
-        let Content::Protobuf(Some(object)) = Content::of(&value) else { panic!() };
+        let StoredValue::Protobuf(Some(object)) = StoredValue::parse(&value) else { panic!() };
         let json = serde_json::to_string(&object).unwrap();
         let expected = r#"{"apiVersion":"v1","kind":"Pod","namespace":"default","name":"web","uid":"0c9f","#;
         assert_eq!(json, format!(r#"{expected}"labels":{{"app":"web"}},"deleting":true}}"#));
     }
 
     #[test]
-    fn an_envelope_that_cannot_be_read_is_still_one() {
-        assert_eq!(Content::of(b"k8s\0\xff\xff"), Content::Protobuf(None));
+    fn protobuf_that_cannot_be_read_is_still_protobuf() {
+        assert_eq!(StoredValue::parse(b"k8s\0\xff\xff"), StoredValue::Protobuf(None));
         let mut value = envelope(ObjectMeta::default());
         value.truncate(value.len() - 1);
-        assert_eq!(Content::of(&value), Content::Protobuf(None));
+        assert_eq!(StoredValue::parse(&value), StoredValue::Protobuf(None));
     }
 
     #[test]
-    fn a_custom_resource_names_itself() {
+    fn the_object_in_json_is_read() {
         let text = r#"{"apiVersion":"example.com/v1","kind":"CronTab","metadata":{"name":"x","uid":"u","labels":null},"spec":{}}"#;
-        let Content::Json(json, Some(object)) = Content::of(text.as_bytes()) else { panic!() };
+        let StoredValue::Json(json, Some(object)) = StoredValue::parse(text.as_bytes()) else { panic!() };
         assert_eq!((json, object.kind.as_str(), object.uid.as_str()), (text, "CronTab", "u"));
         let text = "{\"kind\":\"RangeAllocation\"}\n";
-        assert_eq!(Content::of(text.as_bytes()), Content::Json(text, None));
+        assert_eq!(StoredValue::parse(text.as_bytes()), StoredValue::Json(text, None));
     }
 
     #[test]
-    fn what_is_encrypted_names_its_key() {
-        let aes = Content::of(b"k8s:enc:aescbc:v1:key1:\0:\xff");
+    fn an_encrypted_value_names_its_key() {
+        let aes = StoredValue::parse(b"k8s:enc:aescbc:v1:key1:\0:\xff");
         let encryption = |provider: &str, version: &str, name: &str| Encryption {
             provider: provider.into(),
             version: version.into(),
             name: name.into(),
         };
-        assert_eq!(aes, Content::Encrypted(encryption("aescbc", "v1", "key1")));
-        assert_eq!(Content::of(b"k8s:enc:kms:v2:plugin:\x0a"), Content::Encrypted(encryption("kms", "v2", "plugin")));
-        assert_eq!(Content::of(b"k8s:enc:aescbc:v1:key1"), Content::Binary);
+        assert_eq!(aes, StoredValue::Encrypted(encryption("aescbc", "v1", "key1")));
+        assert_eq!(
+            StoredValue::parse(b"k8s:enc:kms:v2:plugin:\x0a"),
+            StoredValue::Encrypted(encryption("kms", "v2", "plugin"))
+        );
+        assert_eq!(StoredValue::parse(b"k8s:enc:aescbc:v1:key1"), StoredValue::Binary);
     }
 
     #[test]
     fn the_rest_is_text_or_binary() {
         for text in ["", "1", "true", "\"x\"", "{", "[1", "k8s", "{} {}"] {
-            assert_eq!(Content::of(text.as_bytes()), Content::Text(text));
+            assert_eq!(StoredValue::parse(text.as_bytes()), StoredValue::Text(text));
         }
-        assert_eq!(Content::of(b"\xff"), Content::Binary);
+        assert_eq!(StoredValue::parse(b"\xff"), StoredValue::Binary);
     }
 
     proptest! {
         #[test]
-        fn no_value_makes_it_panic(start in prop::sample::select(vec![PROTOBUF, ENCRYPTED, b"{", b""]), rest: Vec<u8>) {
+        fn no_value_panics(start in prop::sample::select(vec![PROTOBUF, ENCRYPTED, b"{", b""]), rest: Vec<u8>) {
             let value = [start, &rest].concat();
-            prop_assert!(!Content::of(&value).format().is_empty());
+            prop_assert!(!StoredValue::parse(&value).format().is_empty());
         }
     }
 }

@@ -5,15 +5,15 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::inspect::line::{Key, shown};
-use crate::kubernetes::{Content, Encryption, Object, Place};
-use crate::snapshot::Item;
+use crate::inspect::line::{JsonKey, printable};
+use crate::kubernetes::{Encryption, ObjectSummary, ResourceKey, StoredValue};
+use crate::snapshot::KeyState;
 
 /// A key of the backup, and what is to become of it.
 #[derive(Debug)]
 pub struct PlannedKey {
     /// As the backup has it.
-    pub item: Item,
+    pub item: KeyState,
     /// What the plan says.
     pub action: Action,
     /// What somebody should know before it is there again.
@@ -75,13 +75,13 @@ pub struct LiveKey {
 ///
 /// What is refused lives as long as something renews it, or is made anew from what runs now: an old one would be wrong
 /// from the start.
-pub fn refusal(item: &Item, object: Option<&Object>) -> Option<&'static str> {
+pub fn refusal(item: &KeyState, object: Option<&ObjectSummary>) -> Option<&'static str> {
     if item.lease != 0 {
         return Some("it ends with a lease of etcd, and leases are not brought back");
     }
     // By its key, or under another root than the usual ones by what it says it is.
     let kind = object.map(|object| (object.api_version.split('/').next().unwrap_or_default(), object.kind.as_str()));
-    match (Place::of(&item.key).map(|place| place.resource), kind) {
+    match (ResourceKey::parse(&item.key).map(|place| place.resource), kind) {
         (Some("events"), _) | (_, Some(("v1" | "events.k8s.io", "Event"))) => {
             Some("it is an event, which expires by itself")
         }
@@ -111,9 +111,9 @@ pub const fn decide(live: Option<LiveKey>, overwrite: bool) -> Action {
 }
 
 /// What somebody should know about a value before it is there again.
-pub fn note(content: &Content<'_>) -> Option<String> {
+pub fn note(content: &StoredValue<'_>) -> Option<String> {
     match content {
-        Content::Encrypted(Encryption { provider, name, .. }) => {
+        StoredValue::Encrypted(Encryption { provider, name, .. }) => {
             Some(format!("it is encrypted: the API server needs its key `{name}` of provider {provider}"))
         }
         _ if content.object().is_some_and(|object| object.deleting) => {
@@ -125,7 +125,7 @@ pub fn note(content: &Content<'_>) -> Option<String> {
 
 /// Sorts into the order in which keys are to be written: the one in which they were first created. What owns others is
 /// older than they are, and Kubernetes' garbage collector deletes what it finds without its owner.
-pub fn in_order_of_creation(items: &mut [Item]) {
+pub fn in_order_of_creation(items: &mut [KeyState]) {
     items.sort_by(|a, b| (a.create_revision, a.revision, &a.key).cmp(&(b.create_revision, b.revision, &b.key)));
 }
 
@@ -191,13 +191,13 @@ impl PlannedKey {
         let (result, why) = self.result(outcome);
         let words: Vec<_> = why.into_iter().chain(self.note.clone()).collect();
         let why = if words.is_empty() { String::new() } else { format!(" ({})", words.join("; ")) };
-        format!("{:<13} {}{why}", result.replace('-', " "), shown(&self.item.key))
+        format!("{:<13} {}{why}", result.replace('-', " "), printable(&self.item.key))
     }
 
     /// For machines.
     pub fn json(&self, outcome: &Outcome) -> Value {
         let (result, why) = self.result(outcome);
-        let mut line = json!(Key::new(&self.item.key));
+        let mut line = json!(JsonKey::new(&self.item.key));
         line["result"] = result.into();
         line["reason"] = why.into();
         line["note"] = self.note.clone().into();
@@ -214,14 +214,14 @@ mod tests {
     use super::*;
     use crate::snapshot::Revision;
 
-    fn item(key: &str, create_revision: i64, lease: i64) -> Item {
+    fn item(key: &str, create_revision: i64, lease: i64) -> KeyState {
         let revision = Revision { main: 9, sub: 0, tombstone: false };
         let key = key.into();
-        Item { key, revision, create_revision, mod_revision: 9, version: 1, lease, value_bytes: 0, fingerprint: 0 }
+        KeyState { key, revision, create_revision, mod_revision: 9, version: 1, lease, value_bytes: 0, fingerprint: 0 }
     }
 
-    fn object(api_version: &str, kind: &str) -> Object {
-        Object { api_version: api_version.into(), kind: kind.into(), ..Object::default() }
+    fn object(api_version: &str, kind: &str) -> ObjectSummary {
+        ObjectSummary { api_version: api_version.into(), kind: kind.into(), ..ObjectSummary::default() }
     }
 
     #[rstest]

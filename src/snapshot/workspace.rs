@@ -1,4 +1,4 @@
-//! The private folder where a snapshot is staged: fresh for each run, gone after it, swept after a crash.
+//! The private directory where a snapshot is staged: new for each run, removed after it, and swept after a crash.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -7,19 +7,19 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
-use super::Error;
-use super::receive::Part;
+use super::error::Error;
+use super::part_file::PartFile;
 use crate::system::fs::create_new;
 
 const PREFIX: &str = ".etcd-backup-";
 const LOCK: &str = "lock";
-/// How often a new folder is tried when a sweeping process takes the one just made for a stale one.
+/// How often a new directory is tried when another process sweeps the one just made.
 const TRIES: usize = 8;
 
-/// A folder of mode 0700 inside the work folder, removed with everything in it when the value is dropped.
+/// A directory of mode 0700 inside the work directory, removed with everything in it when the value is dropped.
 ///
-/// While it lives a lock is held on a file inside it, so that no other process takes it for a leftover. The
-/// lock ends with the process, however that ends: the next start then sweeps the folder.
+/// A lock is held on a file inside it, so that no other process takes the directory for a leftover. The kernel releases
+/// the lock when the process ends, however it ends, and the next start sweeps the directory.
 #[derive(Debug)]
 pub struct Workspace {
     path: PathBuf,
@@ -27,20 +27,18 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// Sweeps what crashed runs left in `work_dir` and makes a fresh folder there.
-    ///
-    /// # Errors
-    /// [`Error::Io`] when `work_dir` is missing, no folder, a symbolic link, or cannot be written to.
+    /// Sweeps what crashed runs left in `work_dir` and makes a new directory there.
     pub fn create(work_dir: &Path) -> Result<Self, Error> {
-        // Without a final slash, behind which a symbolic link would be followed.
+        // Without a slash at its end: `link/` would be the directory that the link leads to. A link is refused because
+        // in a directory such as /tmp anybody could have placed it, to have the snapshot written elsewhere.
         let work_dir: PathBuf = work_dir.components().collect();
-        let kind = fs::symlink_metadata(&work_dir).map_err(Error::io("use the work folder", &work_dir))?;
+        let kind = fs::symlink_metadata(&work_dir).map_err(Error::io("use the work directory", &work_dir))?;
         if !kind.is_dir() {
-            let what = if kind.is_symlink() { "it is a symbolic link" } else { "it is not a folder" };
-            return Err(Error::io("use the work folder", &work_dir)(io::Error::other(what)));
+            let what = if kind.is_symlink() { "it is a symbolic link" } else { "it is not a directory" };
+            return Err(Error::io("use the work directory", &work_dir)(io::Error::other(what)));
         }
-        for folder in sweep(&work_dir)? {
-            tracing::info!(folder = %folder.display(), "removed what a run that was cut short had left");
+        for dir in sweep(&work_dir)? {
+            tracing::info!(dir = %dir.display(), "removed the files that an earlier run left when it was cut short");
         }
         for _ in 0..TRIES {
             if let Some((path, lock)) = claim(&work_dir)? {
@@ -48,37 +46,33 @@ impl Workspace {
             }
         }
         let error = io::Error::other("other processes keep removing it");
-        Err(Error::io("keep a new folder in", &work_dir)(error))
+        Err(Error::io("keep a new directory in", &work_dir)(error))
     }
 
-    /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Starts a file that will be called `name` once it is proved.
-    ///
-    /// # Errors
-    /// [`Error::Io`] when it cannot be created.
-    pub fn part(&self, name: &str) -> Result<Part, Error> {
-        Part::create(&self.path, name)
+    pub fn part_file(&self, name: &str) -> Result<PartFile, Error> {
+        PartFile::create(&self.path, name)
     }
 }
 
 impl Drop for Workspace {
     fn drop(&mut self) {
-        // Nobody is left to tell; the next start sweeps what stays.
+        // An error cannot be returned from here. The next start sweeps what stays.
         let _ = clear(&self.path);
     }
 }
 
-/// Makes a folder and locks it; `None` when a sweeping process got hold of it in between.
+/// Makes a directory and locks it; `None` when another process swept it in between.
 fn claim(work_dir: &Path) -> Result<Option<(PathBuf, File)>, Error> {
     let path = tempfile::Builder::new()
         .prefix(PREFIX)
         .permissions(fs::Permissions::from_mode(0o700))
         .tempdir_in(work_dir)
-        .map_err(Error::io("create a folder in", work_dir))?
+        .map_err(Error::io("create a directory in", work_dir))?
         .keep();
     match lock_new(&path) {
         Ok(Some(lock)) => Ok(Some((path, lock))),
@@ -98,25 +92,25 @@ fn lock_new(dir: &Path) -> io::Result<Option<File>> {
         Err(error) => return Err(error),
     };
     match lock.try_lock() {
-        // A file system without locks: nobody can take this one for stale either.
+        // On a file system without locks no other process can get this one either, and then it does not sweep.
         Ok(()) | Err(TryLockError::Error(_)) => {}
         Err(TryLockError::WouldBlock) => return Ok(None),
     }
-    // The lock counts only if the file still has its name: a sweep may have removed it before the lock.
+    // Another process may have removed the file between its creation and the lock: then the lock protects nothing.
     let held = lock.metadata()?;
     let named = fs::symlink_metadata(&path).is_ok_and(|named| (named.dev(), named.ino()) == (held.dev(), held.ino()));
     Ok(named.then_some(lock))
 }
 
-/// Removes the folders of processes that no longer live.
+/// Removes the directories of processes that have ended.
 fn sweep(work_dir: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut swept = Vec::new();
     let entries = fs::read_dir(work_dir).map_err(Error::io("list", work_dir))?;
     for entry in entries {
         let entry = entry.map_err(Error::io("list", work_dir))?;
         let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
-        // In a shared folder such as /tmp other users' entries are left alone. What cannot be removed stays
-        // for the next start: it is no reason to go without a backup now.
+        // In a shared directory such as /tmp the entries of other users are left alone. What cannot be removed stays for
+        // the next start: it is no reason to fail this backup.
         if ours && is_own_dir(&entry.path()) && sweep_one(&entry.path()).unwrap_or(false) {
             swept.push(entry.path());
         }
@@ -129,7 +123,7 @@ fn is_own_dir(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|kind| kind.is_dir() && kind.uid() == own)
 }
 
-/// Removes `dir` unless its process lives; says whether it did.
+/// Removes `dir` unless its process is alive, and returns whether it did.
 fn sweep_one(dir: &Path) -> io::Result<bool> {
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     match rustix::fs::open(dir.join(LOCK), flags, Mode::empty()) {
@@ -140,15 +134,15 @@ fn sweep_one(dir: &Path) -> io::Result<bool> {
             }
             clear(dir)?;
         }
-        // Its process ended before it made the lock, or is about to: then it finds the folder gone and makes
-        // another. Only an empty folder can be removed like this.
+        // Its process ended before it created the lock, or is about to create it; then it finds the directory gone and
+        // makes another. `remove_dir` removes only an empty directory.
         Err(rustix::io::Errno::NOENT) => fs::remove_dir(dir)?,
         Err(error) => return Err(error.into()),
     }
     Ok(true)
 }
 
-/// Removes `dir`; the lock goes last, so that a sweep cut short can be repeated.
+/// Removes `dir`, the lock last: a sweep that is cut short leaves a directory that the next one can lock and remove.
 fn clear(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;

@@ -90,7 +90,7 @@ fn a_bad_backup_leaves_nothing() {
     remote.put(NEW, &sample::damaged());
     fetch(&remote, "latest", &path).exits(5).says(&[NEW, "sha-256"]);
     remote.put(NEW, &good[..good.len() / 2 / 512 * 512]);
-    fetch(&remote, "latest", &path).exits(5).says(&[NEW, "not whole pages"]);
+    fetch(&remote, "latest", &path).exits(5).says(&[NEW, "cannot be whole pages"]);
     remote.put(NEW, b"x");
     fetch(&remote, "latest", &path).exits(5).says(&[NEW, "1 bytes are not"]);
     remote.put(NEW, b"");

@@ -159,9 +159,9 @@ fn a_work_folder_that_is_none_is_told() {
     fs::write(&file, "").unwrap();
     std::os::unix::fs::symlink(folder.path(), &link).unwrap();
     let missing = folder.path().join("missing");
-    for (path, why) in [(&missing, "No such file"), (&file, "not a folder"), (&link, "symbolic link")] {
+    for (path, why) in [(&missing, "No such file"), (&file, "not a directory"), (&link, "symbolic link")] {
         let run = Run::new().store(&remote).env("ETCDCTL_ENDPOINTS", "http://127.0.0.1:1");
-        run.arg("--work-dir").arg(path).exits(10).says(&["work folder", &path.display().to_string(), why]);
+        run.arg("--work-dir").arg(path).exits(10).says(&["work directory", &path.display().to_string(), why]);
     }
 }
 

@@ -55,11 +55,11 @@ fn each_kind_of_damage_is_found_without_a_disk() {
     let remote = Remote::seaweedfs();
     let trailer_cut = &good[..good.len() - 32];
     for (bytes, why) in [
-        (&*sample::damaged(), "sha-256 at its end does not agree"),
-        (&good[..good.len() / 2], "not whole pages"),
-        (trailer_cut, "not whole pages"),
-        (&good[..20 * 512 + 32], "sha-256 at its end does not agree"),
-        (b"<html>403</html>", "not whole pages"),
+        (&*sample::damaged(), "sha-256 at its end does not match"),
+        (&good[..good.len() / 2], "cannot be whole pages"),
+        (trailer_cut, "cannot be whole pages"),
+        (&good[..20 * 512 + 32], "sha-256 at its end does not match"),
+        (b"<html>403</html>", "cannot be whole pages"),
         (b"", "it is empty"),
     ] {
         remote.put(A, bytes);
@@ -75,7 +75,7 @@ fn pages_that_only_the_walk_finds_wrong() {
     remote.put(A, &sample::wiped());
     let passing = verify(&remote, &[]).env("OUTPUT", "text").exits(0).stdout;
     assert!(passing.contains("--deep walks every page, too"), "{passing}");
-    verify(&remote, &["--deep"]).exits(5).says(&[A, "is no good snapshot: page "]);
+    verify(&remote, &["--deep"]).exits(5).says(&[A, "is not a valid snapshot: page "]);
 }
 
 #[test]
@@ -136,8 +136,8 @@ fn a_local_file() {
     let run = |path: &std::path::Path| Run::new().arg("verify").arg(path);
     run(&good).success();
     assert_eq!(run(&good).arg("--deep").success().value("backups")[0]["keys"], sample::KEYS);
-    run(&bad).exits(5).says(&["bad is no good snapshot"]);
-    run(&bad).arg("--deep").exits(5).says(&["bad is no good snapshot"]);
+    run(&bad).exits(5).says(&["bad is not a valid snapshot"]);
+    run(&bad).arg("--deep").exits(5).says(&["bad is not a valid snapshot"]);
     run(folder.path()).exits(2).says(&["not a regular file"]);
 }
 

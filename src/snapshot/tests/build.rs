@@ -1,8 +1,8 @@
-//! Pages made by hand, sound unless a test wants them otherwise.
+//! Builds pages by hand.
 
 use std::path::Path;
 
-use crate::snapshot::pages::page::{NO_FREELIST, fnv1a};
+use crate::snapshot::bolt::meta::{NO_FREELIST, fnv1a};
 use crate::snapshot::{Db, Error};
 
 pub const SIZE: usize = 512;

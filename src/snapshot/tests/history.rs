@@ -7,15 +7,14 @@ use proptest::prelude::*;
 use prost::Message;
 
 use super::build::{SIZE, Value, bucket, db, leaf, open, patched};
-use super::fixture;
-use crate::snapshot::mvcc::KeyValue;
-use crate::snapshot::{Change, Db, Item, Revision, Sorted, changes, find, prove_file, revision_to_read};
+use super::{KeyValueMessage, fixture};
+use crate::snapshot::{Db, KeyState, Revision, SortedKeys, changes, find, prove_file};
 
 const REVISION: Revision = Revision { main: 7, sub: 1, tombstone: false };
 
 /// The keys, sorted, with value and version, as a client would get them.
 type State = BTreeMap<Vec<u8>, (Vec<u8>, i64)>;
-type KeyState = (Vec<u8>, (Vec<u8>, i64));
+type KeyAndState = (Vec<u8>, (Vec<u8>, i64));
 
 /// A put of a value, or a deletion, of one of a few keys.
 type Op = (Vec<u8>, Option<Vec<u8>>);
@@ -28,7 +27,7 @@ fn store(ops: &[Op]) -> (Db, Vec<State>) {
     for (at, (key, value)) in ops.iter().enumerate() {
         let main = u64::try_from(at).unwrap() + 2;
         let revision = Revision { main, sub: 0, tombstone: value.is_none() };
-        let mut record = KeyValue { key: key.clone(), ..KeyValue::default() };
+        let mut record = KeyValueMessage { key: key.clone(), ..KeyValueMessage::default() };
         if let Some(value) = value {
             record.version = state.get(key).map_or(0, |(_, version)| *version) + 1;
             record.mod_revision = main.cast_signed();
@@ -48,7 +47,7 @@ fn store(ops: &[Op]) -> (Db, Vec<State>) {
     (open(&db(&[leaf(2, &[("key", bucket(3))]), history])).unwrap(), states)
 }
 
-fn state_of(db: &Db, items: impl IntoIterator<Item = Item>) -> Vec<KeyState> {
+fn state_of(db: &Db, items: impl IntoIterator<Item = KeyState>) -> Vec<KeyAndState> {
     items.into_iter().map(|item| (item.key.clone(), (item.value(db).unwrap(), item.version))).collect()
 }
 
@@ -60,12 +59,12 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 
 proptest! {
     #[test]
-    fn keys_are_those_of_the_store_at_every_revision(ops in ops(), budget in 1_usize..4000, prefix in "[ab]{0,2}") {
+    fn keys_are_those_of_the_model_at_every_revision(ops in ops(), budget in 1_usize..4000, prefix in "[ab]{0,2}") {
         let (db, states) = store(&ops);
         for (at, state) in states.iter().enumerate().rev().step_by(7) {
             let at = u64::try_from(at).unwrap();
             let prefix = prefix.as_bytes();
-            let sorted = Sorted::new(&db, prefix, at).with_budget(budget);
+            let sorted = SortedKeys::new(&db, prefix, at).with_budget(budget);
             let sorted = state_of(&db, sorted.map(Result::unwrap));
             let expected: Vec<_> = state.clone().into_iter().filter(|(key, _)| key.starts_with(prefix)).collect();
             prop_assert_eq!(sorted, expected);
@@ -77,28 +76,6 @@ proptest! {
             prop_assert_eq!(found, expected);
         }
     }
-
-    #[test]
-    fn a_change_is_what_prost_reads(
-        key in prop::collection::vec(any::<u8>(), 1..40),
-        value in prop::collection::vec(any::<u8>(), 0..300),
-        numbers: [i64; 4],
-    ) {
-        let [create_revision, mod_revision, version, lease] = numbers;
-        let record = KeyValue { key, create_revision, mod_revision, version, value, lease };
-        let bytes = record.encode_to_vec();
-        let change = Change::parse(REVISION, &bytes).unwrap();
-        prop_assert_eq!((change.key, change.value), (record.key.as_slice(), record.value.as_slice()));
-        prop_assert_eq!([change.create_revision, change.mod_revision, change.version, change.lease], numbers);
-    }
-
-    #[test]
-    fn what_prost_reads_from_any_bytes_is_read(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let change = Change::parse(REVISION, &bytes);
-        if let Some(record) = KeyValue::decode(bytes.as_slice()).ok().filter(|record| !record.key.is_empty()) {
-            prop_assert_eq!(change.unwrap().key, record.key);
-        }
-    }
 }
 
 #[test]
@@ -106,39 +83,39 @@ fn fingerprints_tell_values_apart() {
     let put = |key: &str, value: &str| (key.into(), Some(value.into()));
     let (db, _) = store(&[put("a", "same"), put("b", "same"), put("c", "other")]);
     let hasher = RandomState::new();
-    let items: Vec<_> = Sorted::new(&db, b"", 4).with_fingerprints(&hasher).map(Result::unwrap).collect();
+    let items: Vec<_> = SortedKeys::new(&db, b"", 4).with_fingerprints(&hasher).map(Result::unwrap).collect();
     assert_eq!(items[0].fingerprint, items[1].fingerprint);
     assert_ne!(items[0].fingerprint, items[2].fingerprint);
 }
 
 #[test]
-fn a_revision_that_is_nobodys_is_passed_over() {
+fn a_revision_that_changes_no_key_is_skipped() {
     // As `etcdutl snapshot restore --bump-revision` writes it.
     let key = |main: u64| String::from_utf8(Revision { main, ..REVISION }.to_key()).unwrap();
-    let record = KeyValue { key: b"k".to_vec(), mod_revision: 2, version: 1, ..KeyValue::default() };
+    let record = KeyValueMessage { key: b"k".to_vec(), mod_revision: 2, version: 1, ..KeyValueMessage::default() };
     let pairs = [(key(2), (0, record.encode_to_vec())), (key(100), (0, vec![]))];
     let pairs: Vec<(&str, Value)> = pairs.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();
     let db = open(&db(&[leaf(2, &[("key", bucket(3))]), leaf(3, &pairs)])).unwrap();
-    assert_eq!(Sorted::new(&db, b"", 100).count(), 1);
+    assert_eq!(SortedKeys::new(&db, b"", 100).count(), 1);
 }
 
 #[test]
-fn a_record_that_is_none_is_damage() {
+fn a_value_that_cannot_be_read_is_damage() {
     let key = String::from_utf8(REVISION.to_key()).unwrap();
     let pairs = [(key.as_str(), (0, b"\x0a\x05ab".to_vec()))];
     let db = open(&db(&[leaf(2, &[("key", bucket(3))]), leaf(3, &pairs)])).unwrap();
     let error = changes(&db, 9, |_| Ok::<_, crate::snapshot::Error>(())).unwrap_err();
-    assert!(format!("{error:?}").contains("revision 7 cannot be read"), "{error:?}");
+    assert!(format!("{error:?}").contains("the value of revision 7 cannot be read"), "{error:?}");
 }
 
 #[test]
 fn revisions_are_refused_in_etcds_words() {
-    let facts = prove_file(&fixture("etcd-3.5.1")).unwrap().facts;
-    assert_eq!((facts.compact_revision, facts.revision), (3, 8));
+    let contents = prove_file(&fixture("etcd-3.5.1")).unwrap().contents;
+    assert_eq!((contents.compact_revision, contents.revision), (3, 8));
     for (asked, read) in [(None, 8), (Some(3), 3), (Some(8), 8)] {
-        assert_eq!(revision_to_read(asked, &facts), Ok(read));
+        assert_eq!(contents.revision_to_read(asked), Ok(read));
     }
-    let refusal = |asked| revision_to_read(Some(asked), &facts).unwrap_err().to_string();
+    let refusal = |asked| contents.revision_to_read(Some(asked)).unwrap_err().to_string();
     assert!(refusal(2).contains("required revision 2 has been compacted"), "{}", refusal(2));
     assert!(refusal(9).contains("required revision 9 is a future revision"), "{}", refusal(9));
 }

@@ -1,4 +1,4 @@
-//! What the proof must hold against: real snapshots, pages made by hand, and bytes from nowhere.
+//! Real snapshots, pages made by hand, and random bytes.
 
 mod build;
 mod files;
@@ -9,6 +9,7 @@ mod pages;
 use std::io::Write;
 use std::path::PathBuf;
 
+use prost::Message;
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
@@ -18,12 +19,29 @@ use tempfile::NamedTempFile;
 /// compaction at the second of these, then puts, deletions and re-creations, and a key with a lease.
 /// `etcd-3.4.23`: six keys, a NOSPACE alarm raised by `--quota-backend-bytes 24000`, a learner added, defragmented.
 fn fixture(name: &str) -> PathBuf {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
-    folder.join(format!("{name}.etcdb"))
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    dir.join(format!("{name}.etcdb"))
 }
 
 fn fixture_bytes(name: &str) -> Vec<u8> {
     std::fs::read(fixture(name)).unwrap()
+}
+
+/// `mvccpb.KeyValue` as prost derives it, to write values for the decoder under test and to compare it with.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct KeyValueMessage {
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: Vec<u8>,
+    #[prost(int64, tag = "2")]
+    pub create_revision: i64,
+    #[prost(int64, tag = "3")]
+    pub mod_revision: i64,
+    #[prost(int64, tag = "4")]
+    pub version: i64,
+    #[prost(bytes = "vec", tag = "5")]
+    pub value: Vec<u8>,
+    #[prost(int64, tag = "6")]
+    pub lease: i64,
 }
 
 fn file_of(bytes: &[u8]) -> NamedTempFile {

@@ -1,12 +1,12 @@
-//! Bytes that nobody wrote on purpose: none may panic, none that differs from a snapshot may pass for one.
+//! Random bytes and altered snapshots: none may panic, and none may be taken for a good snapshot.
 
 use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::build::{SIZE, meta, open};
 use super::{file_of, fixture_bytes, with_trailer};
-use crate::snapshot::pages::page::NO_FREELIST;
-use crate::snapshot::{Db, Error, alarms, members, prove_file, read_facts};
+use crate::snapshot::bolt::meta::NO_FREELIST;
+use crate::snapshot::{Contents, Db, Error, alarms, members, prove_file};
 
 #[derive(Debug, Clone)]
 enum Mutation {
@@ -62,9 +62,9 @@ fn mutation() -> impl Strategy<Value = Mutation> {
     ]
 }
 
-/// Reads everything that can be read. What comes out does not matter here, only that it comes.
+/// Reads everything that can be read. Only a panic would be wrong here.
 fn read_all(db: &Db) {
-    let _ = (read_facts(db), members(db), alarms(db), db.get(b"key", b"\0"));
+    let _ = (Contents::read(db), members(db), alarms(db), db.get(b"key", b"\0"));
 }
 
 proptest! {
@@ -83,11 +83,11 @@ proptest! {
     }
 
     #[test]
-    fn pages_altered_behind_the_trailers_back_do_not_panic(mutations in prop::collection::vec(mutation(), 1..8)) {
+    fn altered_pages_with_a_matching_trailer_do_not_panic(mutations in prop::collection::vec(mutation(), 1..8)) {
         for name in ["etcd-3.5.1", "etcd-3.4.23"] {
             let mut bytes = fixture_bytes(name);
             bytes.truncate(bytes.len() - 32);
-            // The meta pages stay: with them gone nothing further would be read.
+            // The meta pages stay, as nothing else would be read without them.
             let metas: Vec<u8> = bytes.drain(..8192).collect();
             let len = bytes.len();
             for mutation in &mutations { mutation.apply(&mut bytes); }
@@ -106,7 +106,7 @@ proptest! {
     ) {
         let _ = prove_file(file_of(&body).path());
         let _ = prove_file(file_of(&with_trailer(&body)).path());
-        // Small numbers are likelier to be taken for headers and positions than even ones over all bytes.
+        // Small numbers are more likely than others to be valid in headers and positions.
         let pages: Vec<u8> = body.chunks_exact(SIZE).zip(2_u8..).flat_map(|(page, id)| {
             let mut page: Vec<u8> = page.iter().map(|byte| byte % 24).collect();
             let header = [id, 0, 0, 0, 0, 0, 0, 0, 1 + page[8] % 2, 0, page[10], 0, page[12] / 20, 0, 0, 0];

@@ -5,8 +5,9 @@ use std::ops::ControlFlow;
 use super::build::{
     FREELIST, SIZE, branch, bucket, damage, db, db_with, header, inline, leaf, meta, open, padded, patched, value,
 };
-use crate::snapshot::pages::page::NO_FREELIST;
-use crate::snapshot::{Error, Visit};
+use crate::snapshot::Error;
+use crate::snapshot::bolt::Visit;
+use crate::snapshot::bolt::meta::NO_FREELIST;
 
 /// Bucket `b` with a branch over two leaves: a c | e g.
 fn two_leaves() -> Vec<Vec<u8>> {
@@ -88,7 +89,7 @@ fn a_page_may_overflow() {
 }
 
 #[test]
-fn the_newer_sound_meta_page_counts() {
+fn the_newer_sound_meta_page_is_used() {
     let pages = [leaf(2, &[]), leaf(3, &[("newer", inline(&[]))])].concat();
     let old = meta(0, 2, NO_FREELIST, 4, 6);
     let new = meta(1, 3, NO_FREELIST, 4, 7);
@@ -113,13 +114,16 @@ fn a_written_free_list_is_checked() {
     assert_eq!(walked(&db_with(&[root.clone(), counted(0xFFFF, 61)], 2, 3)), [""; 0]);
     for bad in [list(63), counted(0xFFFF, 62), counted(0xFFFF, u64::MAX), leaf(3, &[])] {
         let pages = [root.clone(), bad];
-        assert_eq!(damage(&db_with(&pages, 2, 3)), "page 3: the list of free pages is not one");
+        assert_eq!(
+            damage(&db_with(&pages, 2, 3)),
+            "page 3: it is not the list of free pages that the meta page says it is"
+        );
     }
     assert!(damage(&db_with(&[root], 2, 3)).contains("outside"));
 }
 
 #[test]
-fn every_broken_rule_is_found_and_placed() {
+fn every_broken_rule_is_found_on_its_page() {
     let one = |page: Vec<u8>| db(&[leaf(2, &[("b", bucket(3))]), page]);
     let with = |at: usize, page: Vec<u8>| {
         let mut pages = two_leaves();
@@ -133,13 +137,13 @@ fn every_broken_rule_is_found_and_placed() {
         (one(padded(header(3, 3, 0, 0))), "page 3: a page of the tree has type 0x3, neither branch nor leaf"),
         (one(branch(3, &[])), "page 3: a branch without children"),
         (one(padded(header(3, 2, 32, 0))), "page 3: 32 elements do not fit into the page"),
-        (one(patched(pair(), 12, &[1])), "page 3: lies outside the 4 pages of the file"),
-        (one(patched(pair(), 12, &[0xFF; 4])), "page 3: lies outside the 4 pages of the file"),
-        (one(patched(pair(), 16, &[2])), "page 3: element 0 points outside its place"),
-        (one(patched(pair(), 20, &[0xFF; 4])), "page 3: element 0 points outside its place"),
-        (one(patched(pair(), 20, &[0])), "page 3: element 0 points outside its place"),
-        (one(patched(pair(), 24, &[0xFF; 8])), "page 3: element 0 points outside its place"),
-        (one(patched(pair(), 36, &[16])), "page 3: element 1 points outside its place"),
+        (one(patched(pair(), 12, &[1])), "page 3: it lies outside the 4 pages of the file"),
+        (one(patched(pair(), 12, &[0xFF; 4])), "page 3: it lies outside the 4 pages of the file"),
+        (one(patched(pair(), 16, &[2])), "page 3: element 0 points outside its page"),
+        (one(patched(pair(), 20, &[0xFF; 4])), "page 3: element 0 points outside its page"),
+        (one(patched(pair(), 20, &[0])), "page 3: element 0 points outside its page"),
+        (one(patched(pair(), 24, &[0xFF; 8])), "page 3: element 0 points outside its page"),
+        (one(patched(pair(), 36, &[16])), "page 3: element 1 points outside its page"),
         (one(leaf(3, &[("b", value("")), ("a", value(""))])), "page 3: element 1 is out of order"),
         (one(leaf(3, &[("a", value("")), ("a", value(""))])), "page 3: element 1 is out of order"),
         (one(leaf(3, &[("", value(""))])), "page 3: element 0 has no key"),
@@ -147,18 +151,24 @@ fn every_broken_rule_is_found_and_placed() {
         (one(leaf(3, &[("a", (1, vec![0; 20]))])), "page 3: an inline bucket without its page"),
         (one(leaf(3, &[("a", (1, vec![0; 32]))])), "page 3: an inline bucket whose page is not a leaf"),
         (one(leaf(3, &[("a", bucket(3))])), "page 3: the page is referenced twice"),
-        (one(leaf(3, &[("a", bucket(1))])), "page 1: lies outside the 4 pages of the file"),
-        (one(leaf(3, &[("a", bucket(u64::MAX))])), "page 18446744073709551615: lies outside the 4 pages of the file"),
+        (one(leaf(3, &[("a", bucket(1))])), "page 1: it lies outside the 4 pages of the file"),
+        (
+            one(leaf(3, &[("a", bucket(u64::MAX))])),
+            "page 18446744073709551615: it lies outside the 4 pages of the file",
+        ),
         (one(branch(3, &[("a", 3)])), "page 3: the page is referenced twice"),
         (db(&[leaf(2, &[("a", value(""))])]), "page 2: a pair outside every bucket"),
         (with(3, branch(3, &[("a", 4), ("e", 4)])), "page 4: the page is referenced twice"),
-        (with(3, branch(3, &[("e", 4), ("a", 5)])), "page 4: a key lies outside the range of its branch"),
-        (with(3, branch(3, &[("b", 4), ("e", 5)])), "page 4: a key lies outside the range of its branch"),
-        (with(3, branch(3, &[("a", 4), ("f", 5)])), "page 5: a key lies outside the range of its branch"),
-        (with(4, leaf(4, &[("a", value("")), ("e", value(""))])), "page 4: a key lies outside the range of its branch"),
+        (with(3, branch(3, &[("e", 4), ("a", 5)])), "page 4: a key lies outside the range that its branch gives"),
+        (with(3, branch(3, &[("b", 4), ("e", 5)])), "page 4: a key lies outside the range that its branch gives"),
+        (with(3, branch(3, &[("a", 4), ("f", 5)])), "page 5: a key lies outside the range that its branch gives"),
+        (
+            with(4, leaf(4, &[("a", value("")), ("e", value(""))])),
+            "page 4: a key lies outside the range that its branch gives",
+        ),
         (
             with(4, leaf(4, &[("a", value("")), ("e\0", value(""))])),
-            "page 4: a key lies outside the range of its branch",
+            "page 4: a key lies outside the range that its branch gives",
         ),
     ];
     for (bytes, expected) in cases {
@@ -182,7 +192,7 @@ fn depth_is_bounded() {
 #[test]
 fn the_size_is_pages_times_page_size() {
     let bytes = db(&two_leaves());
-    assert!(damage(&bytes[..bytes.len() - SIZE]).contains("2560 bytes of pages where the meta page says 6 pages"));
+    assert!(damage(&bytes[..bytes.len() - SIZE]).contains("2560 bytes of pages, but the meta page says 6 pages"));
     assert!(damage(&[bytes, vec![0; SIZE]].concat()).contains("3584 bytes of pages"));
     for size in [0, 1, 16, 79, 80, 511, 512, 600] {
         assert!(!damage(&vec![0; size]).is_empty());

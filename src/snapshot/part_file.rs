@@ -1,17 +1,25 @@
-//! A snapshot on its way in: a part file that becomes a file of its own name when it is proved, or is removed.
+//! A snapshot while it is received: a part file that is proved and then renamed, or removed.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::proof::facts::read_facts;
-use super::proof::{Proof, TRAILER_BYTES, TrailerHasher, pages_of};
-use super::{Damage, Error, Snapshot};
+use super::bolt::Db;
+use super::contents::Contents;
+use super::error::{Damage, Error};
+use super::proof::Proof;
+use super::trailer::{TrailerHasher, with_trailer};
 use crate::system::fs::{create_new, free_bytes, read_chunks, with_reserve};
 
-/// A file that is being received, of mode 0600. Dropped before it is finished, it is removed, as it is with its
-/// workspace.
-pub struct Part {
+/// A received file that proved good. It is removed with the [`Workspace`](super::Workspace) it lies in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    pub path: PathBuf,
+    pub proof: Proof,
+}
+
+/// A file that is being received, of mode 0600. It is removed when it is dropped before [`PartFile::finish`].
+pub struct PartFile {
     dir: PathBuf,
     path: PathBuf,
     name: String,
@@ -22,7 +30,7 @@ pub struct Part {
     expected: Option<u64>,
 }
 
-impl Part {
+impl PartFile {
     pub(super) fn create(dir: &Path, name: &str) -> Result<Self, Error> {
         let path = dir.join(format!("{name}.part"));
         let file = create_new(&path).map_err(Error::io("create", &path))?;
@@ -37,31 +45,28 @@ impl Part {
         })
     }
 
-    /// Says how many bytes of pages will come (the first message's blob and what it calls remaining), and
-    /// checks that the disk has room for them and a tenth more.
-    ///
-    /// # Errors
-    /// [`Error::NoSpace`] when it has not.
-    pub fn expect(&mut self, db_bytes: u64) -> Result<(), Error> {
-        let total = db_bytes.saturating_add(TRAILER_BYTES);
-        let needed = with_reserve(total);
+    /// Announces the size of the database. etcd counts only that in its messages; the trailer comes on top.
+    pub fn expect_database(&mut self, db_bytes: u64) -> Result<(), Error> {
+        self.expect_file(with_trailer(db_bytes))
+    }
+
+    /// Announces the size of the whole file, and checks that the disk has room for it.
+    pub fn expect_file(&mut self, bytes: u64) -> Result<(), Error> {
+        let needed = with_reserve(bytes);
         let free = self.free()?;
         if free < needed {
             return Err(Error::NoSpace { path: self.dir.clone(), needed, free });
         }
-        self.expected = Some(total);
+        self.expected = Some(bytes);
         Ok(())
     }
 
     /// Takes the next bytes, split anywhere.
-    ///
-    /// # Errors
-    /// [`Error::NoSpace`] when the disk is full, [`Error::Io`] when it fails otherwise, [`Error::Damaged`]
-    /// when there are more bytes than announced.
     pub fn push(&mut self, blob: &[u8]) -> Result<(), Error> {
         let after = self.written.saturating_add(u64::try_from(blob.len()).unwrap_or(u64::MAX));
+        // Checked before writing: a sender that never ends must not fill the disk.
         if let Some(expected) = self.expected.filter(|expected| after > *expected) {
-            return Err(self.damaged(format!("more than the {expected} bytes that were announced arrive")));
+            return Err(self.damaged(format!("more bytes arrived than the {expected} that were announced")));
         }
         self.file.write_all(blob).map_err(|error| self.write_error(after, error))?;
         self.hasher.push(blob);
@@ -69,11 +74,8 @@ impl Part {
         Ok(())
     }
 
-    /// Takes a stream to its end.
-    ///
-    /// # Errors
-    /// As [`Part::push`], and [`Error::Io`] when the stream fails.
-    pub fn take(&mut self, stream: &mut impl io::Read) -> Result<(), Error> {
+    /// Takes all bytes of a stream.
+    pub fn push_all(&mut self, stream: &mut impl io::Read) -> Result<(), Error> {
         let path = self.path.clone();
         read_chunks(stream, Error::io("read", &path), |chunk| self.push(chunk))
     }
@@ -85,36 +87,39 @@ impl Part {
 
     /// Proves what was received, makes it safe against a power cut, and gives the file its own name.
     ///
-    /// `floor` is a revision that the cluster had reached before the snapshot began.
-    ///
-    /// # Errors
-    /// [`Error::Damaged`] when the proof fails, [`Error::Io`] or [`Error::NoSpace`] when the disk does. The
-    /// part file is removed then.
+    /// `floor` is a revision that the cluster had reached before the snapshot began: a snapshot below it comes from a
+    /// member that has fallen behind.
     pub fn finish(mut self, floor: u64) -> Result<Snapshot, Error> {
         if let Some(expected) = self.expected.filter(|expected| *expected != self.written) {
             let written = self.written;
             return Err(self.damaged(format!("{written} bytes arrived, {expected} were announced")));
         }
-        let digest = std::mem::take(&mut self.hasher).finish().map_err(Error::damaged(&self.path))?;
+        let hash = std::mem::take(&mut self.hasher).finish().map_err(Error::damaged(&self.path))?;
         let file = self.file.try_clone().map_err(Error::io("read", &self.path))?;
-        let facts = read_facts(&pages_of(file, &self.path, &digest)?)?;
-        if facts.revision < floor {
-            let revision = facts.revision;
-            return Err(self.damaged(format!("it is at revision {revision}, the cluster was already at {floor}")));
+        let contents = Contents::read(&Db::open(file, &self.path, hash.bytes)?)?;
+        if contents.revision < floor {
+            let revision = contents.revision;
+            return Err(self.damaged(format!("it is at revision {revision}, but the cluster was already at {floor}")));
         }
+        let path = self.publish()?;
+        Ok(Snapshot { path, proof: Proof { file: hash, contents } })
+    }
+
+    /// Renames the file once its bytes are on the disk. Syncing the directory makes the new name safe as well.
+    fn publish(&self) -> Result<PathBuf, Error> {
         self.file.sync_all().map_err(|error| self.write_error(self.written, error))?;
         let path = self.dir.join(&self.name);
         fs::rename(&self.path, &path).map_err(Error::io("rename", &self.path))?;
         let dir = File::open(&self.dir).map_err(Error::io("open", &self.dir))?;
         dir.sync_all().map_err(Error::io("write", &self.dir))?;
-        Ok(Snapshot { path, proof: Proof { digest, facts } })
+        Ok(path)
     }
 
     fn free(&self) -> Result<u64, Error> {
         free_bytes(&self.file).map_err(Error::io("ask for the free space of", &self.dir))
     }
 
-    /// A disk that is full halfway is told apart: it wants room, not repair.
+    /// Tells a disk that filled up halfway from one that fails: the first needs room, the second repair.
     fn write_error(&self, reached: u64, error: io::Error) -> Error {
         let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
         match self.free() {
@@ -131,9 +136,9 @@ impl Part {
     }
 }
 
-impl Drop for Part {
+impl Drop for PartFile {
     fn drop(&mut self) {
-        // After `finish` the name is gone already. A file that stays goes with the workspace.
+        // After `finish` the name is gone already. A file that cannot be removed goes with the workspace.
         let _ = fs::remove_file(&self.path);
     }
 }

@@ -1,9 +1,9 @@
-//! One bbolt page as bytes: its header, its elements, the meta page; every number is checked before it is used.
+//! One bbolt page as bytes: its header and its elements. Every number is checked before it is used.
 //!
-//! The layout is bbolt's (`internal/common/page.go`, `meta.go` and `inode.go`), little endian as every
-//! platform that etcd supports writes it.
+//! The layout is that of bbolt's `internal/common/page.go` and `inode.go`. bbolt writes numbers in the order of the
+//! machine; every platform that etcd supports is little endian.
 
-use crate::snapshot::Damage;
+use crate::snapshot::error::Damage;
 
 /// Bytes of a page header.
 pub const HEADER: usize = 16;
@@ -11,32 +11,24 @@ pub const HEADER: usize = 16;
 const ELEMENT: usize = 16;
 /// Bytes of the bucket header that starts a bucket's value.
 const BUCKET: usize = 16;
-/// Bytes from the start of a meta page to its end.
-pub const META_END: usize = HEADER + 64;
-/// What `freelist` holds when the list is not written, as etcd always has it.
-pub const NO_FREELIST: u64 = u64::MAX;
 
 const BRANCH_FLAG: u16 = 0x01;
 const LEAF_FLAG: u16 = 0x02;
-const META_FLAG: u16 = 0x04;
+pub const META_FLAG: u16 = 0x04;
 const FREELIST_FLAG: u16 = 0x10;
 const BUCKET_ELEMENT: u32 = 0x01;
 
-const MAGIC: u32 = 0xED0C_DAED;
-const VERSION: u32 = 2;
-
 /// The first bytes of a page.
 #[derive(Debug, Clone, Copy)]
-pub struct Header {
+pub struct PageHeader {
     pub id: u64,
-    flags: u16,
+    pub flags: u16,
     count: u16,
-    /// How many more pages follow that belong to this one.
+    /// How many of the pages that follow belong to this one.
     pub overflow: u32,
 }
 
-impl Header {
-    /// Reads the header; `None` when there are fewer than 16 bytes.
+impl PageHeader {
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         Some(Self {
             id: u64_at(bytes, 0)?,
@@ -49,7 +41,7 @@ impl Header {
     /// Whether this page, with its overflow in `bytes`, holds a list of free pages.
     pub fn is_freelist_of(self, bytes: &[u8]) -> bool {
         let room = u64::try_from(bytes.len().saturating_sub(HEADER) / 8).unwrap_or(0);
-        // A count that 16 bits cannot hold takes the place of the first entry.
+        // A count that does not fit into 16 bits is written as the first entry.
         let entries = match self.count {
             u16::MAX => u64_at(bytes, HEADER).and_then(|count| count.checked_add(1)),
             count => Some(u64::from(count)),
@@ -58,74 +50,24 @@ impl Header {
     }
 }
 
-/// The root of everything, as one of the two meta pages gives it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Meta {
-    /// Bytes of a page.
-    pub page_size: u32,
-    /// The page where the tree of buckets begins.
-    pub root: u64,
-    /// The page of the free list, or [`NO_FREELIST`].
-    pub freelist: u64,
-    /// How many pages the file has: the high-water mark.
-    pub pages: u64,
-    /// The transaction that wrote it.
-    pub txid: u64,
-}
-
-impl Meta {
-    /// Reads and checks meta page `page` (0 or 1) from its first 80 bytes.
-    pub fn parse(page: u64, bytes: &[u8]) -> Result<Self, Damage> {
-        let damage = |what: &str| Damage::page(page, what);
-        let short = || Damage::page(page, "the meta page is cut off");
-        let header = Header::parse(bytes).ok_or_else(short)?;
-        let body = slice(bytes, HEADER, META_END - HEADER).ok_or_else(short)?;
-        let word = |at| u64_at(body, at).ok_or_else(short);
-        let half = |at| u32_at(body, at).ok_or_else(short);
-
-        if half(0)? != MAGIC {
-            return Err(damage("not a bbolt database: the magic number is missing"));
-        }
-        let version = half(4)?;
-        if version != VERSION {
-            return Err(Damage::page(page, format!("bbolt format version {version} is unknown")));
-        }
-        if word(56)? != fnv1a(body.get(..56).ok_or_else(short)?) {
-            return Err(damage("the meta page's checksum does not match"));
-        }
-        if header.flags != META_FLAG || header.id != page {
-            return Err(damage("the meta page's header does not say so"));
-        }
-        let page_size = half(8)?;
-        if !page_size.is_power_of_two() || !PAGE_SIZES.contains(&page_size) {
-            return Err(Damage::page(page, format!("a page size of {page_size} bytes is impossible")));
-        }
-        Ok(Self { page_size, root: word(16)?, freelist: word(32)?, pages: word(40)?, txid: word(48)? })
-    }
-}
-
-/// The page sizes that an operating system of etcd's can have, with room below and none above.
-pub const PAGE_SIZES: std::ops::RangeInclusive<u32> = 512..=65_536;
-
-/// What an element of a branch or a leaf leads to.
+/// What an element of a branch or a leaf holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ElementBody<'a> {
-    /// A branch element: the page with the keys from this one on.
+    /// In a branch: the page with the keys from this one on.
     Child(u64),
-    /// A leaf element: a stored value.
+    /// In a leaf: a stored value.
     Value(&'a [u8]),
-    /// A leaf element: a bucket's header and, for an inline bucket, its page.
+    /// In a leaf: the header of a bucket, followed by its page if it is inline.
     Bucket(&'a [u8]),
 }
 
-/// One element of a branch or a leaf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Element<'a> {
     pub key: &'a [u8],
     pub body: ElementBody<'a>,
 }
 
-/// A branch or a leaf, the two kinds of page that make a tree.
+/// A branch or a leaf, the two types of page that make up a tree.
 #[derive(Debug, Clone, Copy)]
 pub struct Node<'a> {
     bytes: &'a [u8],
@@ -135,9 +77,9 @@ pub struct Node<'a> {
 }
 
 impl<'a> Node<'a> {
-    /// Takes the bytes of a page with all its overflow; `page` is the number for messages.
+    /// `bytes` are the page with all its overflow; `page` is its number, for errors.
     pub fn parse(page: u64, bytes: &'a [u8]) -> Result<Self, Damage> {
-        let header = Header::parse(bytes).ok_or_else(|| Damage::page(page, "the page is cut off"))?;
+        let header = PageHeader::parse(bytes).ok_or_else(|| Damage::page(page, "the page is cut off"))?;
         let leaf = match header.flags {
             LEAF_FLAG => true,
             BRANCH_FLAG => false,
@@ -158,20 +100,19 @@ impl<'a> Node<'a> {
         Ok(Self { bytes, page, leaf, count })
     }
 
-    /// Whether the elements hold values rather than lead to further pages.
     pub fn is_leaf(&self) -> bool {
         self.leaf
     }
 
     /// The pages that the elements of a branch lead to, unchecked.
     pub fn children(&self) -> Vec<u64> {
-        let places = (0..self.count).map(|index| HEADER + index * ELEMENT + 8);
-        places.filter_map(|at| u64_at(self.bytes, at)).collect()
+        let positions = (0..self.count).map(|index| HEADER + index * ELEMENT + 8);
+        positions.filter_map(|at| u64_at(self.bytes, at)).collect()
     }
 
     /// The elements in order, each checked for its bounds and against the key before it.
     pub fn elements(&self) -> Elements<'a> {
-        Elements { node: *self, index: 0, floor: HEADER + self.count * ELEMENT, last: &[] }
+        Elements { node: *self, index: 0, floor: HEADER + self.count * ELEMENT, last_key: &[] }
     }
 }
 
@@ -179,13 +120,14 @@ impl<'a> Node<'a> {
 pub struct Elements<'a> {
     node: Node<'a>,
     index: usize,
-    /// Where the data of the next element may begin: bbolt writes them one behind the other.
+    /// Where the data of the next element may begin. bbolt writes the data in the order of the elements, so an element
+    /// that points before this is damaged, and data of two elements cannot overlap.
     floor: usize,
-    last: &'a [u8],
+    last_key: &'a [u8],
 }
 
 impl<'a> Elements<'a> {
-    /// The numbers of the element at `self.index`, and its data in bounds.
+    /// Reads the element at `self.index`; `None` when a number in it is out of bounds.
     fn read(&mut self) -> Option<Element<'a>> {
         let bytes = self.node.bytes;
         let start = HEADER + self.index * ELEMENT;
@@ -221,31 +163,31 @@ impl<'a> Iterator for Elements<'a> {
         let page = self.node.page;
         let damage = |what| Some(Err(Damage::page(page, format!("element {index} {what}"))));
         let Some(element) = self.read() else {
-            return damage("points outside its place");
+            return damage("points outside its page");
         };
         if element.key.is_empty() {
             return damage("has no key");
         }
-        if element.key <= self.last {
+        if element.key <= self.last_key {
             return damage("is out of order");
         }
         self.index += 1;
-        self.last = element.key;
+        self.last_key = element.key;
         Some(Ok(element))
     }
 }
 
-/// Where a bucket's pairs are.
+/// Where the pairs of a bucket are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BucketRoot<'a> {
-    /// In a tree of pages of its own.
+    /// In a tree of its own, which begins at this page.
     Page(u64),
-    /// In a leaf that lies inside the bucket's value.
+    /// In a leaf inside the value of the bucket itself, as bbolt stores small buckets.
     Inline(&'a [u8]),
 }
 
 impl<'a> BucketRoot<'a> {
-    /// Reads a bucket's value; `page` is where it lies, for messages.
+    /// `value` is that of the bucket, read from page `page`.
     pub fn parse(page: u64, value: &'a [u8]) -> Result<Self, Damage> {
         let cut = || Damage::page(page, "a bucket's header is cut off");
         let root = u64_at(value, 0).ok_or_else(cut)?;
@@ -253,7 +195,7 @@ impl<'a> BucketRoot<'a> {
         if root != 0 {
             return Ok(Self::Page(root));
         }
-        let header = Header::parse(rest).ok_or_else(|| Damage::page(page, "an inline bucket without its page"))?;
+        let header = PageHeader::parse(rest).ok_or_else(|| Damage::page(page, "an inline bucket without its page"))?;
         if header.id != 0 || header.overflow != 0 || header.flags != LEAF_FLAG {
             return Err(Damage::page(page, "an inline bucket whose page is not a leaf"));
         }
@@ -261,7 +203,7 @@ impl<'a> BucketRoot<'a> {
     }
 }
 
-fn slice(bytes: &[u8], at: usize, len: usize) -> Option<&[u8]> {
+pub fn slice(bytes: &[u8], at: usize, len: usize) -> Option<&[u8]> {
     bytes.get(at..at.checked_add(len)?)
 }
 
@@ -269,15 +211,10 @@ fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_le_bytes(slice(bytes, at, 2)?.try_into().ok()?))
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+pub fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(slice(bytes, at, 4)?.try_into().ok()?))
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+pub fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(slice(bytes, at, 8)?.try_into().ok()?))
-}
-
-/// FNV-1a with 64 bits, bbolt's checksum of a meta page.
-pub fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -1,0 +1,109 @@
+//! The two meta pages: bbolt writes them by turns, so that one of them is sound whenever a write is cut short.
+
+use std::fs::File;
+use std::ops::RangeInclusive;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::page::{HEADER, META_FLAG, PageHeader, slice, u32_at, u64_at};
+use crate::snapshot::error::{Damage, Error};
+
+/// Bytes from the start of a meta page to its end.
+const META_END: usize = HEADER + 64;
+/// The page number of the free list when it is not written, as etcd always has it.
+pub const NO_FREELIST: u64 = u64::MAX;
+/// bbolt takes the page size of the operating system; these are wider than any on which etcd runs.
+const PAGE_SIZES: RangeInclusive<u32> = 512..=65_536;
+
+const MAGIC: u32 = 0xED0C_DAED;
+const VERSION: u32 = 2;
+
+/// Where everything else begins, as one of the two meta pages gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetaPage {
+    /// Bytes of a page.
+    pub page_size: u32,
+    /// The page where the tree of buckets begins.
+    pub root: u64,
+    /// The page of the free list, or [`NO_FREELIST`].
+    pub freelist: u64,
+    /// How many pages the file has: the high-water mark.
+    pub pages: u64,
+    /// The transaction that wrote it.
+    pub txid: u64,
+}
+
+impl MetaPage {
+    /// The sound meta page with the larger transaction number, in a database of `len` bytes.
+    pub fn newest(file: &File, path: &Path, len: u64) -> Result<Self, Error> {
+        let first = Self::read(file, path, len, 0, 0)?;
+        let second = match &first {
+            Ok(meta) => Self::read(file, path, len, 1, u64::from(meta.page_size))?.ok(),
+            Err(_) => Self::search_second(file, path, len)?,
+        };
+        match (first, second) {
+            (Ok(first), Some(second)) if second.txid > first.txid => Ok(second),
+            (Ok(first), _) => Ok(first),
+            (Err(_), Some(second)) => Ok(second),
+            (Err(damage), None) => Err(Error::damaged(path)(damage)),
+        }
+    }
+
+    /// Looks for meta page 1 where each page size would put it: only a sound page 0 says what the size is.
+    fn search_second(file: &File, path: &Path, len: u64) -> Result<Option<Self>, Error> {
+        let mut size = *PAGE_SIZES.start();
+        while size <= *PAGE_SIZES.end() {
+            let meta = Self::read(file, path, len, 1, u64::from(size))?;
+            if let Some(meta) = meta.ok().filter(|meta| meta.page_size == size) {
+                return Ok(Some(meta));
+            }
+            size *= 2;
+        }
+        Ok(None)
+    }
+
+    /// Reads meta page `page` at byte `at`. The outer error is the disk's, the inner one the page's.
+    fn read(file: &File, path: &Path, len: u64, page: u64, at: u64) -> Result<Result<Self, Damage>, Error> {
+        let mut bytes = [0; META_END];
+        let fits = u64::try_from(META_END).is_ok_and(|need| at.saturating_add(need) <= len);
+        if !fits {
+            return Ok(Err(Damage::page(page, "the file ends before its meta page")));
+        }
+        file.read_exact_at(&mut bytes, at).map_err(Error::io("read", path))?;
+        Ok(Self::parse(page, &bytes))
+    }
+
+    /// Reads and checks meta page `page` (0 or 1) from its first 80 bytes.
+    fn parse(page: u64, bytes: &[u8]) -> Result<Self, Damage> {
+        let damage = |what: &str| Damage::page(page, what);
+        let short = || Damage::page(page, "the meta page is cut off");
+        let header = PageHeader::parse(bytes).ok_or_else(short)?;
+        let body = slice(bytes, HEADER, META_END - HEADER).ok_or_else(short)?;
+        let word = |at| u64_at(body, at).ok_or_else(short);
+        let half = |at| u32_at(body, at).ok_or_else(short);
+
+        if half(0)? != MAGIC {
+            return Err(damage("not a bbolt database: the magic number is missing"));
+        }
+        let version = half(4)?;
+        if version != VERSION {
+            return Err(Damage::page(page, format!("bbolt format version {version} is unknown")));
+        }
+        if word(56)? != fnv1a(body.get(..56).ok_or_else(short)?) {
+            return Err(damage("the checksum of the meta page does not match"));
+        }
+        if header.flags != META_FLAG || header.id != page {
+            return Err(damage("the header is not that of this meta page"));
+        }
+        let page_size = half(8)?;
+        if !page_size.is_power_of_two() || !PAGE_SIZES.contains(&page_size) {
+            return Err(Damage::page(page, format!("a page size of {page_size} bytes is impossible")));
+        }
+        Ok(Self { page_size, root: word(16)?, freelist: word(32)?, pages: word(40)?, txid: word(48)? })
+    }
+}
+
+/// FNV-1a with 64 bits, bbolt's checksum of a meta page.
+pub fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}

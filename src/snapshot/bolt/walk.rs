@@ -1,0 +1,274 @@
+//! The walk through a database: every bucket and pair, or the pairs of one bucket from a key on.
+
+use std::ops::ControlFlow;
+
+use super::db::Db;
+use super::meta::NO_FREELIST;
+use super::page::{BucketRoot, Element, ElementBody, Node, PageHeader};
+use crate::snapshot::error::{Damage, Error};
+
+/// Levels of pages in one tree. A branch with two children or more halves what is left, so no file needs 32 levels.
+const MAX_DEPTH: usize = 32;
+/// Buckets inside one another. etcd has none.
+const MAX_NESTING: usize = 8;
+/// Larger buffers, which come from values of megabytes, are freed instead of kept for the next page.
+const SPARE_LIMIT: usize = 1 << 20;
+
+/// What a walk comes upon, in the order of the keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Visit<'a> {
+    /// A bucket begins.
+    Bucket {
+        /// How many buckets enclose it: 0 for those of etcd.
+        depth: usize,
+        name: &'a [u8],
+    },
+    Pair {
+        /// How many buckets enclose it: at least 1.
+        depth: usize,
+        /// The name of the innermost of them.
+        bucket: &'a [u8],
+        /// Never empty.
+        key: &'a [u8],
+        value: &'a [u8],
+        /// The page that it was read from, for errors.
+        page: u64,
+    },
+}
+
+impl Db {
+    /// Visits every bucket and pair in key order, and checks every page that can be reached.
+    ///
+    /// Pages that cannot be reached are normal: they are free, and etcd does not write its list of free pages.
+    pub fn walk<E: From<Error>>(&self, mut visit: impl FnMut(Visit<'_>) -> Result<(), E>) -> Result<(), E> {
+        let mut walker = Walker::new(self, true);
+        walker.check_freelist()?;
+        let root = self.meta.root;
+        walker
+            .visit_tree(root, KeyRange::default(), 0, &mut |walker, page, element| match element.body {
+                ElementBody::Bucket(value) => walker.visit_nested(page, element.key, value, 0, &mut visit),
+                ElementBody::Value(_) | ElementBody::Child(_) => {
+                    Err(self.damaged(Damage::page(page, "a pair outside every bucket")).into())
+                }
+            })
+            .map(|_| ())
+    }
+
+    /// Visits the pairs of the top bucket `bucket` from key `from` on, until `visit` breaks off. Only the pages on the
+    /// way are checked.
+    ///
+    /// A bucket that does not exist has no pairs. Buckets inside it are skipped.
+    pub fn scan<E: From<Error>>(
+        &self,
+        bucket: &[u8],
+        from: &[u8],
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, E>,
+    ) -> Result<(), E> {
+        let mut each = |_: &mut Walker<'_>, _: u64, element: Element<'_>| match element.body {
+            ElementBody::Value(value) => visit(element.key, value),
+            ElementBody::Child(_) | ElementBody::Bucket(_) => Ok(ControlFlow::Continue(())),
+        };
+        let mut walker = Walker::new(self, false);
+        let (root, range) = (self.meta.root, KeyRange::from_key(bucket));
+        walker
+            .visit_tree(root, range, 0, &mut |walker, page, element| {
+                if let (ElementBody::Bucket(value), true) = (element.body, element.key == bucket) {
+                    let _ = walker.visit_bucket(page, value, KeyRange::from_key(from), &mut each)?;
+                }
+                // The first element from `bucket` on is that bucket, or there is none of its name.
+                Ok::<_, E>(ControlFlow::Break(()))
+            })
+            .map(|_| ())
+    }
+
+    /// The value of `key` in the top bucket `bucket`.
+    pub fn get(&self, bucket: &[u8], key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let mut found = None;
+        self.scan(bucket, key, |at, value| {
+            found = (at == key).then(|| value.to_vec());
+            Ok::<_, Error>(ControlFlow::Break(()))
+        })?;
+        Ok(found)
+    }
+}
+
+/// The keys that a page may hold, from `lower` on and below `upper`, and where the visit begins.
+#[derive(Debug, Clone, Copy, Default)]
+struct KeyRange<'a> {
+    /// Keys below this are skipped.
+    from: &'a [u8],
+    lower: &'a [u8],
+    upper: Option<&'a [u8]>,
+}
+
+impl<'a> KeyRange<'a> {
+    fn from_key(from: &'a [u8]) -> Self {
+        Self { from, ..Self::default() }
+    }
+
+    fn holds(&self, key: &[u8]) -> bool {
+        key >= self.lower && self.upper.is_none_or(|upper| key < upper)
+    }
+}
+
+type Flow<E> = Result<ControlFlow<()>, E>;
+/// What is done with each element of a leaf, given the page that it lies on.
+type Each<'a, E> = dyn FnMut(&mut Walker<'_>, u64, Element<'_>) -> Flow<E> + 'a;
+
+/// One pass over the pages of a database.
+struct Walker<'d> {
+    db: &'d Db,
+    /// One bit for each page, set once the page, or one that it overflows into, was read.
+    seen: Vec<u64>,
+    /// Buffers of pages that were left, to be used again.
+    spare: Vec<Vec<u8>>,
+    /// Whether every page will be read, so that the kernel can be told in advance.
+    whole: bool,
+}
+
+impl<'d> Walker<'d> {
+    fn new(db: &'d Db, whole: bool) -> Self {
+        // `Db::open` has compared the number of pages with the size of the file, so this cannot be made huge by a damaged
+        // number. If a bitmap is too large to be addressed it stays empty, and `mark_seen` refuses every page.
+        let words = usize::try_from(db.meta.pages / 64 + 1).unwrap_or(0);
+        Self { db, seen: vec![0; words], spare: Vec::new(), whole }
+    }
+
+    /// Marks `page` and its overflow. A page has one place in the tree: two references are damage, and a reference back
+    /// to a page above would make the walk endless.
+    fn mark_seen(&mut self, page: u64, overflow: u32) -> Result<(), Error> {
+        for number in page..=page + u64::from(overflow) {
+            let word = usize::try_from(number / 64).ok().and_then(|word| self.seen.get_mut(word));
+            let bit = 1 << (number % 64);
+            match word {
+                Some(word) if *word & bit == 0 => *word |= bit,
+                _ => {
+                    let what = "the page is referenced twice";
+                    return Err(self.db.damaged(Damage::page(number, what)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, page: u64) -> Result<(PageHeader, Vec<u8>), Error> {
+        let mut buffer = self.spare.pop().unwrap_or_default();
+        let header = self.db.read(page, &mut buffer)?;
+        self.mark_seen(page, header.overflow)?;
+        Ok((header, buffer))
+    }
+
+    fn check_freelist(&mut self) -> Result<(), Error> {
+        let page = self.db.meta.freelist;
+        if page == NO_FREELIST {
+            return Ok(());
+        }
+        let (header, buffer) = self.read(page)?;
+        if !header.is_freelist_of(&buffer) {
+            let what = "it is not the list of free pages that the meta page says it is";
+            return Err(self.db.damaged(Damage::page(page, what)));
+        }
+        Ok(())
+    }
+
+    /// Visits the elements of all leaves below `page`, which is `depth` levels down.
+    fn visit_tree<E: From<Error>>(
+        &mut self,
+        page: u64,
+        range: KeyRange<'_>,
+        depth: usize,
+        each: &mut Each<'_, E>,
+    ) -> Flow<E> {
+        if depth > MAX_DEPTH {
+            let damage = Damage::page(page, "the tree is too deep");
+            return Err(self.db.damaged(damage).into());
+        }
+        let (_, buffer) = self.read(page)?;
+        let flow = self.visit_node(page, &buffer, range, depth, each)?;
+        if buffer.len() <= SPARE_LIMIT {
+            self.spare.push(buffer);
+        }
+        Ok(flow)
+    }
+
+    /// Visits the elements of a leaf, or of the leaves below a branch.
+    fn visit_node<E: From<Error>>(
+        &mut self,
+        page: u64,
+        bytes: &[u8],
+        range: KeyRange<'_>,
+        depth: usize,
+        each: &mut Each<'_, E>,
+    ) -> Flow<E> {
+        let db = self.db;
+        let node = Node::parse(page, bytes).map_err(|damage| db.damaged(damage))?;
+        if self.whole && !node.is_leaf() {
+            db.will_read(&mut node.children());
+        }
+        let mut elements = node.elements().peekable();
+        while let Some(element) = elements.next() {
+            let element = element.map_err(|damage| db.damaged(damage))?;
+            if !range.holds(element.key) {
+                let damage = Damage::page(page, "a key lies outside the range that its branch gives");
+                return Err(db.damaged(damage).into());
+            }
+            let flow = match element.body {
+                ElementBody::Child(child) => {
+                    // A child holds the keys up to the next child's first; the last child, up to the end of this page's range.
+                    let next = elements.peek().and_then(|next| next.as_ref().ok());
+                    let upper = next.map(|next| next.key).or(range.upper);
+                    if upper.is_some_and(|upper| upper <= range.from) {
+                        continue;
+                    }
+                    let range = KeyRange { lower: element.key, upper, ..range };
+                    self.visit_tree(child, range, depth + 1, each)?
+                }
+                ElementBody::Value(_) | ElementBody::Bucket(_) if element.key < range.from => continue,
+                ElementBody::Value(_) | ElementBody::Bucket(_) => each(self, page, element)?,
+            };
+            if flow.is_break() {
+                return Ok(flow);
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Visits the elements of the bucket whose `value` lies on `page`.
+    fn visit_bucket<E: From<Error>>(
+        &mut self,
+        page: u64,
+        value: &[u8],
+        range: KeyRange<'_>,
+        each: &mut Each<'_, E>,
+    ) -> Flow<E> {
+        let db = self.db;
+        match BucketRoot::parse(page, value).map_err(|damage| db.damaged(damage))? {
+            BucketRoot::Page(root) => self.visit_tree(root, range, 0, each),
+            // An inline bucket is one leaf: nothing may lie below it.
+            BucketRoot::Inline(leaf) => self.visit_node(page, leaf, range, MAX_DEPTH, each),
+        }
+    }
+
+    /// Visits a bucket and everything in it, further buckets included.
+    fn visit_nested<E: From<Error>>(
+        &mut self,
+        page: u64,
+        name: &[u8],
+        value: &[u8],
+        depth: usize,
+        visit: &mut dyn FnMut(Visit<'_>) -> Result<(), E>,
+    ) -> Flow<E> {
+        if depth > MAX_NESTING {
+            return Err(self.db.damaged(Damage::page(page, "buckets are nested too deep")).into());
+        }
+        visit(Visit::Bucket { depth, name })?;
+        self.visit_bucket(page, value, KeyRange::default(), &mut |walker, page, element| match element.body {
+            ElementBody::Bucket(value) => walker.visit_nested(page, element.key, value, depth + 1, visit),
+            ElementBody::Value(value) => {
+                visit(Visit::Pair { depth: depth + 1, bucket: name, key: element.key, value, page })?;
+                Ok(ControlFlow::Continue(()))
+            }
+            ElementBody::Child(_) => Ok(ControlFlow::Continue(())),
+        })
+    }
+}

@@ -1,0 +1,103 @@
+//! What goes wrong with a snapshot file.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::exit::{Exit, Failure};
+use crate::system::blocking::CutShort;
+
+/// An error with a snapshot file, sorted by what has to be repaired: the disk, the file, or neither.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("no room in {}: {needed} bytes needed, {free} free", path.display())]
+    NoSpace {
+        /// The directory on the disk that is too small.
+        path: PathBuf,
+        /// Bytes that the file needs, a reserve included.
+        needed: u64,
+        /// Bytes that an unprivileged process may still use there.
+        free: u64,
+    },
+    #[error("cannot {doing} {}", path.display())]
+    Io {
+        /// What was attempted, to be read after "cannot".
+        doing: &'static str,
+        /// The file or directory, or the name of the stream.
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error("{} is not a valid snapshot", path.display())]
+    Damaged {
+        /// The file, or the name of the stream.
+        path: PathBuf,
+        #[source]
+        damage: Damage,
+    },
+    #[error(transparent)]
+    CutShort(#[from] CutShort),
+}
+
+impl Error {
+    pub const fn exit(&self) -> Exit {
+        match self {
+            Self::NoSpace { .. } | Self::Io { .. } => Exit::Disk,
+            Self::Damaged { .. } => Exit::Proof,
+            Self::CutShort(_) => Exit::Unexpected,
+        }
+    }
+
+    /// Calls a damaged file `label`. A user knows the name of a stored backup, not that of the part file it was
+    /// fetched into. The other errors keep their path: a full disk is found by it.
+    #[must_use]
+    pub fn renamed(self, label: &str) -> Self {
+        match self {
+            Self::Damaged { damage, .. } => Self::Damaged { path: label.into(), damage },
+            other => other,
+        }
+    }
+
+    pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { doing, path: path.to_owned(), source }
+    }
+
+    pub(super) fn damaged(path: &Path) -> impl FnOnce(Damage) -> Self {
+        move |damage| Self::Damaged { path: path.to_owned(), damage }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::new(error.exit(), error)
+    }
+}
+
+/// What is wrong with a snapshot file, and on which page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The number of the bbolt page; `None` when the damage concerns the whole file.
+    page: Option<u64>,
+    /// Lower case and without a full stop.
+    what: String,
+}
+
+impl Damage {
+    pub(super) fn file(what: impl Into<String>) -> Self {
+        Self { page: None, what: what.into() }
+    }
+
+    pub(super) fn page(page: u64, what: impl Into<String>) -> Self {
+        Self { page: Some(page), what: what.into() }
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.page {
+            Some(page) => write!(f, "page {page}: {}", self.what),
+            None => f.write_str(&self.what),
+        }
+    }
+}
+
+impl std::error::Error for Damage {}

@@ -1,0 +1,89 @@
+//! The trailer: the SHA-256 of all pages, which etcd sends as the last 32 bytes of a snapshot.
+
+use std::io::Read;
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+use super::error::{Damage, Error};
+use crate::system::fs::read_chunks;
+
+/// Bytes of the trailer, to index with.
+const TRAILER: usize = 32;
+/// Bytes of the trailer, to compute file sizes with.
+const TRAILER_BYTES: u64 = 32;
+/// Every page size of bbolt is a multiple of this. So a file whose size leaves a remainder of 32 has a trailer, which is
+/// how `etcdutl snapshot restore` tells a snapshot from a bare database.
+const SECTOR: u64 = 512;
+
+/// The size and the hash of a whole file, known once its trailer has matched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileHash {
+    /// The trailer included.
+    pub bytes: u64,
+    /// In lower-case hexadecimal, over the trailer too, as `sha256sum` prints it.
+    pub sha256: String,
+}
+
+/// Proves the trailer of a stream in constant memory; errors call the stream `name`.
+pub fn prove_stream(name: &Path, stream: impl Read) -> Result<FileHash, Error> {
+    let mut hasher = TrailerHasher::default();
+    read_chunks(stream, Error::io("read", name), |chunk| {
+        hasher.push(chunk);
+        Ok(())
+    })?;
+    hasher.finish().map_err(Error::damaged(name))
+}
+
+/// Bytes of a file without its trailer, if it has one.
+pub(super) const fn without_trailer(file_bytes: u64) -> u64 {
+    if has_trailer(file_bytes) { file_bytes - TRAILER_BYTES } else { file_bytes }
+}
+
+/// Bytes of the snapshot file that holds a database of this size.
+pub(super) const fn with_trailer(db_bytes: u64) -> u64 {
+    db_bytes.saturating_add(TRAILER_BYTES)
+}
+
+const fn has_trailer(file_bytes: u64) -> bool {
+    file_bytes % SECTOR == TRAILER_BYTES
+}
+
+/// Hashes a stream while the last 32 bytes are held back: only at its end is it known that they are the trailer.
+#[derive(Default)]
+pub(super) struct TrailerHasher {
+    sha: Sha256,
+    tail: Vec<u8>,
+    bytes: u64,
+}
+
+impl TrailerHasher {
+    /// Takes the next bytes, split anywhere.
+    pub fn push(&mut self, blob: &[u8]) {
+        self.bytes = self.bytes.saturating_add(u64::try_from(blob.len()).unwrap_or(u64::MAX));
+        let keep_from = blob.len().saturating_sub(TRAILER);
+        let (body, tail) = blob.split_at(keep_from);
+        let excess = (self.tail.len() + tail.len()).saturating_sub(TRAILER);
+        self.sha.update(self.tail.drain(..excess).as_slice());
+        self.sha.update(body);
+        self.tail.extend_from_slice(tail);
+    }
+
+    /// Compares the trailer with the hash of what came before it.
+    pub fn finish(mut self) -> Result<FileHash, Damage> {
+        let bytes = self.bytes;
+        if bytes == 0 {
+            return Err(Damage::file("it is empty"));
+        }
+        if !has_trailer(bytes) || bytes < SECTOR {
+            let what = format!("{bytes} bytes cannot be whole pages followed by their 32-byte sha-256");
+            return Err(Damage::file(what));
+        }
+        if self.sha.clone().finalize().as_slice() != self.tail {
+            return Err(Damage::file("the sha-256 at its end does not match the pages: bytes are altered or lost"));
+        }
+        self.sha.update(&self.tail);
+        let sha256 = hex::encode(self.sha.finalize());
+        Ok(FileHash { bytes, sha256 })
+    }
+}
