@@ -159,6 +159,18 @@ mod tests {
     }
 
     #[test]
+    fn an_error_of_either_side_is_returned() {
+        let failed = || Err(Error::Io { doing: "read", path: "x".into(), source: std::io::Error::other("why") });
+        let good = || Ok(item("a", 1, 1));
+        for (before, after) in
+            [(vec![failed()], vec![good()]), (vec![good()], vec![failed()]), (vec![], vec![failed()])]
+        {
+            let errors: Vec<_> = Diff::new(before.into_iter(), after.into_iter()).filter_map(Result::err).collect();
+            assert_eq!(errors.len(), 1);
+        }
+    }
+
+    #[test]
     fn every_key_is_counted_once() {
         let before = [item("a", 1, 1), item("b", 2, 2), item("c", 3, 3), item("e", 5, 5)];
         let after = [item("b", 2, 2), item("c", 9, 4), item("d", 10, 1), item("e", 11, 5), item("f", 12, 6)];

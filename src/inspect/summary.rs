@@ -184,6 +184,25 @@ mod tests {
     }
 
     #[test]
+    fn members_and_alarms_are_named() {
+        let mut member = RecordedMember {
+            id: 0xcafe,
+            name: "m1\u{1b}[2J".into(),
+            peer_urls: vec!["http://a:2380".into(), "http://b:2380".into()],
+            client_urls: vec![],
+            is_learner: false,
+        };
+        // A name is free text: it must not reach the terminal as a control sequence.
+        assert_eq!(member_line(&member), r"cafe m1\x1b[2J, peers http://a:2380,http://b:2380, clients none");
+        member.name.clear();
+        member.is_learner = true;
+        assert!(member_line(&member).starts_with("cafe (never started), "), "{}", member_line(&member));
+        assert!(member_line(&member).ends_with(", learner"), "{}", member_line(&member));
+        let names = [1, 2, 7].map(|kind| alarm_name(&Alarm { member: 1, kind }));
+        assert_eq!(names, ["NOSPACE", "CORRUPT", "7"]);
+    }
+
+    #[test]
     fn bars_are_as_long_as_sizes_are_large() {
         assert_eq!(bar(100, 100).chars().count(), 30);
         assert_eq!(bar(50, 100), "█".repeat(15));

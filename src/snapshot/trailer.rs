@@ -87,3 +87,31 @@ impl TrailerHasher {
         Ok(FileHash { bytes, sha256 })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_has_a_trailer_if_its_size_says_so() {
+        for pages in [512, 4096, 45_056] {
+            assert_eq!(without_trailer(with_trailer(pages)), pages);
+            assert_eq!(without_trailer(pages), pages);
+        }
+        assert_eq!(without_trailer(600), 600);
+    }
+
+    #[test]
+    fn the_trailer_is_the_hash_of_the_rest() {
+        let pages = [7; 1024];
+        let whole = [pages.as_slice(), &Sha256::digest(pages)].concat();
+        let name = Path::new("x");
+        let hash = prove_stream(name, whole.as_slice()).unwrap();
+        assert_eq!((hash.bytes, hash.sha256), (1056, hex::encode(Sha256::digest(&whole))));
+        for at in [0, 1023, 1024, 1055] {
+            let mut altered = whole.clone();
+            altered[at] ^= 1;
+            assert!(prove_stream(name, altered.as_slice()).is_err(), "byte {at}");
+        }
+    }
+}

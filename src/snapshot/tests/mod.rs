@@ -7,7 +7,7 @@ mod mutations;
 mod pages;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use prost::Message;
 use sha2::{Digest as _, Sha256};
@@ -25,6 +25,34 @@ fn fixture(name: &str) -> PathBuf {
 
 fn fixture_bytes(name: &str) -> Vec<u8> {
     std::fs::read(fixture(name)).unwrap()
+}
+
+/// The modules in the order of `mod.rs`, each of which may import only those above it.
+const LAYERS: [&str; 8] = ["error", "trailer", "bolt", "mvcc", "contents", "proof", "part_file", "workspace"];
+
+#[test]
+fn modules_import_only_those_above_them() {
+    let room = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/snapshot");
+    for (level, layer) in LAYERS.iter().enumerate() {
+        let file = room.join(layer).with_extension("rs");
+        let files = if file.exists() { vec![file] } else { files_in(&room.join(layer)) };
+        for file in files {
+            let text = std::fs::read_to_string(&file).unwrap();
+            let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+            for below in &LAYERS[level + 1..] {
+                let imports = [format!("use super::{below}"), format!("use crate::snapshot::{below}")];
+                let found = imports.iter().find(|import| code.contains(import.as_str()));
+                assert_eq!(found, None, "in {}", file.display());
+            }
+            assert!(!code.contains("use crate::snapshot::{"), "{} imports what mod.rs re-exports", file.display());
+        }
+    }
+}
+
+fn files_in(dir: &Path) -> Vec<PathBuf> {
+    let files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(!files.is_empty());
+    files
 }
 
 /// `mvccpb.KeyValue` as prost derives it, to write values for the decoder under test and to compare it with.
