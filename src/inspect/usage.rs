@@ -143,18 +143,6 @@ mod tests {
     use crate::snapshot::{SortedKeys, prove_file};
 
     #[test]
-    fn groups_beyond_the_limit_are_summed_up() {
-        let mut groups = HashMap::new();
-        for number in 0..GROUPS + 3 {
-            add_to(&mut groups, &number.to_string(), 2, true);
-        }
-        add_to(&mut groups, "7", 5, false);
-        assert_eq!(groups.len(), GROUPS + 1);
-        assert_eq!(groups["(others)"], GroupUsage { keys: 3, bytes: 6, old_changes: 0, old_bytes: 0 });
-        assert_eq!(groups["7"], GroupUsage { keys: 1, bytes: 2, old_changes: 1, old_bytes: 5 });
-    }
-
-    #[test]
     fn what_is_live_is_what_can_be_read_in_one_pass_or_in_many() {
         for name in ["etcd-3.4.23", "etcd-3.5.1"] {
             let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/{name}.etcdb"));

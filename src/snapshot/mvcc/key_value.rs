@@ -89,4 +89,19 @@ mod tests {
             prop_assert_eq!(KeyValue::decode(&bytes), message.as_ref().map(borrowed));
         }
     }
+
+    #[test]
+    fn known_fields_of_another_type_are_refused_and_unknown_ones_are_skipped() {
+        for number in 1..=7_u8 {
+            // The field as the number 0, and as zero bytes.
+            let (int64, bytes) = ([number << 3, 0], [number << 3 | 2, 0]);
+            let read = (KeyValue::decode(&int64).is_some(), KeyValue::decode(&bytes).is_some());
+            let expected = match number {
+                1 | 5 => (false, true),
+                7 => (true, true),
+                _ => (true, false),
+            };
+            assert_eq!(read, expected, "field {number}");
+        }
+    }
 }
