@@ -60,6 +60,7 @@ impl<A: Iterator<Item = Read>, B: Iterator<Item = Read>> Diff<A, B> {
             (Err(error), _) | (_, Err(error)) => return Some(Err(error)),
         };
         let value = |item: &KeyState| (item.value_bytes, item.fingerprint);
+        // A key can be deleted and created again with the same version, but not with the same revisions.
         let write = |item: &KeyState| (item.create_revision, item.mod_revision, item.version, item.lease);
         if value(&before) != value(&after) {
             self.counts.changed += 1;

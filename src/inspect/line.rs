@@ -82,6 +82,7 @@ impl<'a> KeyLine<'a> {
     /// `value` is the stored value of `key`.
     pub fn new(key: &'a KeyState, value: &'a [u8], show: ShowValues) -> Self {
         let stored = StoredValue::parse(value);
+        // By the key too: an encrypted Secret cannot be told by its value, which is still not for everybody.
         let secret = is_secret(&key.key, stored.object());
         let shown = match show {
             ShowValues::Hidden => ShownValue::default(),

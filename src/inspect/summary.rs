@@ -32,6 +32,7 @@ impl Summary<'_> {
         let contents = self.contents;
         let members = self.members.iter().map(|member| {
             json!({
+                // In hexadecimal, as etcdctl prints it. A JSON number of 64 bits would also lose digits in many readers.
                 "id": format!("{:x}", member.id),
                 "name": member.name,
                 "peer_urls": member.peer_urls,

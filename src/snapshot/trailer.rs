@@ -75,6 +75,7 @@ impl TrailerHasher {
         if bytes == 0 {
             return Err(Damage::file("it is empty"));
         }
+        // A bare database, such as a copy of `member/snap/db`, is refused here: nothing in it vouches for its bytes.
         if !has_trailer(bytes) || bytes < SECTOR {
             let what = format!("{bytes} bytes cannot be whole pages followed by their 32-byte sha-256");
             return Err(Damage::file(what));

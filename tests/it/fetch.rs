@@ -92,7 +92,7 @@ fn a_bad_backup_leaves_nothing() {
     remote.put(NEW, &good[..good.len() / 2 / 512 * 512]);
     fetch(&remote, "latest", &path).exits(5).says(&[NEW, "cannot be whole pages"]);
     remote.put(NEW, b"x");
-    fetch(&remote, "latest", &path).exits(5).says(&[NEW, "1 bytes are not"]);
+    fetch(&remote, "latest", &path).exits(5).says(&[NEW, "1 bytes cannot be"]);
     remote.put(NEW, b"");
     fetch(&remote, "latest", &path).exits(5).says(&[NEW, "it is empty"]);
     assert_empty(&folder);

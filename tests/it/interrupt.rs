@@ -88,7 +88,7 @@ fn what_a_killed_run_left_is_swept_by_the_next() {
     drop(job);
     assert_eq!(left().len(), 2, "{:?}", left());
     cluster.proxy(0).set(Fault::None);
-    run().exits(0).says(&["a run that was cut short", staging.path().to_str().unwrap()]);
+    run().exits(0).says(&["an earlier run left when it was cut short", staging.path().to_str().unwrap()]);
     assert_eq!(left(), [staging.path().join("not-ours.part")]);
 }
 

@@ -40,6 +40,7 @@ pub struct Alarm {
 pub fn members(db: &Db) -> Result<Vec<RecordedMember>, Error> {
     let mut members = Vec::new();
     db.scan(buckets::MEMBERS, b"", |key, value| {
+        // Fields that this does not know are ignored: a newer etcd may add some.
         let member = serde_json::from_slice(value).map_err(|error| {
             let id = String::from_utf8_lossy(key);
             db.damaged(Damage::file(format!("the record of member {id} cannot be read: {error}")))
