@@ -74,7 +74,7 @@ fn pages_that_only_the_walk_finds_wrong() {
     let remote = Remote::folder();
     remote.put(A, &sample::wiped());
     let passing = verify(&remote, &[]).env("OUTPUT", "text").exits(0).stdout;
-    assert!(passing.contains("--deep walks every page, too"), "{passing}");
+    assert!(passing.contains("--deep also walks every page"), "{passing}");
     verify(&remote, &["--deep"]).exits(5).says(&[A, "is not a valid snapshot: page "]);
 }
 
