@@ -16,6 +16,7 @@ mod report;
 mod snapshot;
 mod store;
 mod system;
+mod url;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};

@@ -17,6 +17,7 @@ use crate::member::{self, Choice, Member, NoMember, Refusal};
 use crate::report::JobReport;
 use crate::snapshot::{Snapshot, Workspace};
 use crate::store::{self, Detail, Listing, Store};
+use crate::url::Url;
 
 /// How many names are tried when other runs take them meanwhile.
 const NAMES: u8 = 5;
@@ -253,8 +254,8 @@ fn not_deleted(removal: &Removal) -> Failure {
     Failure::message(Exit::Retention, format!("could not delete {}: {why}; the backup is safe", names.join(", ")))
 }
 
-fn list(endpoints: &[member::Endpoint]) -> String {
-    endpoints.iter().map(member::Endpoint::as_str).collect::<Vec<_>>().join(", ")
+fn list(endpoints: &[Url]) -> String {
+    endpoints.iter().map(Url::to_string).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

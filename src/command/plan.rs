@@ -13,9 +13,10 @@ use crate::config::{self, Settings};
 use crate::exit::{Exit, Failure};
 use crate::kubernetes::kubeadm::Layout;
 use crate::recovery::initial_cluster::{InitialCluster, Peer};
-use crate::recovery::runbook::{Runbook, host};
+use crate::recovery::runbook::Runbook;
 use crate::report::Answer;
 use crate::snapshot::RecordedMember;
+use crate::url::Url;
 
 /// Proves the backup, asks it who the members are, and prints.
 pub async fn plan(args: &RestoreArgs, job: &Settings, answer: &mut Answer) -> Result<(), Failure> {
@@ -125,9 +126,8 @@ fn recorded_url(peer: &Peer, recorded: &InitialCluster, members: &[RecordedMembe
 }
 
 fn usual_url(peer: &Peer) -> String {
-    let peer_url = peer.urls.first().map(String::as_str).unwrap_or_default();
-    let scheme = if peer_url.starts_with("http://") { "http" } else { "https" };
-    format!("{scheme}://{}:2379", host(peer_url).unwrap_or_default())
+    let peer_url = peer.urls.first().and_then(|url| url.parse::<Url>().ok());
+    peer_url.map_or_else(String::new, |url| url.with_port(2379).to_string())
 }
 
 /// Flags with their values, and files.

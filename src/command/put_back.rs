@@ -225,7 +225,7 @@ fn document(
         "backup": label,
         "revision": at,
         "cluster_id": format!("{:x}", member.cluster_id),
-        "member": member.endpoint.as_str(),
+        "member": member.endpoint.to_string(),
         "written": args.write,
         "counts": counts,
         "keys": done.iter().map(|(planned, outcome)| planned.json(outcome)).collect::<Vec<_>>(),

@@ -7,7 +7,7 @@ use super::{env, present};
 use crate::cli::EtcdArgs;
 use crate::exit::Failure;
 use crate::kubernetes::kubeadm::{self, Layout};
-use crate::member::Endpoint;
+use crate::url::Url;
 
 const VARIABLE: &str = "ETCDCTL_ENDPOINTS";
 const KUBEADM_FILE: &str = "/k8s/config.yaml";
@@ -18,7 +18,7 @@ pub struct Seeds {
     /// For the log, such as `ETCDCTL_ENDPOINTS`.
     pub source: String,
     /// The first members to ask; at least one.
-    pub endpoints: Vec<Endpoint>,
+    pub endpoints: Vec<Url>,
 }
 
 /// Takes the first source that says anything: flag, environment, ConfigMap, kubeadm's file. The inner error names all
@@ -87,10 +87,17 @@ fn kubeadm_seeds(args: &EtcdArgs) -> Result<Result<Seeds, String>, Failure> {
     Ok(Ok(Seeds { source: format!("{shown} ({kind} etcd)"), endpoints }))
 }
 
-fn endpoint_list<'a>(setting: &str, list: impl Iterator<Item = &'a str>) -> Result<Vec<Endpoint>, Failure> {
-    let mut endpoints: Vec<Endpoint> = Vec::new();
+fn endpoint_list<'a>(setting: &str, list: impl Iterator<Item = &'a str>) -> Result<Vec<Url>, Failure> {
+    let mut endpoints: Vec<Url> = Vec::new();
     for text in list {
-        let endpoint = text.parse().map_err(|why| Failure::settings(format!("{setting}: {why}")))?;
+        let endpoint = text.parse().map_err(|why| {
+            let instead = if text.contains('@') {
+                "set ETCDCTL_USER instead"
+            } else {
+                "an endpoint is written like https://10.0.0.1:2379"
+            };
+            Failure::settings(format!("{setting}: {why}; {instead}"))
+        })?;
         if !endpoints.contains(&endpoint) {
             endpoints.push(endpoint);
         }

@@ -23,7 +23,7 @@ use crate::backup::name::Prefix;
 use crate::backup::retention::Policy;
 use crate::cli::{EtcdArgs, NamingArgs, RetentionArgs, SettingsArgs, StoreArgs, WorkArgs};
 use crate::exit::Failure;
-use crate::member::Endpoint;
+use crate::url::Url;
 use rclone_flags::RcloneFlags;
 use settings_dir::SettingsDir;
 use target::Target;
@@ -118,7 +118,7 @@ impl Settings {
             key: present(args.key.as_deref()).map(Into::into),
             server_name: present(args.tls_server_name.as_deref()),
         };
-        let needs_tls = seeds.as_ref().is_ok_and(|s| s.endpoints.iter().any(Endpoint::is_tls));
+        let needs_tls = seeds.as_ref().is_ok_and(|s| s.endpoints.iter().any(Url::is_tls));
         let tls = needs_tls.then(|| tls::load(&files, now)).transpose().map_err(Failure::settings)?;
         for warning in tls.iter().flat_map(|t| &t.warnings) {
             tracing::warn!("{warning}");

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::url::credentials;
+
 /// A checked target, in rclone's spelling and without a slash at its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -94,7 +96,7 @@ fn check_remote(remote: &str) -> Result<(), String> {
     let _name = options.next();
     for option in options {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
-        if is_credential(name) || opens_something(value) {
+        if is_credential(name) || !credentials(value).is_empty() {
             return Err(format!("carries credentials (`{name}`); put them into rclone.conf"));
         }
     }
@@ -106,13 +108,6 @@ pub fn is_credential(option: &str) -> bool {
     let option = option.to_lowercase().replace('-', "_");
     let secret = ["secret", "pass", "key", "token", "credential", "sas_url", "bearer", "auth_url", "headers"];
     secret.iter().any(|word| option.contains(word)) && !option.ends_with("_file") && !option.ends_with("_agent")
-}
-
-/// Whether a URL has a user in it, or a query, which is where signed URLs keep their signature.
-fn opens_something(value: &str) -> bool {
-    value
-        .split_once("://")
-        .is_some_and(|(_, rest)| rest.contains('?') || rest.split('/').next().is_some_and(|host| host.contains('@')))
 }
 
 #[cfg(test)]

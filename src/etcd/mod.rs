@@ -10,7 +10,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use etcd_client::{Channel, Client, ConnectOptions};
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint as Dial, Identity};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 pub use error::Error;
 pub use snapshot::snapshot;
@@ -18,7 +18,7 @@ pub use survey::{Survey, survey};
 pub use write::{Live, Writer};
 
 use crate::config;
-use crate::member::Endpoint;
+use crate::url::Url;
 
 /// What a connection, and each single request, may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -27,7 +27,7 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_WITHIN: Duration = Duration::from_secs(6);
 
 /// One client for one endpoint: a client of several neither fails over nor says which one failed.
-async fn connect(endpoint: &Endpoint, config: &config::EtcdConfig) -> Result<Client, Error> {
+async fn connect(endpoint: &Url, config: &config::EtcdConfig) -> Result<Client, Error> {
     let dial = dial(endpoint, config).map_err(|e| Error::from_chain("connecting", &e))?;
     let channel = match tokio::time::timeout(PATIENCE, dial.connect()).await {
         Err(_) => return Err(Error::Silent { what: "connecting", limit: PATIENCE }),
@@ -40,8 +40,8 @@ async fn connect(endpoint: &Endpoint, config: &config::EtcdConfig) -> Result<Cli
     timely("authenticating", Client::from_channel(Channel::Tonic(channel), Some(options))).await
 }
 
-fn dial(endpoint: &Endpoint, config: &config::EtcdConfig) -> Result<Dial, tonic::transport::Error> {
-    let dial = Dial::from_shared(endpoint.as_str().to_owned())?
+fn dial(endpoint: &Url, config: &config::EtcdConfig) -> Result<Endpoint, tonic::transport::Error> {
+    let dial = Endpoint::from_shared(endpoint.to_string())?
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_WITHIN);
     let Some(files) = config.tls.as_ref().filter(|_| endpoint.is_tls()) else { return Ok(dial) };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::member::Endpoint;
+use crate::url::Url;
 
 /// Enough for a member that closed the connection a moment ago.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -17,11 +17,11 @@ const HELLO: &[u8] = &[0x16, 3, 1, 0, 0x2d, 1, 0, 0, 0x29, 3, 3];
 const HELLO_REST: &[u8] = &[0, 0, 2, 0xc0, 0x2f, 1, 0];
 
 /// What to write instead, when the member speaks the other scheme than its endpoint has.
-pub async fn mistaken(endpoint: &Endpoint) -> Option<String> {
+pub async fn mistaken(endpoint: &Url) -> Option<String> {
     let authority = endpoint.authority();
     let hello = [HELLO, &[0; 32], HELLO_REST].concat();
     let question = if endpoint.is_tls() { PLAIN } else { &hello };
-    let answer = tokio::time::timeout(PATIENCE, ask(authority, question)).await.ok()?.ok()?;
+    let answer = tokio::time::timeout(PATIENCE, ask(&authority, question)).await.ok()?.ok()?;
     match (endpoint.is_tls(), &answer) {
         (true, b"HTTP/") => Some(format!("the member does not speak TLS; write http://{authority}")),
         // An alert or a handshake: whatever it thinks of the greeting, it speaks TLS.

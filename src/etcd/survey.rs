@@ -8,7 +8,8 @@ use etcd_client::{AlarmAction, AlarmType, Client, StatusResponse};
 use super::{Error, connect, scheme, timely};
 use crate::config;
 use crate::exit::Exit;
-use crate::member::{Endpoint, Member, Refusal, Role};
+use crate::member::{Member, Refusal, Role};
+use crate::url::Url;
 
 /// The key of etcd's own health check.
 const HEALTH_KEY: &str = "health";
@@ -35,18 +36,18 @@ impl Survey {
 /// A member's answer, and the members that it knows, by id.
 struct Answer {
     member: Member,
-    others: Vec<(u64, Endpoint)>,
+    others: Vec<(u64, Url)>,
 }
 
-type Probed = (Endpoint, Result<Answer, Error>);
+type Probed = (Url, Result<Answer, Error>);
 
 /// Surveys the seeds, then the members that they know of and that have not answered yet. A member that advertises an
 /// address which cannot be reached or verified from here thus stays usable through the URL in the settings.
-pub async fn survey(seeds: &[Endpoint], config: &config::EtcdConfig) -> Survey {
+pub async fn survey(seeds: &[Url], config: &config::EtcdConfig) -> Survey {
     let first = probe_all(seeds.to_vec(), config).await;
     let answers = || first.iter().filter_map(|(_, probed)| probed.as_ref().ok());
     let answered: BTreeSet<u64> = answers().map(|a| a.member.id).collect();
-    let silent: BTreeMap<Endpoint, u64> = answers()
+    let silent: BTreeMap<Url, u64> = answers()
         .flat_map(|a| a.others.iter())
         .filter(|(id, endpoint)| !answered.contains(id) && !seeds.contains(endpoint))
         .map(|(id, endpoint)| (endpoint.clone(), *id))
@@ -86,7 +87,7 @@ fn more_telling(a: Option<Exit>, b: Exit) -> Exit {
     }
 }
 
-async fn probe_all(endpoints: Vec<Endpoint>, config: &config::EtcdConfig) -> Vec<Probed> {
+async fn probe_all(endpoints: Vec<Url>, config: &config::EtcdConfig) -> Vec<Probed> {
     let probes = endpoints.into_iter().map(|endpoint| async {
         let mut probed = probe(&endpoint, config).await;
         if let Err(Error::Failed { .. } | Error::Tls(_)) = probed
@@ -99,7 +100,7 @@ async fn probe_all(endpoints: Vec<Endpoint>, config: &config::EtcdConfig) -> Vec
     futures_util::future::join_all(probes).await
 }
 
-async fn probe(endpoint: &Endpoint, config: &config::EtcdConfig) -> Result<Answer, Error> {
+async fn probe(endpoint: &Url, config: &config::EtcdConfig) -> Result<Answer, Error> {
     let mut client = connect(endpoint, config).await?;
     let asked = Instant::now();
     let status = timely("status", client.status()).await?;
@@ -130,7 +131,7 @@ fn is_only_corrupt(error: &Error, member: &Member) -> bool {
     !member.corrupt.is_empty() && error.to_string().contains("corrupt")
 }
 
-fn describe(endpoint: &Endpoint, status: &StatusResponse) -> Member {
+fn describe(endpoint: &Url, status: &StatusResponse) -> Member {
     let header = status.header();
     let id = header.map_or(0, etcd_client::ResponseHeader::member_id);
     let role = match (status.is_learner(), status.leader() == id) {
@@ -167,7 +168,7 @@ fn note_alarms<'a>(member: &mut Member, alarms: impl Iterator<Item = &'a etcd_cl
 }
 
 /// Client URLs of started, voting members. A list that cannot be had leaves us with the seeds.
-async fn other_members(client: &mut Client) -> Vec<(u64, Endpoint)> {
+async fn other_members(client: &mut Client) -> Vec<(u64, Url)> {
     let list = match timely("member list", client.member_list()).await {
         Ok(list) => list,
         Err(error) => {

@@ -1,10 +1,12 @@
 //! What kubeadm's ClusterConfiguration says about etcd.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::Deserialize;
 use serde_yaml::Value;
+
+use crate::url::Url;
 
 /// Where kubeadm's static pod of a stacked etcd listens.
 const STACKED: &str = "https://127.0.0.1:2379";
@@ -31,10 +33,13 @@ impl Etcd {
     #[must_use]
     pub fn also_at(mut self, node: Option<IpAddr>) -> Self {
         if let (Self::Stacked(urls), Some(node)) = (&mut self, node) {
-            let host = if node.is_ipv6() { format!("//[{node}]:") } else { format!("//{node}:") };
-            let at_node = |url: &String| url.replacen("//127.0.0.1:", &host, 1).replacen("//[::1]:", &host, 1);
-            let more: Vec<String> = urls.iter().map(at_node).filter(|url| !urls.contains(url)).collect();
-            urls.extend(more);
+            for local in urls.clone() {
+                let parsed = local.parse::<Url>().ok().filter(|url| url.address().is_some_and(|a| a.is_loopback()));
+                let at_node = parsed.map_or(local, |url| url.with_address(node).to_string());
+                if !urls.contains(&at_node) {
+                    urls.push(at_node);
+                }
+            }
         }
         self
     }
@@ -182,9 +187,15 @@ fn locate(etcd: EtcdSection) -> Etcd {
     Etcd::Stacked(urls)
 }
 
-/// An address to listen on every interface is no address to dial; this pod shares the host's network.
+/// Every interface can be listened on, but not dialled. The loopback interface is the node's own, as the pod shares the
+/// node's network.
 fn dialable(url: &str) -> String {
-    url.replacen("//0.0.0.0:", "//127.0.0.1:", 1).replacen("//[::]:", "//[::1]:", 1)
+    let everywhere = |url: &Url| url.address().filter(IpAddr::is_unspecified);
+    match url.parse::<Url>().ok().and_then(|parsed| Some((everywhere(&parsed)?, parsed))) {
+        Some((IpAddr::V4(_), parsed)) => parsed.with_address(Ipv4Addr::LOCALHOST.into()).to_string(),
+        Some((IpAddr::V6(_), parsed)) => parsed.with_address(Ipv6Addr::LOCALHOST.into()).to_string(),
+        None => url.to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ fn refuse_mixed(members: &[Member]) -> Result<(), NoMember> {
         return Ok(());
     }
     let described = clusters.iter().map(|id| {
-        let at: Vec<_> = members.iter().filter(|m| m.cluster_id == *id).map(|m| m.endpoint.as_str()).collect();
+        let at: Vec<_> = members.iter().filter(|m| m.cluster_id == *id).map(|m| m.endpoint.to_string()).collect();
         format!("cluster {id:x} at {}", at.join(" and "))
     });
     Err(NoMember::Mixed(described.collect::<Vec<_>>().join(", ")))

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::url::credentials;
+
 /// Options whose values are no secrets. Without `s3` or `us-east-1` in them, errors would be unreadable.
 const HARMLESS: [&str; 10] =
     ["type", "provider", "region", "location_constraint", "acl", "env_auth", "storage_class", "vendor", "host", "port"];
@@ -27,7 +29,8 @@ impl Redactor {
                 None => secrets.push(line.to_owned()),
             }
         }
-        let parts: Vec<String> = secrets.iter().flat_map(|secret| parts_of_url(secret)).collect();
+        // An error shows a URL with another path between its host and its query, or escaped.
+        let parts: Vec<String> = secrets.iter().flat_map(|secret| credentials(secret)).map(ToOwned::to_owned).collect();
         secrets.extend(parts);
         let spelled: Vec<String> = secrets.iter().flat_map(|secret| [quoted(secret), in_url(secret)]).collect();
         secrets.extend(spelled);
@@ -40,17 +43,6 @@ impl Redactor {
     pub fn clean(&self, text: &str) -> String {
         self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"))
     }
-}
-
-/// The user, the password and the values of the query in a URL. An error shows them apart, as it has another path between
-/// the host and the query.
-fn parts_of_url(value: &str) -> Vec<String> {
-    let Some((_, rest)) = value.split_once("://") else { return vec![] };
-    let user = rest.split('/').next().and_then(|host| host.rsplit_once('@')).map(|(user, _)| user);
-    let query = rest.split_once('?').map(|(_, query)| query);
-    let passwords = user.into_iter().flat_map(|user| user.split(':'));
-    let values = query.into_iter().flat_map(|query| query.split('&')).filter_map(|pair| pair.split('=').nth(1));
-    passwords.chain(values).map(ToOwned::to_owned).collect()
 }
 
 /// As rclone escapes a value that it quotes.

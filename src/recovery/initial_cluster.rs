@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use crate::recovery::etcdutl::Identity;
 use crate::snapshot;
+use crate::url::Url;
 
 /// One member.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,10 +56,10 @@ impl InitialCluster {
             if name.is_empty() || name.chars().any(|c| c.is_control() || c.is_whitespace()) {
                 return Err(refusal(pair, "has no name that etcd could have"));
             }
-            check_url(url).map_err(|why| refusal(pair, why))?;
+            let url: Url = url.parse().map_err(|why| format!("{why}; allowed is `name=https://host:2380`"))?;
             match self.0.iter_mut().find(|peer| peer.name == name) {
-                Some(peer) => peer.urls.push(url.to_owned()),
-                None => self.0.push(Peer { name: name.to_owned(), urls: vec![url.to_owned()] }),
+                Some(peer) => peer.urls.push(url.to_string()),
+                None => self.0.push(Peer { name: name.to_owned(), urls: vec![url.to_string()] }),
             }
         }
         Ok(())
@@ -106,16 +107,6 @@ impl InitialCluster {
 
 fn refusal(pair: &str, why: &str) -> String {
     format!("`{pair}` {why}; allowed is `name=https://host:2380`")
-}
-
-fn check_url(url: &str) -> Result<(), &'static str> {
-    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-    let port = rest.and_then(|rest| rest.rsplit_once(':')).map(|(host, port)| (host, port.trim_end_matches('/')));
-    match (rest, port) {
-        (None, _) => Err("has no http:// or https:// URL"),
-        (_, Some((host, port))) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(()),
-        _ => Err("has no port in its URL"),
-    }
 }
 
 impl FromStr for InitialCluster {

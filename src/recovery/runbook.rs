@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::recovery::etcdutl::Identity;
 use crate::recovery::initial_cluster::{IdentityFlags, InitialCluster, Peer};
+use crate::url::Url;
 
 /// The control plane's static pods, etcd last: nobody is to write to it while it stops.
 const PODS: &str = "kube-apiserver kube-controller-manager kube-scheduler";
@@ -272,14 +273,10 @@ impl Runbook {
 
 /// A member's name and host.
 fn on(peer: &Peer) -> String {
-    let host = peer.urls.first().and_then(|url| host(url)).unwrap_or_default();
-    format!("{} ({host})", peer.name)
-}
-
-/// The host of a URL, without its port.
-pub fn host(url: &str) -> Option<&str> {
-    let (_, rest) = url.split_once("://")?;
-    rest.trim_end_matches('/').rsplit_once(':').map(|(host, _)| host)
+    match peer.urls.first().and_then(|url| url.parse::<Url>().ok()) {
+        Some(url) => format!("{} ({})", peer.name, url.host()),
+        None => peer.name.clone(),
+    }
 }
 
 fn flagged(flag: &str, value: &str) -> String {
