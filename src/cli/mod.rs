@@ -17,7 +17,7 @@ pub use copy_tls::CopyTlsArgs;
 pub use groups::{EtcdArgs, Format, NamingArgs, OutputArgs, RetentionArgs, SettingsArgs, StoreArgs, WorkArgs};
 pub use job::{PruneArgs, RunArgs, SnapshotArgs, StoreStepArgs};
 pub use read::{ExportArgs, GetArgs, InspectArgs, PutBackArgs};
-pub use restore::{EtcdKind, RestoreArgs, WhoArgs};
+pub use restore::{ClusterArgs, RestoreArgs};
 pub use stored::{FetchArgs, ListArgs, ReadArgs, VerifyArgs};
 
 /// Backs up a Kubernetes cluster's etcd to any rclone remote, and proves every backup before it counts.

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::ReadArgs;
 use super::stored::NAME;
 use crate::backup::select::PointInTime;
+use crate::kubernetes::kubeadm::Topology;
 
 #[derive(Args, Debug)]
 pub struct RestoreArgs {
@@ -22,7 +23,7 @@ pub struct RestoreArgs {
     #[arg(long)]
     pub plan: bool,
     #[command(flatten)]
-    pub who: WhoArgs,
+    pub identity: IdentityArgs,
     #[command(flatten)]
     pub cluster: ClusterArgs,
     #[command(flatten)]
@@ -32,7 +33,7 @@ pub struct RestoreArgs {
 /// The identity of the restored member.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Member")]
-pub struct WhoArgs {
+pub struct IdentityArgs {
     /// The member's name [default: that of the only member]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
@@ -66,7 +67,7 @@ pub struct ClusterArgs {
     pub endpoints: Option<String>,
     /// How etcd is run [default: as the kubeadm file says, else stacked]
     #[arg(long, value_enum, requires = "plan")]
-    pub etcd: Option<EtcdKind>,
+    pub etcd: Option<Topology>,
     /// Certificate authorities on the machine that checks the restored etcd, PEM [default: kubeadm's]
     #[arg(long, value_name = "FILE", requires_all = ["plan", "cert", "key"])]
     pub cacert: Option<String>,
@@ -76,13 +77,4 @@ pub struct ClusterArgs {
     /// Key of the client certificate on that machine, PEM
     #[arg(long, value_name = "FILE", requires_all = ["plan", "cacert"])]
     pub key: Option<String>,
-}
-
-/// How the members are run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum EtcdKind {
-    /// As kubeadm's static pods on the control-plane nodes
-    Stacked,
-    /// As systemd's service `etcd` on machines of their own
-    External,
 }

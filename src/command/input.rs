@@ -31,10 +31,21 @@ pub struct ProvedFile {
     pub path: PathBuf,
     /// What messages call it: its name, or its path.
     pub label: String,
-    /// Its name; `None` for a file that was here already.
-    pub name: Option<BackupName>,
     pub proof: Proof,
     _workspace: Option<Workspace>,
+}
+
+impl ProvedFile {
+    /// The first digits of its SHA-256, which tell this backup from others in names that people read.
+    pub fn short_id(&self) -> &str {
+        let sha256 = &self.proof.file.sha256;
+        sha256.get(..8).unwrap_or(sha256)
+    }
+
+    pub async fn recorded_members(&self) -> Result<Vec<snapshot::RecordedMember>, Failure> {
+        let path = self.path.clone();
+        Ok(blocking(move || snapshot::members(&Db::open_path(&path)?)).await?)
+    }
 }
 
 /// A proved file whose pages can be read.
@@ -91,18 +102,12 @@ impl Source {
             Self::Local(path) => {
                 let (path, file) = (path.clone(), path.clone());
                 let proof = blocking(move || prove_file(&file)).await?;
-                Ok(ProvedFile { path, label, name: None, proof, _workspace: None })
+                Ok(ProvedFile { path, label, proof, _workspace: None })
             }
-            Self::Stored(stored) => {
+            Self::Stored(_) => {
                 let workspace = Workspace::create(work_dir)?;
                 let Snapshot { path, proof } = self.receive(&workspace).await?;
-                Ok(ProvedFile {
-                    path,
-                    label,
-                    name: Some(stored.backup.name.clone()),
-                    proof,
-                    _workspace: Some(workspace),
-                })
+                Ok(ProvedFile { path, label, proof, _workspace: Some(workspace) })
             }
         }
     }

@@ -30,16 +30,13 @@ pub struct Backup {
 
 /// Asks the members and ranks them.
 pub async fn choose(etcd: &config::EtcdConfig, report: &mut JobReport) -> Result<Choice, Failure> {
-    let seeds = match &etcd.seeds {
-        Ok(seeds) => seeds,
-        Err(why) => return Err(Failure::message(Exit::NoMember, format!("found no etcd member: {why}"))),
-    };
-    tracing::info!(source = %seeds.source, "looking for members at {}", list(&seeds.endpoints));
-    let mut survey = etcd::survey(&seeds.endpoints, etcd).await;
+    let source = &etcd.endpoints.source;
+    tracing::info!(%source, "looking for members at {}", list(&etcd.endpoints.urls));
+    let mut survey = etcd::survey(etcd).await;
     // Right after a leader has died, an election looks like a lost quorum.
     if survey.lacks_quorum() {
         tracing::warn!("no quorum; asking once more, in case a leader is being elected");
-        survey = etcd::survey(&seeds.endpoints, etcd).await;
+        survey = etcd::survey(etcd).await;
     }
     if survey.members.iter().any(|m| m.no_space) {
         tracing::warn!(
@@ -49,8 +46,8 @@ pub async fn choose(etcd: &config::EtcdConfig, report: &mut JobReport) -> Result
     report.refuse(&survey.refused);
     let ranked = member::rank(survey.members.clone(), etcd.strict);
     let unfit = match &ranked {
-        Ok(Choice { refused, .. }) | Err(NoMember::None(refused)) => refused.as_slice(),
-        Err(NoMember::Mixed(_) | NoMember::Strict(_)) => &[],
+        Ok(Choice { refused, .. }) | Err(NoMember::AllRefused(refused)) => refused.as_slice(),
+        Err(NoMember::SeveralClusters(_) | NoMember::OnlyDegraded(_)) => &[],
     };
     report.refuse(unfit);
     let best = ranked.as_ref().map_or(&[][..], |choice| &choice.members);
@@ -58,14 +55,14 @@ pub async fn choose(etcd: &config::EtcdConfig, report: &mut JobReport) -> Result
     if let Ok(Choice { degraded: Some(why), .. }) = &ranked {
         tracing::warn!("degraded: {why}; taking the best snapshot that can be had");
     }
-    ranked.map_err(|error| no_member(error, &survey, &seeds.source))
+    ranked.map_err(|error| no_member(error, &survey, source))
 }
 
 fn no_member(error: NoMember, survey: &Survey, source: &str) -> Failure {
     match error {
-        NoMember::Mixed(_) => Failure::new(Exit::Settings, error),
-        NoMember::Strict(_) => Failure::new(Exit::NoMember, error),
-        NoMember::None(learners) => {
+        NoMember::SeveralClusters(_) => Failure::new(Exit::Settings, error),
+        NoMember::OnlyDegraded(_) => Failure::new(Exit::NoMember, error),
+        NoMember::AllRefused(learners) => {
             let reasons: Vec<_> =
                 survey.refused.iter().chain(&learners).map(|r| format!("{}: {}", r.endpoint, r.reason)).collect();
             let exit = survey.exit.filter(|_| learners.is_empty()).unwrap_or(Exit::NoMember);
@@ -270,7 +267,8 @@ mod tests {
     fn every_endpoint_is_named_with_its_reason() {
         let refused = vec![refusal("https://a:1", "connection refused")];
         let survey = Survey { refused, exit: Some(Exit::Denied), ..Survey::default() };
-        let failure = no_member(NoMember::None(vec![refusal("https://b:1", "is a learner")]), &survey, "the flags");
+        let failure =
+            no_member(NoMember::AllRefused(vec![refusal("https://b:1", "is a learner")]), &survey, "the flags");
         assert_eq!(
             failure.words(),
             "no member of the flags can be used: https://a:1: connection refused; https://b:1: is a learner"
@@ -280,12 +278,12 @@ mod tests {
     #[test]
     fn the_most_telling_failure_is_the_exit_when_no_member_answered() {
         let survey = Survey { exit: Some(Exit::Denied), ..Survey::default() };
-        assert_eq!(no_member(NoMember::None(vec![]), &survey, "x").exit, Exit::Denied);
+        assert_eq!(no_member(NoMember::AllRefused(vec![]), &survey, "x").exit, Exit::Denied);
         // A learner did answer, so nothing is wrong with the credentials.
         let learner = vec![refusal("https://b:1", "is a learner")];
-        assert_eq!(no_member(NoMember::None(learner), &survey, "x").exit, Exit::NoMember);
-        assert_eq!(no_member(NoMember::Mixed("x".into()), &survey, "x").exit, Exit::Settings);
-        assert_eq!(no_member(NoMember::Strict("x".into()), &survey, "x").exit, Exit::NoMember);
+        assert_eq!(no_member(NoMember::AllRefused(learner), &survey, "x").exit, Exit::NoMember);
+        assert_eq!(no_member(NoMember::SeveralClusters("x".into()), &survey, "x").exit, Exit::Settings);
+        assert_eq!(no_member(NoMember::OnlyDegraded("x".into()), &survey, "x").exit, Exit::NoMember);
     }
 
     #[test]

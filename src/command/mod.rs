@@ -24,7 +24,7 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
 use crate::cli::{self, Cli, Command};
-use crate::config::Settings;
+use crate::config::{RestoreConfig, Settings};
 use crate::exit::{Exit, Failure};
 use crate::report::{Answer, Report};
 
@@ -74,7 +74,10 @@ async fn with_settings(
         Command::Export(args) => export::export(settings.export(args)?, answer).await,
         Command::Fetch(args) => fetch::fetch(settings.fetch(args)?, answer).await,
         Command::PutBack(args) => put_back::put_back(settings.put_back(args, now)?, answer).await,
-        Command::Restore(args) => restore::restore(args, settings, answer).await,
+        Command::Restore(args) => match settings.restore(args)? {
+            RestoreConfig::Member(config) => restore::restore(*config, answer).await,
+            RestoreConfig::Plan(config) => plan::plan(*config, answer).await,
+        },
         Command::Completions { .. } | Command::Man { .. } | Command::CopyTls(_) => {
             without_settings(&cli.command, report).map(drop)
         }

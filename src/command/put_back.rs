@@ -7,7 +7,7 @@ use serde_json::json;
 use super::input::OpenBackup;
 use super::job;
 use crate::config::{KeysToPutBack, PutBackConfig};
-use crate::etcd::{Live, Writer};
+use crate::etcd::{CurrentKey, Writer};
 use crate::exit::{Exit, Failure};
 use crate::inspect::line::printable;
 use crate::kubernetes::{KUBE_SYSTEM_KEYS, StoredValue};
@@ -125,8 +125,11 @@ async fn plan(
             Action::Refuse(why)
         } else {
             let live = writer.get(&item.key).await.map_err(|e| Failure::new(e.exit(), e))?;
-            let seen =
-                |live: Live| LiveKey { mod_revision: live.mod_revision, lease: live.lease, same: live.value == value };
+            let seen = |live: CurrentKey| LiveKey {
+                mod_revision: live.mod_revision,
+                lease: live.lease,
+                same: live.value == value,
+            };
             decide(live.map(seen), overwrite)
         };
         let note = note(&content).filter(|_| action.is_change());

@@ -1,4 +1,4 @@
-//! `restore`: a member's data folder, built beside its place by etcdutl from a backup that proved good.
+//! `restore`: etcdutl builds a member's data directory from a proved backup, which then appears in one step.
 
 use std::num::NonZeroU64;
 use std::path::Path;
@@ -6,122 +6,78 @@ use std::path::Path;
 use bytesize::ByteSize;
 
 use super::input::{ProvedFile, Source};
-use super::plan;
-use crate::backup::select::Selector;
-use crate::cli::{RestoreArgs, WhoArgs};
-use crate::config::Settings;
-use crate::exit::{Exit, Failure};
+use crate::config::{IdentityConfig, MemberConfig};
+use crate::exit::Failure;
 use crate::recovery::data_dir::DataDir;
 use crate::recovery::etcdutl::{Etcdutl, Identity};
-use crate::recovery::initial_cluster::{IdentityFlags, InitialCluster};
+use crate::recovery::initial_cluster::{IdentityFlags, InitialCluster, default_token};
 use crate::report::Answer;
-use crate::snapshot::{self, Db};
 use crate::system::blocking::blocking;
 
-/// Far above what any cluster reaches between a backup and its restore, and far below the end of the numbers.
-const BUMP: u64 = 1_000_000_000;
+/// Far above what any cluster reaches between a backup and its restore, and far below the largest revision.
+const DEFAULT_BUMP: u64 = 1_000_000_000;
 
-/// Restores one member, or prints the plan for all.
-pub async fn restore(args: &RestoreArgs, job: &Settings, answer: &mut Answer) -> Result<(), Failure> {
-    let Some(path) = args.data_dir.as_deref().filter(|_| !args.plan) else {
-        return plan::plan(args, job, answer).await;
-    };
-    let place = DataDir::check(path)?;
+pub async fn restore(config: MemberConfig, answer: &mut Answer) -> Result<(), Failure> {
+    // What can be refused without the backup is refused first, because fetching may take an hour.
+    let data_dir = DataDir::check(&config.data_dir)?;
     let etcdutl = Etcdutl::find().await?;
-    let bump = bump(&args.who, &etcdutl)?;
-    let source = source(args, job).await?;
-    check_room(&place, &source, args)?;
+    let bump = bump(config.bump_revision, &etcdutl)?;
+    let source = Source::find(config.input).await?;
+    let work_dir = config.work_dir.as_deref().unwrap_or(data_dir.build_dir());
+    check_room(&data_dir, &source, work_dir)?;
 
-    let workspace = place.workspace()?;
-    let proved = source.prove(args.read.work.work_dir.as_deref().unwrap_or(place.site())).await?;
-    let who = identity(&args.who, &proved).await?;
+    let workspace = data_dir.workspace()?;
+    let proved = source.prove(work_dir).await?;
+    let identity = identity(config.identity, &proved).await?;
     if bump.is_none() {
-        warn_of_old_revision(&etcdutl, &proved, &args.who);
+        warn_of_old_revision(&etcdutl, &proved, config.bump_revision);
     }
-    tracing::info!(name = proved.label, member = who.name, etcdutl = etcdutl.version, "restoring");
+    tracing::info!(name = proved.label, member = identity.name, etcdutl = etcdutl.version, "restoring");
     let built = workspace.path().join("data");
-    etcdutl.restore(&proved.path, &built, &who, bump).await?;
-    blocking(move || place.publish(&built)).await?;
-    *answer = document(&proved, path, &who, bump, &etcdutl);
+    etcdutl.restore(&proved.path, &built, &identity, bump).await?;
+    blocking(move || data_dir.publish(&built)).await?;
+    *answer = document(&proved, &config.data_dir, &identity, bump, &etcdutl);
     Ok(())
 }
 
-/// The backup that was asked for.
-pub async fn source(args: &RestoreArgs, job: &Settings) -> Result<Source, Failure> {
-    match args.before {
-        Some(moment) => {
-            let before = Selector::Before(moment.at(job.zone));
-            Source::find(job.stored(before, &args.read)?).await
-        }
-        // Only a plan may leave it out.
-        None => Source::find(job.backup(args.backup.as_deref().unwrap_or("latest"), &args.read)?.input).await,
+/// By how much the revision is raised, if at all.
+fn bump(flag: Option<u64>, etcdutl: &Etcdutl) -> Result<Option<NonZeroU64>, Failure> {
+    let bump = NonZeroU64::new(flag.unwrap_or(DEFAULT_BUMP));
+    if flag.is_some() && bump.is_some() && !etcdutl.can_bump {
+        let version = &etcdutl.version;
+        return Err(Failure::settings(format!(
+            "bump-revision: etcdutl {version} cannot do that; take a newer one, or leave the flag out"
+        )));
     }
+    Ok(bump.filter(|_| etcdutl.can_bump))
 }
 
-/// The members that a proved backup records.
-pub async fn recorded(proved: &ProvedFile) -> Result<Vec<snapshot::RecordedMember>, Failure> {
-    let path = proved.path.clone();
-    Ok(blocking(move || snapshot::members(&Db::open_path(&path)?)).await?)
-}
-
-/// The token that sets the restored cluster apart from the old one, whose members are not to join it.
-pub fn token(who: &WhoArgs, proved: &ProvedFile) -> String {
-    who.initial_cluster_token.clone().unwrap_or_else(|| format!("etcd-restore-{}", mark(proved)))
-}
-
-/// A few characters that stand for this backup.
-pub fn mark(proved: &ProvedFile) -> String {
-    proved.proof.file.sha256.chars().take(8).collect()
-}
-
-fn bump(who: &WhoArgs, etcdutl: &Etcdutl) -> Result<Option<NonZeroU64>, Failure> {
-    match who.bump_revision {
-        None => Ok(NonZeroU64::new(BUMP).filter(|_| etcdutl.can_bump)),
-        Some(by) => match NonZeroU64::new(by) {
-            Some(_) if !etcdutl.can_bump => Err(Failure::new(
-                Exit::Settings,
-                anyhow::anyhow!(
-                    "bump-revision: etcdutl {} cannot do that; take a newer one, or leave it out",
-                    etcdutl.version
-                ),
-            )),
-            by => Ok(by),
-        },
-    }
-}
-
-fn warn_of_old_revision(etcdutl: &Etcdutl, proved: &ProvedFile, who: &WhoArgs) {
-    let why = match who.bump_revision {
-        Some(_) => "as asked".to_owned(),
+fn warn_of_old_revision(etcdutl: &Etcdutl, proved: &ProvedFile, flag: Option<u64>) {
+    let why = match flag {
+        Some(_) => "as --bump-revision demands".to_owned(),
         None => format!("etcdutl {} cannot raise it", etcdutl.version),
     };
     tracing::warn!(
         revision = proved.proof.contents.revision,
-        "the revision stays what it was in the backup ({why}): whoever watched the lost cluster has seen higher ones and \
-         misses changes; restart all API servers, controllers, schedulers and kubelets after the restore"
+        "the revision stays what it was in the backup ({why}): clients that have seen a higher one in the lost cluster \
+         miss changes; restart all API servers, controllers, schedulers and kubelets after the restore"
     );
 }
 
-fn check_room(place: &DataDir, source: &Source, args: &RestoreArgs) -> Result<(), Failure> {
+fn check_room(data_dir: &DataDir, source: &Source, work_dir: &Path) -> Result<(), Failure> {
     let Some(bytes) = source.bytes() else { return Ok(()) };
-    let staging = args.read.work.work_dir.as_deref().unwrap_or(place.site());
-    let staged_there = matches!(source, Source::Stored(_)) && place.shares_disk_with(staging);
-    Ok(place.check_room(bytes, if staged_there { bytes } else { 0 })?)
+    let is_staged_there = matches!(source, Source::Stored(_)) && data_dir.shares_disk_with(work_dir);
+    Ok(data_dir.check_room(bytes, if is_staged_there { bytes } else { 0 })?)
 }
 
-async fn identity(who: &WhoArgs, proved: &ProvedFile) -> Result<Identity, Failure> {
-    let refused = |why: String| Failure::new(Exit::Settings, anyhow::anyhow!("{why}"));
-    let cluster = match &who.initial_cluster {
-        Some(list) => list.parse().map_err(|why| refused(format!("initial-cluster: {why}")))?,
-        None => InitialCluster::recorded(&recorded(proved).await?),
+async fn identity(config: IdentityConfig, proved: &ProvedFile) -> Result<Identity, Failure> {
+    let cluster = match config.initial_cluster {
+        Some(cluster) => cluster,
+        None => InitialCluster::recorded(&proved.recorded_members().await?),
     };
-    let token = token(who, proved);
-    let asked = IdentityFlags {
-        name: who.name.as_deref(),
-        peer_urls: who.initial_advertise_peer_urls.as_deref(),
-        token: &token,
-    };
-    cluster.identity(asked).map_err(refused)
+    let token = config.token.unwrap_or_else(|| default_token(proved.short_id()));
+    let flags = IdentityFlags { name: config.name.as_deref(), peer_urls: config.peer_urls.as_deref(), token: &token };
+    cluster.identity(flags).map_err(Failure::settings)
 }
 
 fn document(proved: &ProvedFile, path: &Path, who: &Identity, bump: Option<NonZeroU64>, etcdutl: &Etcdutl) -> Answer {

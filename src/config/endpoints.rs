@@ -1,106 +1,107 @@
-//! Which members to ask first, and who said so.
+//! Which members are asked first, and which setting or file named them.
 
 use std::path::{Path, PathBuf};
 
 use super::settings_dir::SettingsDir;
 use super::{env, present};
 use crate::cli::EtcdArgs;
-use crate::exit::Failure;
-use crate::kubernetes::kubeadm::{self, Layout};
+use crate::exit::{Exit, Failure};
+use crate::kubernetes::kubeadm::Layout;
 use crate::url::Url;
 
 const VARIABLE: &str = "ETCDCTL_ENDPOINTS";
 const KUBEADM_FILE: &str = "/k8s/config.yaml";
 
-/// Where the endpoints come from, and what they are.
+/// The members to ask first; they name the others.
 #[derive(Debug)]
-pub struct Seeds {
-    /// For the log, such as `ETCDCTL_ENDPOINTS`.
+pub struct Endpoints {
+    /// Where they were found, for the log, such as `ETCDCTL_ENDPOINTS`.
     pub source: String,
-    /// The first members to ask; at least one.
-    pub endpoints: Vec<Url>,
+    /// At least one.
+    pub urls: Vec<Url>,
 }
 
-/// Takes the first source that says anything: flag, environment, ConfigMap, kubeadm's file. The inner error names all
-/// of them, when none does.
-///
-/// # Errors
-/// A source that says something wrong.
-pub fn find(args: &EtcdArgs, settings: &SettingsDir) -> Result<Result<Seeds, String>, Failure> {
-    let source = |source: String, list: String| {
-        Ok(Ok(Seeds { source, endpoints: endpoint_list("endpoints", list.split(','))? }))
-    };
-    if let Some(list) = said(args.endpoints.clone()) {
+/// Takes them from the first source that is not empty: flag, environment, ConfigMap, kubeadm's file.
+pub fn find(args: &EtcdArgs, settings: &SettingsDir) -> Result<Endpoints, Failure> {
+    if let Some(list) = not_blank(args.endpoints.clone()) {
         // clap has merged the two; they differ only in what the log says.
         let from_environment = env::var(VARIABLE).is_ok_and(|variable| variable == list);
-        return source(if from_environment { VARIABLE } else { "--endpoints" }.into(), list);
+        let source = if from_environment { VARIABLE } else { "--endpoints" };
+        return Ok(Endpoints { source: source.into(), urls: parse_list(&list)? });
     }
-    let map = settings.path_of("endpoints");
-    if let Some(list) = said(settings.or(None, "endpoints").map_err(Failure::settings)?) {
-        return source(format!("endpoints in {}", map.display()), list);
+    let path = settings.path_of("endpoints");
+    let map = path.display();
+    if let Some(list) = not_blank(settings.or(None, "endpoints").map_err(Failure::settings)?) {
+        return Ok(Endpoints { source: format!("endpoints in {map}"), urls: parse_list(&list)? });
     }
-    let silent = |kubeadm| format!("{VARIABLE} and --endpoints are not set, {} says nothing, {kubeadm}", map.display());
-    Ok(kubeadm_seeds(args)?.map_err(silent))
+    from_kubeadm(args)?.map_err(|why| {
+        let why = format!("{VARIABLE} and --endpoints are not set, {map} is empty or not there, and {why}");
+        Failure::message(Exit::NoMember, format!("found no etcd member: {why}"))
+    })
 }
 
-/// A list of nothing but blanks is none.
-fn said(list: Option<String>) -> Option<String> {
+/// The endpoints of a plan, if they were given; `None` if the list is blank.
+pub fn given(list: Option<&str>) -> Result<Option<Vec<Url>>, Failure> {
+    not_blank(list.map(ToOwned::to_owned)).map(|list| parse_list(&list)).transpose()
+}
+
+/// Kubernetes mounts a key that was left empty as an empty file, and a shell passes an unset variable as an empty one.
+fn not_blank(list: Option<String>) -> Option<String> {
     list.filter(|list| !list.trim().is_empty())
 }
 
-/// Where kubeadm's file says that things are on the cluster's machines, and the file; `None` when there is none.
-///
-/// # Errors
-/// A file that cannot be read.
+/// What kubeadm's file says, and its path; `None` when there is no such file.
 pub fn layout(written: Option<&str>) -> Result<Option<(PathBuf, Layout)>, Failure> {
-    let Some(path) = kubeadm_file(written) else { return Ok(None) };
-    let layout = read(&path, kubeadm::layout)?;
+    let Some(path) = present(written).map(PathBuf::from).or_else(default_kubeadm_file) else { return Ok(None) };
+    let layout = read(&path)?;
     Ok(Some((path, layout)))
 }
 
-fn kubeadm_file(written: Option<&str>) -> Option<PathBuf> {
-    match present(written) {
-        Some(path) => Some(PathBuf::from(path)),
-        None => Some(PathBuf::from(KUBEADM_FILE)).filter(|path| path.exists()),
-    }
+fn default_kubeadm_file() -> Option<PathBuf> {
+    Some(PathBuf::from(KUBEADM_FILE)).filter(|path| path.exists())
 }
 
-fn read<T>(path: &Path, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, Failure> {
+fn read(path: &Path) -> Result<Layout, Failure> {
     let shown = path.display();
     let text = std::fs::read_to_string(path)
         .map_err(|e| Failure::settings(format!("kubeadm-config: cannot read {shown}: {e}")))?;
-    parse(&text).map_err(|why| Failure::settings(format!("kubeadm-config: {shown} {why}")))
+    Layout::parse(&text).map_err(|why| Failure::settings(format!("kubeadm-config: {shown} {why}")))
 }
 
-/// The outer error is a file that is wrong, the inner one a file that is not there.
-fn kubeadm_seeds(args: &EtcdArgs) -> Result<Result<Seeds, String>, Failure> {
-    let Some(path) = kubeadm_file(args.kubeadm_config.as_deref()) else {
-        return Ok(Err(format!("and there is no kubeadm file at {KUBEADM_FILE}")));
+/// The outer error is a file that is wrong; the inner one says why there are no endpoints.
+fn from_kubeadm(args: &EtcdArgs) -> Result<Result<Endpoints, String>, Failure> {
+    let Some((path, mut layout)) = layout(args.kubeadm_config.as_deref())? else {
+        return Ok(Err(format!("there is no kubeadm file at {KUBEADM_FILE}")));
     };
-    let shown = path.display();
-    let etcd = read(&path, kubeadm::parse)?.also_at(args.host_ip);
-    let (kind, urls) = etcd.urls();
-    if urls.is_empty() {
-        return Ok(Err(format!("and etcd.external in {shown} has no endpoints")));
+    if let Some(node) = args.host_ip {
+        layout.add_node_address(node);
     }
-    let endpoints = endpoint_list(&format!("kubeadm-config: {shown}"), urls.iter().map(String::as_str))?;
-    Ok(Ok(Seeds { source: format!("{shown} ({kind} etcd)"), endpoints }))
+    let (shown, topology) = (path.display(), layout.topology);
+    if layout.endpoints.is_empty() {
+        return Ok(Err(format!("etcd.external in {shown} has no endpoints")));
+    }
+    let urls = parse_all(&format!("kubeadm-config: {shown}"), layout.endpoints.iter().map(String::as_str))?;
+    Ok(Ok(Endpoints { source: format!("{shown} ({topology} etcd)"), urls }))
 }
 
-fn endpoint_list<'a>(setting: &str, list: impl Iterator<Item = &'a str>) -> Result<Vec<Url>, Failure> {
-    let mut endpoints: Vec<Url> = Vec::new();
-    for text in list {
-        let endpoint = text.parse().map_err(|why| {
-            let instead = if text.contains('@') {
+fn parse_list(list: &str) -> Result<Vec<Url>, Failure> {
+    parse_all("endpoints", list.split(','))
+}
+
+fn parse_all<'a>(setting: &str, texts: impl Iterator<Item = &'a str>) -> Result<Vec<Url>, Failure> {
+    let mut urls: Vec<Url> = Vec::new();
+    for text in texts {
+        let url = text.parse().map_err(|why| {
+            let advice = if text.contains('@') {
                 "set ETCDCTL_USER instead"
             } else {
                 "an endpoint is written like https://10.0.0.1:2379"
             };
-            Failure::settings(format!("{setting}: {why}; {instead}"))
+            Failure::settings(format!("{setting}: {why}; {advice}"))
         })?;
-        if !endpoints.contains(&endpoint) {
-            endpoints.push(endpoint);
+        if !urls.contains(&url) {
+            urls.push(url);
         }
     }
-    Ok(endpoints)
+    Ok(urls)
 }

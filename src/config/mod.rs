@@ -6,6 +6,7 @@ mod endpoints;
 mod job;
 pub mod rclone_flags;
 mod reading;
+mod restore;
 pub mod settings_dir;
 pub mod target;
 pub mod tls;
@@ -29,12 +30,13 @@ use settings_dir::SettingsDir;
 use target::Target;
 use tls::{Files, Tls};
 
-pub use endpoints::{Seeds, layout};
+pub use endpoints::Endpoints;
 pub use job::{PruneConfig, PruneMode, RunConfig, SnapshotConfig, StoreStepConfig};
 pub use reading::{
     ExportConfig, FetchConfig, GetConfig, Input, InspectConfig, KeysToPutBack, ListConfig, PutBackConfig, ReadConfig,
     VerifyConfig, WhichBackups,
 };
+pub use restore::{IdentityConfig, MemberConfig, PlanConfig, RestoreConfig};
 
 const RCLONE_FILE: &str = "/config/rclone/rclone.conf";
 const WORK_DIR: &str = "/backup";
@@ -44,8 +46,7 @@ const KEEP_LAST: usize = 3;
 /// How to reach etcd.
 #[derive(Debug)]
 pub struct EtcdConfig {
-    /// The first members to ask; the reason when there are none.
-    pub seeds: Result<Seeds, String>,
+    pub endpoints: Endpoints,
     /// For `https://` endpoints.
     pub tls: Option<Tls>,
     pub user: Option<User>,
@@ -111,29 +112,25 @@ impl Settings {
 
     /// `now` is what certificates are checked against.
     fn etcd(&self, args: &EtcdArgs, now: DateTime<Utc>) -> Result<EtcdConfig, Failure> {
-        let seeds = endpoints::find(args, &self.dir)?;
+        let idle_timeout = Duration::from(args.idle_timeout);
+        if idle_timeout.is_zero() {
+            let why = "idle-timeout: `0` gives no member any time; allowed is a duration such as 60s";
+            return Err(Failure::settings(why));
+        }
+        let user = user()?;
+        let endpoints = endpoints::find(args, &self.dir)?;
         let files = Files {
             cacert: present(args.cacert.as_deref()).map(Into::into),
             cert: present(args.cert.as_deref()).map(Into::into),
             key: present(args.key.as_deref()).map(Into::into),
             server_name: present(args.tls_server_name.as_deref()),
         };
-        let needs_tls = seeds.as_ref().is_ok_and(|s| s.endpoints.iter().any(Url::is_tls));
+        let needs_tls = endpoints.urls.iter().any(Url::is_tls);
         let tls = needs_tls.then(|| tls::load(&files, now)).transpose().map_err(Failure::settings)?;
         for warning in tls.iter().flat_map(|t| &t.warnings) {
             tracing::warn!("{warning}");
         }
-        let idle_timeout = Duration::from(args.idle_timeout);
-        if idle_timeout.is_zero() {
-            let why = "idle-timeout: `0` gives no member any time; allowed is a duration such as 60s";
-            return Err(Failure::settings(why));
-        }
-        Ok(EtcdConfig { seeds, tls, user: user()?, idle_timeout, strict: args.strict })
-    }
-
-    #[expect(clippy::unused_self, reason = "settings are asked of it, wherever they come from")]
-    pub fn work_dir(&self, args: &WorkArgs) -> PathBuf {
-        work_dir(args)
+        Ok(EtcdConfig { endpoints, tls, user, idle_timeout, strict: args.strict })
     }
 
     fn naming(&self, args: &NamingArgs) -> Result<Naming, Failure> {

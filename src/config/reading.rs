@@ -138,7 +138,6 @@ impl Settings {
     }
 
     pub fn put_back(&self, args: &PutBackArgs, now: DateTime<Utc>) -> Result<PutBackConfig, Failure> {
-        let etcd = EtcdConfig { strict: false, ..self.etcd(&args.etcd, now)? };
         let prefix = args.prefix.as_ref().map(|prefix| prefix.as_bytes().to_vec());
         if prefix.as_ref().is_some_and(Vec::is_empty) {
             return Err(Failure::settings("--prefix is empty, which would be every key; name a part of them"));
@@ -150,7 +149,10 @@ impl Settings {
             overwrite: args.overwrite,
             write: args.yes,
         };
-        Ok(PutBackConfig { backup: self.backup(&args.name, &args.read)?, etcd, keys })
+        let backup = self.backup(&args.name, &args.read)?;
+        // A cluster that is degraded is refused later, with its own words.
+        let etcd = EtcdConfig { strict: false, ..self.etcd(&args.etcd, now)? };
+        Ok(PutBackConfig { backup, etcd, keys })
     }
 
     pub fn backup(&self, name: &str, args: &ReadArgs) -> Result<ReadConfig, Failure> {

@@ -1,4 +1,4 @@
-//! Words and classes for what goes wrong with a member.
+//! The errors of members: their texts, and the exits that they lead to.
 
 use std::time::Duration;
 
@@ -6,59 +6,42 @@ use tonic::Code;
 
 use crate::exit::Exit;
 
-/// How a member failed us.
+/// How a member failed. `what` is the request.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// It did not answer in time.
     #[error("{what}: no answer within {} s", limit.as_secs())]
-    Silent {
-        /// What was asked.
-        what: &'static str,
-        /// How long it was given.
-        limit: Duration,
-    },
-    /// One of both sides does not trust the other's certificate.
+    Timeout { what: &'static str, limit: Duration },
+    /// One of both sides does not trust the certificate of the other, or the schemes differ.
     #[error("TLS: {0}")]
     Tls(String),
-    /// etcd's own authentication says no.
-    #[error("{what}: {words}")]
-    Denied {
-        /// What was asked.
-        what: &'static str,
-        /// Its answer.
-        words: String,
-    },
-    /// Anything else.
-    #[error("{what}: {words}")]
-    Failed {
-        /// What was asked.
-        what: &'static str,
-        /// Its answer.
-        words: String,
-    },
+    /// etcd's own authentication refuses the user.
+    #[error("{what}: {reason}")]
+    Denied { what: &'static str, reason: String },
+    #[error("{what}: {reason}")]
+    Failed { what: &'static str, reason: String },
 }
 
-/// How etcd says no; most of it comes with the code `Unknown` or `InvalidArgument`.
+/// How etcd refuses a user. Most of these come with the code `Unknown` or `InvalidArgument`, so the text has to do.
 const DENIALS: [&str; 4] = ["permission denied", "authentication failed", "user name is empty", "invalid auth token"];
-/// There is no lesser role that may take a snapshot.
-const NEEDED: &str = "a backup needs a user with etcd's role `root`, in ETCDCTL_USER and ETCDCTL_PASSWORD or as the client certificate's common name";
+/// No lesser role may take a snapshot.
+const DENIED_ADVICE: &str = "a backup needs a user with etcd's role `root`, in ETCDCTL_USER and ETCDCTL_PASSWORD or as the client certificate's common name";
 
 impl Error {
-    /// The exit that this leads to when no member did better.
+    /// The exit that this leads to when no other member does better.
     pub const fn exit(&self) -> Exit {
         match self {
-            Self::Silent { .. } | Self::Failed { .. } => Exit::NoMember,
+            Self::Timeout { .. } | Self::Failed { .. } => Exit::NoMember,
             Self::Tls(_) => Exit::Settings,
             Self::Denied { .. } => Exit::Denied,
         }
     }
 
-    /// From etcd-client, whose own texts leave out the cause.
+    /// etcd-client's own texts leave out the cause.
     pub fn new(what: &'static str, error: &etcd_client::Error) -> Self {
         match error {
             etcd_client::Error::GRpcStatus(status) => Self::from_status(what, status),
             etcd_client::Error::TransportError(e) => Self::from_chain(what, e),
-            other => Self::Failed { what, words: other.to_string() },
+            other => Self::Failed { what, reason: other.to_string() },
         }
     }
 
@@ -68,41 +51,41 @@ impl Error {
             || message.starts_with("auth: ")
             || DENIALS.iter().any(|words| message.contains(words));
         if denied {
-            return Self::Denied { what, words: format!("{message}; {NEEDED}") };
+            return Self::Denied { what, reason: format!("{message}; {DENIED_ADVICE}") };
         }
         match std::error::Error::source(status) {
             Some(source) => Self::from_chain(what, source),
-            None => Self::Failed { what, words: format!("{message} ({:?})", status.code()) },
+            None => Self::Failed { what, reason: format!("{message} ({:?})", status.code()) },
         }
     }
 
-    /// From an error of the transport, whose causes say what its own text does not.
+    /// Words an error of the transport by its causes, because its own text is always "transport error".
     pub fn from_chain(what: &'static str, error: &(dyn std::error::Error + 'static)) -> Self {
-        let mut words: Vec<String> = Vec::new();
+        let mut texts: Vec<String> = Vec::new();
         let mut next = Some(error);
         while let Some(error) = next {
             let text = error.to_string();
             // A wrapper often repeats its cause.
-            if !words.iter().any(|w| w.contains(&text)) {
-                words.push(text);
+            if !texts.iter().any(|t| t.contains(&text)) {
+                texts.push(text);
             }
             next = error.source();
         }
-        words.retain(|w| w != "transport error");
-        let words = words.join(": ");
-        if let Some((_, plain)) = PLAINER.iter().find(|(rare, _)| words.contains(rare)) {
-            return Self::Failed { what, words: (*plain).to_owned() };
+        texts.retain(|t| t != "transport error");
+        let words = texts.join(": ");
+        if let Some((_, plain)) = PLAIN_WORDS.iter().find(|(library, _)| words.contains(library)) {
+            return Self::Failed { what, reason: (*plain).to_owned() };
         }
         let lower = words.to_lowercase();
         if ["certificate", "fatal alert"].iter().any(|w| lower.contains(w)) {
             return Self::Tls(explain_tls(&words));
         }
-        Self::Failed { what, words }
+        Self::Failed { what, reason: words }
     }
 }
 
-/// What the libraries say, and what it means here.
-const PLAINER: [(&str, &str); 2] = [
+/// Texts of the libraries, and what they mean here.
+const PLAIN_WORDS: [(&str, &str); 2] = [
     ("without sending TLS close_notify", "the member, or something on the way to it, closed the connection"),
     ("stream closed because of a broken pipe", "the connection broke, or is dead and pings are not answered"),
 ];

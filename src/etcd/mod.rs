@@ -1,4 +1,4 @@
-//! The only user of etcd-client. etcd is only ever read, but for the keys that `put` brings back.
+//! The only user of etcd-client: surveys the members, streams a snapshot, and writes the keys that are put back.
 
 mod error;
 mod scheme;
@@ -15,35 +15,35 @@ use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 pub use error::Error;
 pub use snapshot::snapshot;
 pub use survey::{Survey, survey};
-pub use write::{Live, Writer};
+pub use write::{CurrentKey, Writer};
 
 use crate::config;
 use crate::url::Url;
 
-/// What a connection, and each single request, may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// etcd answers more frequent pings with GOAWAY.
-const PING_EVERY: Duration = Duration::from_secs(10);
-const PING_WITHIN: Duration = Duration::from_secs(6);
+/// For a connection, and for each single request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+// Keep-alive pings find a peer that has vanished. etcd answers more frequent ones with GOAWAY.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// One client for one endpoint: a client of several neither fails over nor says which one failed.
+/// One client for one endpoint: a client of several endpoints neither fails over nor tells which one failed.
 async fn connect(endpoint: &Url, config: &config::EtcdConfig) -> Result<Client, Error> {
     let dial = dial(endpoint, config).map_err(|e| Error::from_chain("connecting", &e))?;
-    let channel = match tokio::time::timeout(PATIENCE, dial.connect()).await {
-        Err(_) => return Err(Error::Silent { what: "connecting", limit: PATIENCE }),
+    let channel = match tokio::time::timeout(REQUEST_TIMEOUT, dial.connect()).await {
+        Err(_) => return Err(Error::Timeout { what: "connecting", limit: REQUEST_TIMEOUT }),
         Ok(connected) => connected.map_err(|e| Error::from_chain("connecting", &e))?,
     };
     let mut options = ConnectOptions::new();
     if let Some(user) = &config.user {
         options = options.with_user(&user.name, &user.password);
     }
-    timely("authenticating", Client::from_channel(Channel::Tonic(channel), Some(options))).await
+    limited("authenticating", Client::from_channel(Channel::Tonic(channel), Some(options))).await
 }
 
 fn dial(endpoint: &Url, config: &config::EtcdConfig) -> Result<Endpoint, tonic::transport::Error> {
     let dial = Endpoint::from_shared(endpoint.to_string())?
-        .http2_keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_WITHIN);
+        .http2_keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
     let Some(files) = config.tls.as_ref().filter(|_| endpoint.is_tls()) else { return Ok(dial) };
     let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&files.ca));
     if let Some((cert, key)) = &files.identity {
@@ -55,13 +55,13 @@ fn dial(endpoint: &Url, config: &config::EtcdConfig) -> Result<Endpoint, tonic::
     dial.tls_config(tls)
 }
 
-/// One request under its own limit.
-async fn timely<T>(
+/// One request under its own timeout: that of the client does not cover a peer that accepts and stays silent.
+async fn limited<T>(
     what: &'static str,
     request: impl Future<Output = Result<T, etcd_client::Error>>,
 ) -> Result<T, Error> {
-    match tokio::time::timeout(PATIENCE, request).await {
-        Err(_) => Err(Error::Silent { what, limit: PATIENCE }),
+    match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
+        Err(_) => Err(Error::Timeout { what, limit: REQUEST_TIMEOUT }),
         Ok(answer) => answer.map_err(|e| Error::new(what, &e)),
     }
 }

@@ -4,36 +4,24 @@ use std::time::Duration;
 
 use etcd_client::{Client, SnapshotResponse, SnapshotStreaming};
 
-use super::{Error, connect, timely};
+use super::{Error, connect, limited};
 use crate::config;
 use crate::exit::Exit;
 use crate::member::Member;
 use crate::snapshot::{self, PartFile, Snapshot};
 use crate::system::blocking::blocking;
 
-/// How a member's snapshot failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
-    /// The member failed.
     #[error(transparent)]
     Member(#[from] Error),
-    /// It sent something that is no snapshot, or the local disk failed.
+    /// The file is no snapshot, or the local disk failed.
     #[error(transparent)]
     File(#[from] snapshot::Error),
-    /// It sent messages without bytes, as etcd does for ever when it cannot read its own database.
     #[error("the member sends empty messages with {remaining} bytes still to come; it cannot read its own database")]
-    Empty {
-        /// What it says is to come.
-        remaining: u64,
-    },
-    /// It stopped sending.
+    Empty { remaining: u64 },
     #[error("no bytes from the member for {} s, after {received} bytes", idle.as_secs())]
-    Idle {
-        /// How long it was given.
-        idle: Duration,
-        /// What it had sent.
-        received: u64,
-    },
+    Idle { idle: Duration, received: u64 },
 }
 
 impl SnapshotError {
@@ -47,41 +35,34 @@ impl SnapshotError {
     }
 }
 
-/// Told of every message: bytes received, and in all.
-pub trait Progress: FnMut(u64, u64) {}
-impl<F: FnMut(u64, u64)> Progress for F {}
-
-/// Streams a snapshot of `member` into `part`, and proves it: its revision must be at least what the cluster had
-/// reached just before, or of a degraded cluster what this member had.
-///
-/// # Errors
-/// Whatever kept it from being a proved file.
+/// Streams a snapshot of `member` into `part`, and proves it. Its revision must be at least what the cluster had reached
+/// just before, or in a degraded cluster what this member had. `progress` is told the bytes received, and in all.
 pub async fn snapshot(
     member: &Member,
     config: &config::EtcdConfig,
     degraded: bool,
     mut part: PartFile,
-    progress: impl Progress,
+    progress: impl FnMut(u64, u64),
 ) -> Result<Snapshot, SnapshotError> {
     let mut client = connect(&member.endpoint, config).await?;
     let floor = if degraded { member.revision } else { current_revision(&mut client).await? };
-    let stream = timely("snapshot", client.snapshot()).await?;
+    let stream = limited("snapshot", client.snapshot()).await?;
     receive(stream, config.idle_timeout, &mut part, progress).await?;
     Ok(blocking(move || part.finish(floor)).await?)
 }
 
-/// The header's revision of a linearizable read: the cluster had got at least this far.
+/// The revision in the header of a linearizable read: a snapshot with an older one comes from a member that lags.
 async fn current_revision(client: &mut Client) -> Result<u64, Error> {
-    let answer = timely("linearizable read", client.get("health", None)).await?;
+    let answer = limited("linearizable read", client.get("health", None)).await?;
     Ok(answer.header().map_or(0, |h| u64::try_from(h.revision()).unwrap_or_default()))
 }
 
-/// Reads to the end of the stream: the digest comes after the last byte that the messages count.
+/// Reads to the end of the stream, because the digest follows the bytes that `remaining_bytes` counts.
 async fn receive(
     mut stream: SnapshotStreaming,
     idle: Duration,
     part: &mut PartFile,
-    mut progress: impl Progress,
+    mut progress: impl FnMut(u64, u64),
 ) -> Result<(), SnapshotError> {
     let mut total = None;
     loop {
@@ -95,6 +76,7 @@ async fn receive(
             Some(total) => total,
             None => *total.insert(announced(&message, part)?),
         };
+        // etcd sends empty messages for ever when it cannot read its own database.
         if message.blob().is_empty() && message.remaining_bytes() > 0 {
             return Err(SnapshotError::Empty { remaining: message.remaining_bytes() });
         }
@@ -103,7 +85,7 @@ async fn receive(
     }
 }
 
-/// The database's size, and room for it on the disk.
+/// The size of the database, after a check that the disk has room for it.
 fn announced(first: &SnapshotResponse, part: &mut PartFile) -> Result<u64, SnapshotError> {
     let blob = u64::try_from(first.blob().len()).unwrap_or(u64::MAX);
     let total = first.remaining_bytes().saturating_add(blob);

@@ -1,76 +1,75 @@
-//! Asks every member at once how it is.
+//! Asks all members at once for their status, their alarms and a linearizable read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use etcd_client::{AlarmAction, AlarmType, Client, StatusResponse};
 
-use super::{Error, connect, scheme, timely};
+use super::{Error, connect, limited, scheme};
 use crate::config;
 use crate::exit::Exit;
 use crate::member::{Member, Refusal, Role};
 use crate::url::Url;
 
-/// The key of etcd's own health check.
+/// The key that `etcdctl endpoint health` reads; it need not exist.
 const HEALTH_KEY: &str = "health";
 
-/// What the survey saw.
+/// What the members answered.
 #[derive(Debug, Default)]
 pub struct Survey {
     /// One entry for each member that answered.
     pub members: Vec<Member>,
     /// Endpoints that did not, and why.
     pub refused: Vec<Refusal>,
-    /// What those failures lead to when no member answered: the most telling of them.
+    /// The exit that the refusals lead to when no member answered.
     pub exit: Option<Exit>,
 }
 
 impl Survey {
-    /// Whether voters answered, and none of them reached the others. An election looks just like it, for a moment.
+    /// Whether voters answered, but none of them reached a quorum. An election looks the same for a moment.
     pub fn lacks_quorum(&self) -> bool {
         let mut voters = self.members.iter().filter(|m| m.role != Role::Learner).peekable();
         voters.peek().is_some() && voters.all(|m| m.read_error.is_some())
     }
 }
 
-/// A member's answer, and the members that it knows, by id.
-struct Answer {
+/// A member that answered, and the client URLs of all members in its list, with their ids.
+struct Reached {
     member: Member,
-    others: Vec<(u64, Url)>,
+    listed: Vec<(u64, Url)>,
 }
 
-type Probed = (Url, Result<Answer, Error>);
-
-/// Surveys the seeds, then the members that they know of and that have not answered yet. A member that advertises an
-/// address which cannot be reached or verified from here thus stays usable through the URL in the settings.
-pub async fn survey(seeds: &[Url], config: &config::EtcdConfig) -> Survey {
-    let first = probe_all(seeds.to_vec(), config).await;
-    let answers = || first.iter().filter_map(|(_, probed)| probed.as_ref().ok());
-    let answered: BTreeSet<u64> = answers().map(|a| a.member.id).collect();
-    let silent: BTreeMap<Url, u64> = answers()
-        .flat_map(|a| a.others.iter())
-        .filter(|(id, endpoint)| !answered.contains(id) && !seeds.contains(endpoint))
-        .map(|(id, endpoint)| (endpoint.clone(), *id))
+/// Asks the configured endpoints, then the listed members that have not answered yet. So a member that advertises an
+/// address which cannot be reached or verified from here stays usable through the URL in the settings.
+pub async fn survey(config: &config::EtcdConfig) -> Survey {
+    let configured = &config.endpoints.urls;
+    let first = probe_all(configured.clone(), config).await;
+    let reached = || first.iter().filter_map(|(_, probed)| probed.as_ref().ok());
+    let answered: BTreeSet<u64> = reached().map(|r| r.member.id).collect();
+    let unasked: BTreeMap<Url, u64> = reached()
+        .flat_map(|r| r.listed.iter())
+        .filter(|(id, url)| !answered.contains(id) && !configured.contains(url))
+        .map(|(id, url)| (url.clone(), *id))
         .collect();
-    let second = probe_all(silent.keys().cloned().collect(), config).await;
+    let second = probe_all(unasked.keys().cloned().collect(), config).await;
     let mut survey = gather(first.into_iter().chain(second));
-    // One of a member's several URLs is enough.
-    let reached: BTreeSet<u64> = survey.members.iter().map(|m| m.id).collect();
-    survey.refused.retain(|r| silent.get(&r.endpoint).is_none_or(|id| !reached.contains(id)));
+    // A member may advertise several URLs, and one that works is enough.
+    let answered: BTreeSet<u64> = survey.members.iter().map(|m| m.id).collect();
+    survey.refused.retain(|r| unasked.get(&r.endpoint).is_none_or(|id| !answered.contains(id)));
     survey
 }
 
-fn gather(probed: impl Iterator<Item = Probed>) -> Survey {
+fn gather(probed: impl Iterator<Item = (Url, Result<Reached, Error>)>) -> Survey {
     let mut members: BTreeMap<(u64, u64), Member> = BTreeMap::new();
     let mut survey = Survey::default();
     for (endpoint, outcome) in probed {
         match outcome {
-            Ok(answer) => {
-                let id = (answer.member.cluster_id, answer.member.id);
-                members.entry(id).or_insert(answer.member);
+            Ok(reached) => {
+                let id = (reached.member.cluster_id, reached.member.id);
+                members.entry(id).or_insert(reached.member);
             }
             Err(error) => {
-                survey.exit = Some(more_telling(survey.exit, error.exit()));
+                survey.exit = Some(more_specific(survey.exit, error.exit()));
                 survey.refused.push(Refusal { endpoint, reason: error.to_string() });
             }
         }
@@ -79,19 +78,19 @@ fn gather(probed: impl Iterator<Item = Probed>) -> Survey {
     survey
 }
 
-/// A member that is down says nothing about the settings; one that refuses our certificate or user does.
-fn more_telling(a: Option<Exit>, b: Exit) -> Exit {
+/// A member that is down tells nothing about the settings, but one that refuses our certificate or user does.
+fn more_specific(a: Option<Exit>, b: Exit) -> Exit {
     match (a, b) {
         (None | Some(Exit::NoMember), b) => b,
         (Some(a), _) => a,
     }
 }
 
-async fn probe_all(endpoints: Vec<Url>, config: &config::EtcdConfig) -> Vec<Probed> {
+async fn probe_all(endpoints: Vec<Url>, config: &config::EtcdConfig) -> Vec<(Url, Result<Reached, Error>)> {
     let probes = endpoints.into_iter().map(|endpoint| async {
         let mut probed = probe(&endpoint, config).await;
         if let Err(Error::Failed { .. } | Error::Tls(_)) = probed
-            && let Some(words) = scheme::mistaken(&endpoint).await
+            && let Some(words) = scheme::wrong_scheme(&endpoint).await
         {
             probed = Err(Error::Tls(words));
         }
@@ -100,33 +99,34 @@ async fn probe_all(endpoints: Vec<Url>, config: &config::EtcdConfig) -> Vec<Prob
     futures_util::future::join_all(probes).await
 }
 
-async fn probe(endpoint: &Url, config: &config::EtcdConfig) -> Result<Answer, Error> {
+async fn probe(endpoint: &Url, config: &config::EtcdConfig) -> Result<Reached, Error> {
     let mut client = connect(endpoint, config).await?;
-    let asked = Instant::now();
-    let status = timely("status", client.status()).await?;
+    let begun = Instant::now();
+    let status = limited("status", client.status()).await?;
     let mut member = describe(endpoint, &status);
-    member.round_trip = asked.elapsed();
+    member.round_trip = begun.elapsed();
+    // A learner answers nothing but status and snapshot.
     if member.role == Role::Learner {
-        return Ok(Answer { member, others: vec![] });
+        return Ok(Reached { member, listed: vec![] });
     }
     let (mut a, mut b, mut c) = (client.clone(), client.clone(), client);
-    let (read, alarms, others) = tokio::join!(
-        timely("linearizable read", a.get(HEALTH_KEY, None)),
-        timely("alarm list", b.alarm(AlarmAction::Get, AlarmType::None, None)),
-        other_members(&mut c),
+    let (read, alarms, listed) = tokio::join!(
+        limited("linearizable read", a.get(HEALTH_KEY, None)),
+        limited("alarm list", b.alarm(AlarmAction::Get, AlarmType::None, None)),
+        voting_members(&mut c),
     );
-    // Not a sign of a lost quorum.
+    // A user without permissions is no sign of a lost quorum.
     if let (Err(denied @ Error::Denied { .. }), _) | (_, Err(denied @ Error::Denied { .. })) = (&read, &alarms) {
         return Err(denied.clone());
     }
-    note_alarms(&mut member, alarms.iter().flat_map(etcd_client::AlarmResponse::alarms));
-    // etcd lists alarms by way of a quorum too; a member that cannot tell them may have one.
+    add_alarms(&mut member, alarms.iter().flat_map(etcd_client::AlarmResponse::alarms));
+    // etcd lists alarms by way of a quorum, too, and a member that cannot list them may have one.
     let read = read.err().filter(|e| !is_only_corrupt(e, &member));
     member.read_error = read.or(alarms.err()).map(|e| e.to_string());
-    Ok(Answer { member, others })
+    Ok(Reached { member, listed })
 }
 
-/// Under a CORRUPT alarm etcd may answer every read with that alarm; it reached a quorum to say so.
+/// Under a CORRUPT alarm etcd may answer every read with that alarm, for which it needs a quorum.
 fn is_only_corrupt(error: &Error, member: &Member) -> bool {
     !member.corrupt.is_empty() && error.to_string().contains("corrupt")
 }
@@ -155,7 +155,7 @@ fn describe(endpoint: &Url, status: &StatusResponse) -> Member {
     }
 }
 
-fn note_alarms<'a>(member: &mut Member, alarms: impl Iterator<Item = &'a etcd_client::AlarmMember>) {
+fn add_alarms<'a>(member: &mut Member, alarms: impl Iterator<Item = &'a etcd_client::AlarmMember>) {
     for alarm in alarms {
         match alarm.alarm() {
             AlarmType::Corrupt => {
@@ -167,9 +167,9 @@ fn note_alarms<'a>(member: &mut Member, alarms: impl Iterator<Item = &'a etcd_cl
     }
 }
 
-/// Client URLs of started, voting members. A list that cannot be had leaves us with the seeds.
-async fn other_members(client: &mut Client) -> Vec<(u64, Url)> {
-    let list = match timely("member list", client.member_list()).await {
+/// Client URLs of the voting members that have started. Without the list the configured endpoints have to do.
+async fn voting_members(client: &mut Client) -> Vec<(u64, Url)> {
+    let list = match limited("member list", client.member_list()).await {
         Ok(list) => list,
         Err(error) => {
             tracing::debug!(%error, "member list");

@@ -1,67 +1,81 @@
 //! What kubeadm's ClusterConfiguration says about etcd.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use clap::ValueEnum;
 use serde::Deserialize;
 use serde_yaml::Value;
 
 use crate::url::Url;
 
 /// Where kubeadm's static pod of a stacked etcd listens.
-const STACKED: &str = "https://127.0.0.1:2379";
+const STACKED_ENDPOINT: &str = "https://127.0.0.1:2379";
 
-/// Where the configuration says that etcd is.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Etcd {
-    /// `etcd.external.endpoints`, as written.
-    External(Vec<String>),
-    /// One member on each control-plane node; the client URLs of this node's.
-    Stacked(Vec<String>),
+/// How etcd is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Topology {
+    /// As kubeadm's static pods on the control-plane nodes
+    Stacked,
+    /// As systemd's service `etcd` on machines of their own
+    External,
 }
 
-impl Etcd {
-    /// The client URLs to begin with, and a name for the kind in the log.
-    pub fn urls(&self) -> (&'static str, &[String]) {
-        match self {
-            Self::External(urls) => ("external", urls),
-            Self::Stacked(urls) => ("stacked", urls),
-        }
-    }
-
-    /// Also looks for this node's member at the node's address, for a pod that does not share the node's network.
-    #[must_use]
-    pub fn also_at(mut self, node: Option<IpAddr>) -> Self {
-        if let (Self::Stacked(urls), Some(node)) = (&mut self, node) {
-            for local in urls.clone() {
-                let parsed = local.parse::<Url>().ok().filter(|url| url.address().is_some_and(|a| a.is_loopback()));
-                let at_node = parsed.map_or(local, |url| url.with_address(node).to_string());
-                if !urls.contains(&at_node) {
-                    urls.push(at_node);
-                }
-            }
-        }
-        self
+impl fmt::Display for Topology {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stacked => "stacked",
+            Self::External => "external",
+        })
     }
 }
 
-/// Where things are on the machines of a cluster.
-#[derive(Debug, PartialEq, Eq)]
+/// What a client of etcd needs for TLS: paths of PEM files on a machine of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    pub ca: String,
+    pub cert: String,
+    pub key: String,
+}
+
+/// Where etcd is, on the network and on the disks of the machines.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// Whether etcd is a static pod of each control-plane node.
-    pub stacked: bool,
-    /// The member's data folder, when it is.
+    pub topology: Topology,
+    /// The data directory of a stacked member. Of an external one kubeadm does not know it, and this is the usual one.
     pub data_dir: String,
-    /// Authority, certificate and key of a client of etcd, on a control-plane node.
-    pub client: Option<[String; 3]>,
-    /// The members' client URLs, where the file lists them.
+    /// For a client of etcd on a control-plane node.
+    pub client: Option<TlsFiles>,
+    /// Client URLs as written: of all external members, or of the stacked member of this node.
     pub endpoints: Vec<String>,
 }
 
 impl Default for Layout {
     /// kubeadm's own defaults.
     fn default() -> Self {
-        layout_of(ClusterConfiguration::default())
+        ClusterConfiguration::default().layout()
+    }
+}
+
+impl Layout {
+    /// Reads a file of one or more YAML documents; the one of kind `ClusterConfiguration` counts.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        Ok(configuration(text)?.layout())
+    }
+
+    /// Adds the endpoints of this node's stacked member at the node's address, for a pod that has a network of its own
+    /// and does not reach the node's loopback interface.
+    pub fn add_node_address(&mut self, node: IpAddr) {
+        if self.topology == Topology::External {
+            return;
+        }
+        let local = self.endpoints.iter().filter_map(|url| url.parse::<Url>().ok());
+        let local = local.filter(|url| url.address().is_some_and(|address| address.is_loopback()));
+        let at_node: Vec<_> = local.map(|url| url.with_address(node).to_string()).collect();
+        for url in at_node {
+            push_new(&mut self.endpoints, url);
+        }
     }
 }
 
@@ -120,22 +134,6 @@ impl ExtraArgs {
     }
 }
 
-/// Reads a file of one or more YAML documents; the one of kind `ClusterConfiguration` counts.
-///
-/// # Errors
-/// What is wrong with the text, for a person.
-pub fn parse(text: &str) -> Result<Etcd, String> {
-    Ok(locate(configuration(text)?.etcd.unwrap_or_default()))
-}
-
-/// Reads where things are on the machines.
-///
-/// # Errors
-/// As [`parse`].
-pub fn layout(text: &str) -> Result<Layout, String> {
-    Ok(layout_of(configuration(text)?))
-}
-
 fn configuration(text: &str) -> Result<ClusterConfiguration, String> {
     for (n, document) in serde_yaml::Deserializer::from_str(text).enumerate() {
         let value = Value::deserialize(document).map_err(|e| format!("is not YAML: {e}"))?;
@@ -149,52 +147,75 @@ fn configuration(text: &str) -> Result<ClusterConfiguration, String> {
     Err("has no document of kind ClusterConfiguration".into())
 }
 
-fn layout_of(config: ClusterConfiguration) -> Layout {
-    let set = |text: Option<String>, default: &str| text.filter(|t| !t.is_empty()).unwrap_or_else(|| default.into());
-    let pki = set(config.certificates_dir, "/etc/kubernetes/pki");
-    let etcd = config.etcd.unwrap_or_default();
-    let data_dir = set(etcd.local.and_then(|local| local.data_dir), "/var/lib/etcd");
-    let Some(external) = etcd.external else {
-        let client = ["ca.crt", "healthcheck-client.crt", "healthcheck-client.key"];
-        let client = Some(client.map(|file| format!("{pki}/etcd/{file}")));
-        return Layout { stacked: true, data_dir, client, endpoints: Vec::new() };
-    };
-    let client = external.ca_file.zip(external.cert_file).zip(external.key_file);
-    Layout {
-        stacked: false,
-        data_dir,
-        client: client.map(|((ca, cert), key)| [ca, cert, key]),
-        endpoints: external.endpoints.unwrap_or_default(),
-    }
-}
-
-fn locate(etcd: EtcdSection) -> Etcd {
-    if let Some(external) = etcd.external {
-        return Etcd::External(external.endpoints.unwrap_or_default());
-    }
-    let args = etcd.local.unwrap_or_default().extra_args;
-    let flag = |name| args.as_ref().and_then(|a| a.get(name)).unwrap_or_default();
-    let mut urls: Vec<String> = Vec::new();
-    for url in flag("listen-client-urls").split(',').chain(flag("advertise-client-urls").split(',')) {
-        let url = dialable(url.trim());
-        if !url.is_empty() && !urls.contains(&url) {
-            urls.push(url);
+impl ClusterConfiguration {
+    fn layout(self) -> Layout {
+        let etcd = self.etcd.unwrap_or_default();
+        let local = etcd.local.unwrap_or_default();
+        let data_dir = or_default(local.data_dir.as_deref(), "/var/lib/etcd").to_owned();
+        match etcd.external {
+            // kubeadm refuses a file with both.
+            Some(external) => {
+                let client = external.ca_file.zip(external.cert_file).zip(external.key_file);
+                Layout {
+                    topology: Topology::External,
+                    data_dir,
+                    client: client.map(|((ca, cert), key)| TlsFiles { ca, cert, key }),
+                    endpoints: external.endpoints.unwrap_or_default(),
+                }
+            }
+            None => Layout {
+                topology: Topology::Stacked,
+                data_dir,
+                client: Some(stacked_client(or_default(self.certificates_dir.as_deref(), "/etc/kubernetes/pki"))),
+                endpoints: local_endpoints(local.extra_args.as_ref()),
+            },
         }
     }
-    if urls.is_empty() {
-        urls.push(STACKED.into());
-    }
-    Etcd::Stacked(urls)
 }
 
-/// Every interface can be listened on, but not dialled. The loopback interface is the node's own, as the pod shares the
-/// node's network.
-fn dialable(url: &str) -> String {
-    let everywhere = |url: &Url| url.address().filter(IpAddr::is_unspecified);
-    match url.parse::<Url>().ok().and_then(|parsed| Some((everywhere(&parsed)?, parsed))) {
-        Some((IpAddr::V4(_), parsed)) => parsed.with_address(Ipv4Addr::LOCALHOST.into()).to_string(),
-        Some((IpAddr::V6(_), parsed)) => parsed.with_address(Ipv6Addr::LOCALHOST.into()).to_string(),
-        None => url.to_owned(),
+fn or_default<'a>(text: Option<&'a str>, default: &'a str) -> &'a str {
+    text.filter(|text| !text.is_empty()).unwrap_or(default)
+}
+
+/// kubeadm makes this client certificate for the health checks of the etcd pod, on every control-plane node.
+fn stacked_client(pki: &str) -> TlsFiles {
+    TlsFiles {
+        ca: format!("{pki}/etcd/ca.crt"),
+        cert: format!("{pki}/etcd/healthcheck-client.crt"),
+        key: format!("{pki}/etcd/healthcheck-client.key"),
+    }
+}
+
+/// The node's address is not in a ClusterConfiguration, so that without arguments for etcd only its loopback interface
+/// is known.
+fn local_endpoints(args: Option<&ExtraArgs>) -> Vec<String> {
+    let flag = |name| args.and_then(|args| args.get(name)).unwrap_or_default();
+    let mut endpoints = Vec::new();
+    for url in flag("listen-client-urls").split(',').chain(flag("advertise-client-urls").split(',')) {
+        let url = url.trim();
+        if !url.is_empty() {
+            push_new(&mut endpoints, dialable(url));
+        }
+    }
+    if endpoints.is_empty() {
+        endpoints.push(STACKED_ENDPOINT.into());
+    }
+    endpoints
+}
+
+/// etcd can listen on every interface (`0.0.0.0`), but that is no address to dial.
+fn dialable(text: &str) -> String {
+    let Ok(url) = text.parse::<Url>() else { return text.to_owned() };
+    match url.address().filter(IpAddr::is_unspecified) {
+        Some(IpAddr::V4(_)) => url.with_address(Ipv4Addr::LOCALHOST.into()).to_string(),
+        Some(IpAddr::V6(_)) => url.with_address(Ipv6Addr::LOCALHOST.into()).to_string(),
+        None => text.to_owned(),
+    }
+}
+
+fn push_new(urls: &mut Vec<String>, url: String) {
+    if !urls.contains(&url) {
+        urls.push(url);
     }
 }
 
@@ -202,80 +223,84 @@ fn dialable(url: &str) -> String {
 mod tests {
     use super::*;
 
-    fn stacked(urls: &[&str]) -> Etcd {
-        Etcd::Stacked(urls.iter().map(ToString::to_string).collect())
+    const LOCAL: &str = STACKED_ENDPOINT;
+
+    fn parse(etcd: &str) -> Layout {
+        Layout::parse(&format!("apiVersion: kubeadm.k8s.io/v1beta3\nkind: ClusterConfiguration\n{etcd}\n")).unwrap()
     }
 
     #[test]
-    fn a_stacked_member_is_also_sought_at_the_nodes_address() {
-        let at = |etcd: Etcd, node: &str| etcd.also_at(Some(node.parse().unwrap())).urls().1.to_vec();
-        let stacked = || Etcd::Stacked(vec![STACKED.into()]);
-        assert_eq!(at(stacked(), "10.0.0.7"), [STACKED, "https://10.0.0.7:2379"]);
-        assert_eq!(at(stacked(), "fd00::7"), [STACKED, "https://[fd00::7]:2379"]);
-        assert_eq!(at(stacked(), "127.0.0.1"), [STACKED]);
-        assert_eq!(at(Etcd::External(vec![STACKED.into()]), "10.0.0.7"), [STACKED]);
-        assert_eq!(stacked().also_at(None).urls().1, [STACKED]);
+    fn a_stacked_member_is_also_found_at_the_nodes_address() {
+        let at = |etcd: &str, node: &str| {
+            let mut layout = parse(etcd);
+            layout.add_node_address(node.parse().unwrap());
+            layout.endpoints
+        };
+        assert_eq!(at("", "10.0.0.7"), [LOCAL, "https://10.0.0.7:2379"]);
+        assert_eq!(at("", "fd00::7"), [LOCAL, "https://[fd00::7]:2379"]);
+        assert_eq!(at("", "127.0.0.1"), [LOCAL]);
+        let advertised = "etcd: {local: {extraArgs: {advertise-client-urls: 'https://10.0.0.9:2379,odd'}}}";
+        assert_eq!(at(advertised, "10.0.0.7"), ["https://10.0.0.9:2379", "odd"]);
+        assert_eq!(at(&format!("etcd: {{external: {{endpoints: ['{LOCAL}']}}}}"), "10.0.0.7"), [LOCAL]);
     }
 
     #[test]
     fn external() {
-        let text = "apiVersion: kubeadm.k8s.io/v1beta3\nkind: ClusterConfiguration\netcd:\n  external:\n    caFile: /x\n    endpoints:\n    - https://10.0.0.1:2379\n    - https://10.0.0.2:2379\nunknown: {a: [1]}\n";
-        assert_eq!(
-            parse(text),
-            Ok(Etcd::External(vec!["https://10.0.0.1:2379".into(), "https://10.0.0.2:2379".into()]))
+        let layout = parse(
+            "etcd:\n  external:\n    caFile: /a\n    certFile: /b\n    keyFile: /c\n    endpoints:\n    - https://h:1\n    - https://h:2\nunknown: {a: [1]}",
         );
+        let expected = Layout {
+            topology: Topology::External,
+            data_dir: "/var/lib/etcd".into(),
+            client: Some(TlsFiles { ca: "/a".into(), cert: "/b".into(), key: "/c".into() }),
+            endpoints: vec!["https://h:1".into(), "https://h:2".into()],
+        };
+        assert_eq!(layout, expected);
+        assert_eq!(parse("etcd: {external: {endpoints: [], caFile: /a}}").client, None);
     }
 
     #[test]
     fn stacked_in_every_spelling() {
         for etcd in ["", "etcd: {}", "etcd: null", "etcd:\n  local: {}", "etcd:\n  local:\n    dataDir: /var/lib/etcd"]
         {
-            assert_eq!(parse(&format!("kind: ClusterConfiguration\n{etcd}\n")), Ok(stacked(&[STACKED])), "{etcd}");
+            assert_eq!(parse(etcd), Layout::default(), "{etcd}");
         }
+        let default = Layout::default();
+        assert_eq!((default.topology, default.endpoints), (Topology::Stacked, vec![LOCAL.to_owned()]));
+        assert_eq!(default.client.unwrap().ca, "/etc/kubernetes/pki/etcd/ca.crt");
+    }
+
+    #[test]
+    fn stacked_elsewhere() {
+        let layout = parse("certificatesDir: /pki\netcd: {local: {dataDir: /data/etcd}}");
+        assert_eq!((layout.topology, layout.data_dir.as_str()), (Topology::Stacked, "/data/etcd"));
+        assert_eq!(layout.client.unwrap().key, "/pki/etcd/healthcheck-client.key");
     }
 
     #[test]
     fn client_urls_in_both_shapes() {
-        let map = "kind: ClusterConfiguration\netcd:\n  local:\n    extraArgs:\n      listen-client-urls: https://0.0.0.0:2479,https://[::]:2479\n";
-        assert_eq!(parse(map), Ok(stacked(&["https://127.0.0.1:2479", "https://[::1]:2479"])));
-        let list = "kind: ClusterConfiguration\netcd:\n  local:\n    extraArgs:\n    - {name: advertise-client-urls, value: 'https://10.0.0.9:2379'}\n    - {name: quota-backend-bytes, value: '1'}\n";
-        assert_eq!(parse(list), Ok(stacked(&["https://10.0.0.9:2379"])));
-    }
-
-    #[test]
-    fn where_things_are() {
-        let stacked = layout("kind: ClusterConfiguration\n").unwrap();
-        assert_eq!(stacked, Layout::default());
-        assert_eq!((stacked.stacked, stacked.data_dir.as_str()), (true, "/var/lib/etcd"));
-        assert_eq!(stacked.client.unwrap()[0], "/etc/kubernetes/pki/etcd/ca.crt");
-        let moved = layout("kind: ClusterConfiguration\ncertificatesDir: /pki\netcd: {local: {dataDir: /data/etcd}}\n");
-        let moved = moved.unwrap();
-        assert_eq!(
-            (moved.data_dir.as_str(), moved.client.unwrap()[2].as_str()),
-            ("/data/etcd", "/pki/etcd/healthcheck-client.key")
-        );
-        let external = "kind: ClusterConfiguration\netcd: {external: {caFile: /a, certFile: /b, keyFile: /c, endpoints: ['https://h:1']}}\n";
-        let expected = Layout {
-            stacked: false,
-            data_dir: "/var/lib/etcd".into(),
-            client: Some(["/a", "/b", "/c"].map(Into::into)),
-            endpoints: vec!["https://h:1".into()],
-        };
-        assert_eq!(layout(external), Ok(expected));
-        assert_eq!(layout("kind: ClusterConfiguration\netcd: {external: {endpoints: []}}\n").unwrap().client, None);
+        let map = "etcd:\n  local:\n    extraArgs:\n      listen-client-urls: https://0.0.0.0:2479,https://[::]:2479";
+        assert_eq!(parse(map).endpoints, ["https://127.0.0.1:2479", "https://[::1]:2479"]);
+        let list = "etcd:\n  local:\n    extraArgs:\n    - {name: advertise-client-urls, value: 'https://10.0.0.9:2379'}\n    - {name: quota-backend-bytes, value: '1'}";
+        assert_eq!(parse(list).endpoints, ["https://10.0.0.9:2379"]);
     }
 
     #[test]
     fn many_documents() {
         let text = "kind: InitConfiguration\n---\nkind: ClusterConfiguration\netcd:\n  external: {endpoints: ['https://a:1']}\n---\nkind: KubeletConfiguration\n";
-        assert_eq!(parse(text), Ok(Etcd::External(vec!["https://a:1".into()])));
+        assert_eq!(Layout::parse(text).unwrap().endpoints, ["https://a:1"]);
     }
 
     #[test]
-    fn what_cannot_be_read_is_said() {
-        assert!(parse("a: [").unwrap_err().contains("not YAML"));
-        assert!(parse("kind: Pod\n").unwrap_err().contains("no document"));
-        assert!(parse("").unwrap_err().contains("no document"));
-        assert!(parse("kind: ClusterConfiguration\netcd: 5\n").unwrap_err().contains("not a ClusterConfiguration"));
+    fn unreadable_files_are_refused() {
+        for (text, why) in [
+            ("a: [", "not YAML"),
+            ("kind: Pod\n", "no document"),
+            ("", "no document"),
+            ("kind: ClusterConfiguration\netcd: 5\n", "not a ClusterConfiguration"),
+        ] {
+            let error = Layout::parse(text).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
     }
 }

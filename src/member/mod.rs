@@ -1,4 +1,4 @@
-//! The members of a cluster: where they are reached, and what each answered. Pure.
+//! The members of a cluster, as they answered, and which of them to use. Pure.
 
 mod rank;
 
@@ -10,14 +10,13 @@ pub use rank::{Choice, NoMember, rank};
 
 use crate::url::Url;
 
-/// What a member does in its cluster.
+/// The order of the variants is that of preference for a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// Votes and follows; the one to burden with a snapshot.
     Follower,
-    /// Votes and leads.
+    /// Has more to do than a follower, and is spared.
     Leader,
-    /// Does not vote, may lag behind without limit.
+    /// Does not vote, and may lag behind without limit.
     Learner,
 }
 
@@ -34,37 +33,31 @@ impl fmt::Display for Role {
 /// A member as it answered.
 #[derive(Clone, Debug)]
 pub struct Member {
-    /// The URL that it answered at.
+    /// The URL at which it answered.
     pub endpoint: Url,
-    /// Its id.
     pub id: u64,
-    /// Its cluster's id.
     pub cluster_id: u64,
-    /// Its version, like `3.5.16`.
+    /// Like `3.5.16`.
     pub version: String,
-    /// Its role.
     pub role: Role,
     /// Bytes of its database file.
     pub db_size: u64,
     /// The last raft entry that it applied.
     pub applied_index: u64,
-    /// Its store's revision.
     pub revision: u64,
     /// How long a status request took.
     pub round_trip: Duration,
-    /// Why a linearizable read or the list of alarms failed; `None` when both worked, which proves a quorum.
+    /// Why a linearizable read or the list of alarms failed. `None` proves a quorum.
     pub read_error: Option<String>,
-    /// Members that have a CORRUPT alarm, in this member's view.
+    /// Ids of the members that have a CORRUPT alarm, in this member's view.
     pub corrupt: BTreeSet<u64>,
-    /// Whether a NOSPACE alarm is raised in its cluster.
+    /// Whether the cluster has a NOSPACE alarm.
     pub no_space: bool,
 }
 
-/// An endpoint that cannot be used, and why.
+/// An endpoint that is not used, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// Which.
     pub endpoint: Url,
-    /// Why, for a person.
     pub reason: String,
 }

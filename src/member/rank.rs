@@ -1,47 +1,39 @@
-//! Which member is snapshotted, and why: a pure decision over what the survey saw.
+//! Which member is snapshotted, and why: a pure decision over what the members answered.
 
 use std::collections::BTreeSet;
 
 use super::{Member, Refusal, Role};
 
-/// Members whose applied index is within this of the newest count as equally recent.
+/// Members whose applied index is at most this far behind the newest count as equally recent.
 const EQUAL_WITHIN: u64 = 1_000;
 
-/// Members to snapshot, best first.
 #[derive(Debug)]
 pub struct Choice {
-    /// At least one, best first.
+    /// Members to snapshot, best first; at least one.
     pub members: Vec<Member>,
-    /// Every member that answered but is not used.
+    /// Members that answered but are not used.
     pub refused: Vec<Refusal>,
-    /// Why the backup is the best that can be had and no better; `None` when all is well.
+    /// Why only a degraded backup can be had; `None` when all is well.
     pub degraded: Option<String>,
 }
 
-/// Why there is nothing to choose.
 #[derive(Debug, thiserror::Error)]
 pub enum NoMember {
-    /// The endpoints belong to more than one cluster.
     #[error("the endpoints belong to different clusters: {0}; name the members of one cluster only")]
-    Mixed(String),
-    /// No member may be used.
+    SeveralClusters(String),
     #[error("no member can be used")]
-    None(Vec<Refusal>),
-    /// Only a degraded backup could be had, and `--strict` refuses it.
+    AllRefused(Vec<Refusal>),
     #[error("only a degraded backup can be had ({0}), and --strict refuses it")]
-    Strict(String),
+    OnlyDegraded(String),
 }
 
-/// Chooses and orders members. `members` holds at most one entry for each member.
+/// Chooses and orders members. `members` has at most one entry for each member.
 ///
 /// The order is: the most recent applied index, follower before leader, smaller round trip. Never a learner, never a
-/// member with a CORRUPT alarm; but without a quorum, or when every voter is CORRUPT, the reachable voter with the
-/// highest revision is a last resort, and the choice is degraded.
-///
-/// # Errors
-/// When the members are of several clusters, or none may be used.
+/// member with a CORRUPT alarm. But without a quorum, or when every voter is CORRUPT, the reachable voter with the
+/// highest revision is the last resort, and the backup is degraded.
 pub fn rank(members: Vec<Member>, strict: bool) -> Result<Choice, NoMember> {
-    refuse_mixed(&members)?;
+    refuse_several_clusters(&members)?;
     let corrupt: BTreeSet<u64> = members.iter().flat_map(|m| m.corrupt.iter().copied()).collect();
     let (learners, voters): (Vec<_>, Vec<_>) = members.into_iter().partition(|m| m.role == Role::Learner);
     let mut refused: Vec<_> = learners.iter().map(|m| refusal(m, "is a learner")).collect();
@@ -49,7 +41,7 @@ pub fn rank(members: Vec<Member>, strict: bool) -> Result<Choice, NoMember> {
         voters.into_iter().partition(|m| m.read_error.is_none() && !corrupt.contains(&m.id));
     let degraded = why_degraded(&good, &rest, &corrupt);
     if let (true, Some(reason)) = (strict, &degraded) {
-        return Err(NoMember::Strict(reason.clone()));
+        return Err(NoMember::OnlyDegraded(reason.clone()));
     }
     if good.is_empty() {
         let mut last_resort = rest;
@@ -57,15 +49,15 @@ pub fn rank(members: Vec<Member>, strict: bool) -> Result<Choice, NoMember> {
         good = last_resort;
     } else {
         refused.extend(rest.iter().map(|m| refusal(m, &why_refused(m, &corrupt))));
-        sort_by_merit(&mut good);
+        sort_best_first(&mut good);
     }
     if good.is_empty() {
-        return Err(NoMember::None(refused));
+        return Err(NoMember::AllRefused(refused));
     }
     Ok(Choice { members: good, refused, degraded })
 }
 
-fn refuse_mixed(members: &[Member]) -> Result<(), NoMember> {
+fn refuse_several_clusters(members: &[Member]) -> Result<(), NoMember> {
     let clusters: BTreeSet<u64> = members.iter().map(|m| m.cluster_id).collect();
     if clusters.len() < 2 {
         return Ok(());
@@ -74,7 +66,7 @@ fn refuse_mixed(members: &[Member]) -> Result<(), NoMember> {
         let at: Vec<_> = members.iter().filter(|m| m.cluster_id == *id).map(|m| m.endpoint.to_string()).collect();
         format!("cluster {id:x} at {}", at.join(" and "))
     });
-    Err(NoMember::Mixed(described.collect::<Vec<_>>().join(", ")))
+    Err(NoMember::SeveralClusters(described.collect::<Vec<_>>().join(", ")))
 }
 
 fn why_degraded(good: &[Member], rest: &[Member], corrupt: &BTreeSet<u64>) -> Option<String> {
@@ -103,7 +95,7 @@ fn refusal(member: &Member, reason: &str) -> Refusal {
     Refusal { endpoint: member.endpoint.clone(), reason: reason.to_owned() }
 }
 
-fn sort_by_merit(members: &mut [Member]) {
+fn sort_best_first(members: &mut [Member]) {
     let newest = members.iter().map(|m| m.applied_index).max().unwrap_or_default();
     members.sort_by_key(|m| {
         let behind = newest.saturating_sub(m.applied_index);
@@ -156,7 +148,7 @@ mod tests {
         let choice = rank(vec![member(1, Role::Learner, 9, 1), member(2, Role::Leader, 9, 1)], false).unwrap();
         assert_eq!(order(&choice), [2]);
         assert_eq!(choice.refused[0].reason, "is a learner");
-        let Err(NoMember::None(refused)) = rank(vec![member(1, Role::Learner, 9, 1)], false) else { panic!() };
+        let Err(NoMember::AllRefused(refused)) = rank(vec![member(1, Role::Learner, 9, 1)], false) else { panic!() };
         assert_eq!(refused.len(), 1);
     }
 
@@ -167,7 +159,7 @@ mod tests {
         let choice = rank(seen.clone(), false).unwrap();
         assert_eq!(order(&choice), [2]);
         assert!(choice.degraded.unwrap().contains("CORRUPT"));
-        assert!(matches!(rank(seen, true), Err(NoMember::Strict(_))));
+        assert!(matches!(rank(seen, true), Err(NoMember::OnlyDegraded(_))));
     }
 
     #[test]
@@ -187,7 +179,7 @@ mod tests {
         let choice = rank(seen.clone(), false).unwrap();
         assert_eq!(order(&choice), [2, 1]);
         assert!(choice.degraded.unwrap().contains("no quorum"));
-        assert!(matches!(rank(seen, true), Err(NoMember::Strict(_))));
+        assert!(matches!(rank(seen, true), Err(NoMember::OnlyDegraded(_))));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The data folder of an etcd member that is to be restored: whether it may be written to, and the one step in which
-//! what was built beside it becomes visible there.
+//! The data directory of an etcd member that is to be restored: whether it may be written to, and the one step that
+//! makes what was built beside it visible there.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -11,52 +11,29 @@ use crate::snapshot::Workspace;
 use crate::system::blocking::CutShort;
 use crate::system::fs::{free_bytes, parent_folder, rename_noreplace, with_reserve};
 
-/// What etcdutl and etcd's first start want besides the database: two segments of the log, 64 MB each.
-const LOG: u64 = 128 << 20;
-/// The folder in which etcd keeps everything.
+/// What etcdutl and the first start of etcd need besides the database: two segments of the write-ahead log, of 64 MB
+/// each.
+const WAL_BYTES: u64 = 128 << 20;
+/// The subdirectory in which etcd keeps everything.
 const MEMBER: &str = "member";
-/// What may be in a folder that counts as empty: leftovers of this program's own, which the next workspace sweeps, and
-/// what every new ext file system has.
-const NOTHING: [&str; 2] = [".etcd-backup-", "lost+found"];
+/// Beginnings of names that an empty data directory may hold: workspaces of earlier runs that crashed, which the next
+/// one removes, and what every new ext4 file system has.
+const IGNORED: [&str; 2] = [".etcd-backup-", "lost+found"];
 
-/// Why it cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// An etcd holds the lock on the database in it.
     #[error("data-dir: an etcd is running on {}; stop it, then move its data aside", .0.display())]
     InUse(PathBuf),
-    /// Something is in it.
-    #[error("data-dir: {} is not empty ({entry}); move what is there aside, it is never overwritten", path.display())]
-    NotEmpty {
-        /// The folder.
-        path: PathBuf,
-        /// One of the entries.
-        entry: String,
-    },
-    /// It is no folder.
-    #[error("data-dir: {} is not a folder", .0.display())]
-    NoFolder(PathBuf),
-    /// There is no room.
+    #[error("data-dir: {} is not empty ({entry}); move its content aside, it is never overwritten", path.display())]
+    NotEmpty { path: PathBuf, entry: String },
+    #[error("data-dir: {} is not a directory", .0.display())]
+    NotADirectory(PathBuf),
+    /// `path` is a directory on the disk that is too small, `needed` includes etcd's own log, and `free` is what an
+    /// unprivileged process may still use; in bytes.
     #[error("data-dir: no room in {}: {needed} bytes needed, {free} free", path.display())]
-    NoRoom {
-        /// The folder on the disk that is too small.
-        path: PathBuf,
-        /// Bytes that the restore needs there, etcd's own log included.
-        needed: u64,
-        /// Bytes that an unprivileged process may still use there.
-        free: u64,
-    },
-    /// The system refused.
+    NoRoom { path: PathBuf, needed: u64, free: u64 },
     #[error("data-dir: cannot {doing} {}: {source}", path.display())]
-    Io {
-        /// What was attempted, to be read after "cannot".
-        doing: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
-    /// The thread that worked on it was cut short.
+    Io { doing: &'static str, path: PathBuf, source: io::Error },
     #[error(transparent)]
     CutShort(#[from] CutShort),
 }
@@ -64,7 +41,7 @@ pub enum Error {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let exit = match error {
-            Error::InUse(_) | Error::NotEmpty { .. } | Error::NoFolder(_) => Exit::Settings,
+            Error::InUse(_) | Error::NotEmpty { .. } | Error::NotADirectory(_) => Exit::Settings,
             Error::NoRoom { .. } | Error::Io { .. } => Exit::Disk,
             Error::CutShort(_) => Exit::Unexpected,
         };
@@ -72,82 +49,72 @@ impl From<Error> for Failure {
     }
 }
 
-/// A place for a member's data, with nothing at it yet.
+/// A data directory that is empty or does not exist.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    /// The folder on the same disk in which the data are built: the empty folder itself, which may be a mount point
-    /// and keeps its owner, or else the one that the new folder will be in.
-    site: PathBuf,
+    /// A directory on the same disk, in which the data are built: the data directory itself if it exists, because it
+    /// may be a mount point, else the one that it will be in.
+    build_dir: PathBuf,
     exists: bool,
 }
 
 impl DataDir {
-    /// Looks at the place without touching it.
-    ///
-    /// # Errors
-    /// A place that is taken or in use.
+    /// Looks at the directory without touching it.
     pub fn check(path: &Path) -> Result<Self, Error> {
         let failed = |doing| move |source| Error::Io { doing, path: path.to_owned(), source };
         match fs::metadata(path) {
-            Ok(kind) if !kind.is_dir() => Err(Error::NoFolder(path.to_owned())),
+            Ok(metadata) if !metadata.is_dir() => Err(Error::NotADirectory(path.to_owned())),
             Ok(_) => {
-                // The real folder behind a link, as a workspace follows none.
-                let site = path.canonicalize().map_err(failed("resolve"))?;
+                // A workspace follows no symbolic link, but the data directory may be one.
+                let build_dir = path.canonicalize().map_err(failed("resolve"))?;
                 refuse_running(path)?;
                 refuse_entries(path)?;
-                Ok(Self { path: path.to_owned(), site, exists: true })
+                Ok(Self { path: path.to_owned(), build_dir, exists: true })
             }
+            // A link that points nowhere is not a new directory.
             Err(e) if e.kind() == io::ErrorKind::NotFound && !path.is_symlink() => {
                 let parent = parent_folder(path).and_then(|parent| parent.canonicalize()).map_err(failed("create"))?;
-                Ok(Self { path: path.to_owned(), site: parent, exists: false })
+                Ok(Self { path: path.to_owned(), build_dir: parent, exists: false })
             }
             Err(source) => Err(failed("open")(source)),
         }
     }
 
-    /// The folder in which it is built.
-    pub fn site(&self) -> &Path {
-        &self.site
+    pub fn build_dir(&self) -> &Path {
+        &self.build_dir
     }
 
-    /// Whether `folder` is on the same disk.
-    pub fn shares_disk_with(&self, folder: &Path) -> bool {
-        let device = |path: &Path| fs::metadata(path).map(|kind| kind.dev()).ok();
-        device(folder) == device(&self.site)
+    pub fn shares_disk_with(&self, dir: &Path) -> bool {
+        let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
+        device(dir) == device(&self.build_dir)
     }
 
-    /// Checks that the disk has room for a database of so many bytes, besides what else is to be staged there.
-    ///
-    /// # Errors
-    /// [`Error::NoRoom`].
+    /// Checks that the disk has room for a database of this size in bytes, and for what is staged there besides.
     pub fn check_room(&self, database: u64, staged: u64) -> Result<(), Error> {
-        let failed = |source| Error::Io { doing: "ask for the free space of", path: self.site.clone(), source };
-        let free = File::open(&self.site).and_then(|folder| free_bytes(&folder)).map_err(failed)?;
-        let needed = with_reserve(database).saturating_add(with_reserve(staged)).saturating_add(LOG);
+        let path = &self.build_dir;
+        let failed = |source| Error::Io { doing: "read the free space of", path: path.clone(), source };
+        let free = File::open(path).and_then(|dir| free_bytes(&dir)).map_err(failed)?;
+        let needed = with_reserve(database).saturating_add(with_reserve(staged)).saturating_add(WAL_BYTES);
         if free < needed {
-            return Err(Error::NoRoom { path: self.site.clone(), needed, free });
+            return Err(Error::NoRoom { path: path.clone(), needed, free });
         }
         Ok(())
     }
 
-    /// A private folder on the same disk to build in; removed whatever happens, also a stale one of an earlier crash.
-    ///
-    /// # Errors
-    /// As [`Workspace::create`].
+    /// A private directory on the same disk to build in. It is removed however the restore ends, and so is one that an
+    /// earlier crash has left.
     pub fn workspace(&self) -> Result<Workspace, crate::snapshot::Error> {
-        Workspace::create(&self.site)
+        Workspace::create(&self.build_dir)
     }
 
-    /// Makes `built`, a whole data folder in the workspace, visible at the place: first safe against a power cut, then in
-    /// one step, and never over anything that has come there meanwhile.
-    ///
-    /// # Errors
-    /// The system's word.
+    /// Makes `built`, a whole data directory in the workspace, visible at the path of this one: first synced to the
+    /// disk, then in one step, and never over anything that has appeared there meanwhile.
     pub fn publish(&self, built: &Path) -> Result<(), Error> {
         let failed = |doing, path: &Path, source| Error::Io { doing, path: path.to_owned(), source };
         let owner = self.owner().map_err(|e| failed("open", &self.path, e))?;
-        settle(built, owner).map_err(|e| failed("write", built, e))?;
+        chown_and_sync(built, owner).map_err(|e| failed("write", built, e))?;
+        // A directory that exists keeps its owner and mode, and only its `member` is new.
         let (from, to) = if self.exists {
             (built.join(MEMBER), self.path.join(MEMBER))
         } else {
@@ -156,13 +123,14 @@ impl DataDir {
         rename_noreplace(&from, &to).map_err(|e| failed("create", &to, e))
     }
 
-    /// Whom the data are to belong to: whoever owns the folder, if we may give it away.
+    /// The user and group that the data are given to: those of the existing directory, as etcd may run as a user of its
+    /// own. Only root may give files away.
     fn owner(&self) -> io::Result<Option<(u32, u32)>> {
         if !self.exists || !rustix::process::geteuid().is_root() {
             return Ok(None);
         }
-        let folder = fs::metadata(&self.path)?;
-        Ok(Some((folder.uid(), folder.gid())))
+        let metadata = fs::metadata(&self.path)?;
+        Ok(Some((metadata.uid(), metadata.gid())))
     }
 }
 
@@ -170,8 +138,9 @@ fn refuse_running(path: &Path) -> Result<(), Error> {
     let database = path.join(MEMBER).join("snap/db");
     let Ok(file) = File::open(&database) else { return Ok(()) };
     match file.try_lock_shared() {
+        // bbolt holds an exclusive lock as long as etcd runs.
         Err(TryLockError::WouldBlock) => Err(Error::InUse(path.to_owned())),
-        // A file system without locks; what is there is refused in any case.
+        // Some file systems have no locks. The directory is refused anyway, because it is not empty.
         Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
     }
 }
@@ -180,21 +149,21 @@ fn refuse_entries(path: &Path) -> Result<(), Error> {
     let failed = |source| Error::Io { doing: "list", path: path.to_owned(), source };
     for entry in fs::read_dir(path).map_err(failed)? {
         let entry = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-        if !NOTHING.iter().any(|nothing| entry.starts_with(nothing)) {
+        if !IGNORED.iter().any(|ignored| entry.starts_with(ignored)) {
             return Err(Error::NotEmpty { path: path.to_owned(), entry });
         }
     }
     Ok(())
 }
 
-/// Gives a tree to its owner and flushes it to the disk.
-fn settle(path: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
+/// Gives a tree to its owner, and syncs it to the disk.
+fn chown_and_sync(path: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
     if let Some((user, group)) = owner {
         chown(path, Some(user), Some(group))?;
     }
     if fs::symlink_metadata(path)?.is_dir() {
         for entry in fs::read_dir(path)? {
-            settle(&entry?.path(), owner)?;
+            chown_and_sync(&entry?.path(), owner)?;
         }
     }
     File::open(path)?.sync_all()
@@ -205,14 +174,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_folder_appears_whole() {
+    fn a_new_directory_appears_whole() {
         let dir = tempfile::tempdir().unwrap();
-        let place = DataDir::check(&dir.path().join("data")).unwrap();
-        let workspace = place.workspace().unwrap();
+        let data_dir = DataDir::check(&dir.path().join("data")).unwrap();
+        let workspace = data_dir.workspace().unwrap();
         let built = workspace.path().join("data");
         fs::create_dir_all(built.join("member/snap")).unwrap();
         fs::write(built.join("member/snap/db"), "x").unwrap();
-        place.publish(&built).unwrap();
+        data_dir.publish(&built).unwrap();
         drop(workspace);
         let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left, ["data"]);
@@ -220,29 +189,29 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_folder_is_kept_and_filled() {
+    fn an_empty_directory_is_kept_and_filled() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("lost+found")).unwrap();
         fs::create_dir_all(dir.path().join(".etcd-backup-stale")).unwrap();
         let before = fs::metadata(dir.path()).unwrap().ino();
-        let place = DataDir::check(dir.path()).unwrap();
-        let workspace = place.workspace().unwrap();
+        let data_dir = DataDir::check(dir.path()).unwrap();
+        let workspace = data_dir.workspace().unwrap();
         let built = workspace.path().join("data");
         fs::create_dir_all(built.join("member")).unwrap();
-        place.publish(&built).unwrap();
+        data_dir.publish(&built).unwrap();
         assert_eq!(fs::metadata(dir.path()).unwrap().ino(), before);
         assert!(dir.path().join("member").is_dir() && !dir.path().join(".etcd-backup-stale").exists());
-        // Somebody was quicker.
+        // Another restore was quicker.
         fs::create_dir_all(built.join("member")).unwrap();
-        assert!(place.publish(&built).is_err());
+        assert!(data_dir.publish(&built).is_err());
     }
 
     #[test]
-    fn what_is_there_is_refused() {
+    fn anything_else_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         fs::write(&file, "x").unwrap();
-        assert!(matches!(DataDir::check(&file), Err(Error::NoFolder(_))));
+        assert!(matches!(DataDir::check(&file), Err(Error::NotADirectory(_))));
         assert!(matches!(DataDir::check(dir.path()), Err(Error::NotEmpty { entry, .. }) if entry == "file"));
         assert!(matches!(DataDir::check(&dir.path().join("a/b")), Err(Error::Io { .. })));
         let link = dir.path().join("link");
@@ -251,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_running_etcd_is_named() {
+    fn a_running_etcd_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("member/snap")).unwrap();
         let db = File::create(dir.path().join("member/snap/db")).unwrap();

@@ -1,4 +1,4 @@
-//! Who the members of a restored cluster are: names and peer URLs, as `--initial-cluster` writes them. Pure.
+//! The members of a restored cluster: names and peer URLs, as etcd's `--initial-cluster` has them. Pure.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,12 +8,11 @@ use crate::recovery::etcdutl::Identity;
 use crate::snapshot;
 use crate::url::Url;
 
-/// One member.
+/// One member of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Its name.
     pub name: String,
-    /// Where the other members reach it; at least one.
+    /// Where the other members reach it; at least one. Texts, as a snapshot may record what this program would refuse.
     pub urls: Vec<String>,
 }
 
@@ -21,92 +20,97 @@ pub struct Peer {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InitialCluster(Vec<Peer>);
 
-/// What was asked for of one member's identity; the rest is taken from the cluster.
+/// What was given of one member's identity; the rest is that of the cluster.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct IdentityFlags<'a> {
-    /// `--name`.
     pub name: Option<&'a str>,
-    /// `--initial-advertise-peer-urls`.
     pub peer_urls: Option<&'a str>,
-    /// `--initial-cluster-token`.
     pub token: &'a str,
 }
 
+/// The token of a cluster that is restored from the backup of this short id. Another one than the old cluster's keeps
+/// members of the old cluster that still run from joining the restored one.
+pub fn default_token(backup_id: &str) -> String {
+    format!("etcd-restore-{backup_id}")
+}
+
 impl InitialCluster {
-    /// The voting members that a snapshot records. One that never started has no name, and cannot be restored as itself.
+    /// The voting members that a snapshot records.
     pub fn recorded(members: &[snapshot::RecordedMember]) -> Self {
+        // A member that was added but never started has no name yet, so nothing can be restored as that member.
         let voters = members.iter().filter(|m| !m.is_learner && !m.name.is_empty() && !m.peer_urls.is_empty());
         let mut peers: Vec<_> = voters.map(|m| Peer { name: m.name.clone(), urls: m.peer_urls.clone() }).collect();
         peers.sort_by(|a, b| a.name.cmp(&b.name));
         Self(peers)
     }
 
-    /// The members.
     pub fn peers(&self) -> &[Peer] {
         &self.0
     }
 
-    /// Adds `name=url` pairs; a name that is there gets one more URL.
-    ///
-    /// # Errors
-    /// A pair that is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn peer(&self, name: &str) -> Option<&Peer> {
+        self.0.iter().find(|peer| peer.name == name)
+    }
+
+    /// Adds `name=url` pairs, separated by commas. A name that is there already gets one more URL.
     pub fn add(&mut self, pairs: &str) -> Result<(), String> {
         for pair in pairs.split(',') {
-            let (name, url) = pair.split_once('=').ok_or_else(|| refusal(pair, "has no `=`"))?;
+            let refused = |why: String| format!("{why}; allowed is `name=https://host:2380`");
+            let (name, url) = pair.split_once('=').ok_or_else(|| refused(format!("`{pair}` has no `=`")))?;
             if name.is_empty() || name.chars().any(|c| c.is_control() || c.is_whitespace()) {
-                return Err(refusal(pair, "has no name that etcd could have"));
+                return Err(refused(format!("`{pair}` has no name before the `=`, or one with a space")));
             }
-            let url: Url = url.parse().map_err(|why| format!("{why}; allowed is `name=https://host:2380`"))?;
+            let url = url.parse::<Url>().map_err(refused)?.to_string();
             match self.0.iter_mut().find(|peer| peer.name == name) {
-                Some(peer) => peer.urls.push(url.to_string()),
-                None => self.0.push(Peer { name: name.to_owned(), urls: vec![url.to_string()] }),
+                Some(peer) => peer.urls.push(url),
+                None => self.0.push(Peer { name: name.to_owned(), urls: vec![url] }),
             }
         }
         Ok(())
     }
 
-    /// The member of this name, or without one the only member, in etcdutl's words.
-    ///
-    /// # Errors
-    /// A name that is missing or nobody's; peer URLs that are not the member's.
-    pub fn identity(&self, asked: IdentityFlags<'_>) -> Result<Identity, String> {
-        let peer = match (asked.name, self.0.as_slice()) {
-            (_, []) => {
-                return Err(
-                    "initial-cluster: the snapshot records no members; give --name and --initial-cluster".into()
-                );
-            }
-            (None, [only]) => only,
-            (None, _) => return Err(format!("name: is not set, and the cluster has the members {}", self.names())),
-            (Some(name), peers) => peers.iter().find(|peer| peer.name == name).ok_or_else(|| {
-                let known = self.names();
-                format!("name: `{name}` is none of the members {known}; give --initial-cluster where they are new ones")
-            })?,
-        };
+    /// The identity of the member with this name, or without a name of the only member.
+    pub fn identity(&self, flags: IdentityFlags<'_>) -> Result<Identity, String> {
+        let peer = self.named_or_only(flags.name)?;
         let own = peer.urls.join(",");
-        let peer_urls = asked.peer_urls.unwrap_or(&own);
+        let peer_urls = flags.peer_urls.unwrap_or(&own);
         if peer_urls.split(',').collect::<BTreeSet<_>>() != own.split(',').collect() {
             let name = &peer.name;
             return Err(format!(
                 "initial-advertise-peer-urls: `{peer_urls}` is not what the cluster has for {name}, {own}; \
-                 give --initial-cluster where the addresses are new"
+                 give --initial-cluster if the addresses are new"
             ));
         }
         Ok(Identity {
             name: peer.name.clone(),
             peer_urls: peer_urls.to_owned(),
             cluster: self.to_string(),
-            token: asked.token.to_owned(),
+            token: flags.token.to_owned(),
         })
     }
 
-    fn names(&self) -> String {
+    fn named_or_only(&self, name: Option<&str>) -> Result<&Peer, String> {
+        match (name, self.0.as_slice()) {
+            (_, []) => {
+                Err("initial-cluster: the snapshot records no members; give --name and --initial-cluster".into())
+            }
+            (None, [only]) => Ok(only),
+            (None, _) => Err(format!("name: is not set, and the cluster has the members {}", self.names())),
+            (Some(name), _) => self.peer(name).ok_or_else(|| {
+                let names = self.names();
+                format!("name: `{name}` is none of the members {names}; give --initial-cluster if the members are new")
+            }),
+        }
+    }
+
+    /// The names, for people.
+    pub fn names(&self) -> String {
         self.0.iter().map(|peer| peer.name.as_str()).collect::<Vec<_>>().join(", ")
     }
-}
-
-fn refusal(pair: &str, why: &str) -> String {
-    format!("`{pair}` {why}; allowed is `name=https://host:2380`")
 }
 
 impl FromStr for InitialCluster {
@@ -119,6 +123,7 @@ impl FromStr for InitialCluster {
     }
 }
 
+/// As `--initial-cluster` takes it.
 impl fmt::Display for InitialCluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let pairs = self.0.iter().flat_map(|peer| peer.urls.iter().map(|url| format!("{}={url}", peer.name)));

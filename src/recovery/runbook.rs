@@ -1,16 +1,22 @@
-//! The way back as commands to paste: which, on which member, in which order. Pure.
+//! The restore of a whole cluster as commands to paste: what to run, on which machine, in which order. Pure.
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use crate::kubernetes::kubeadm::{Layout, TlsFiles, Topology};
 use crate::recovery::etcdutl::Identity;
 use crate::recovery::initial_cluster::{IdentityFlags, InitialCluster, Peer};
+use crate::snapshot::RecordedMember;
 use crate::url::Url;
 
-/// The control plane's static pods, etcd last: nobody is to write to it while it stops.
-const PODS: &str = "kube-apiserver kube-controller-manager kube-scheduler";
+/// The static pods that use etcd. They are stopped before etcd, so that nothing writes to it while it stops.
+const CONTROL_PLANE: &str = "kube-apiserver kube-controller-manager kube-scheduler";
 const MANIFESTS: &str = "/etc/kubernetes/manifests";
+const CLIENT_PORT: u16 = 2379;
 
 /// Everything that the commands depend on.
 #[derive(Debug)]
@@ -19,63 +25,77 @@ pub struct Runbook {
     pub backup: String,
     /// What it holds, for people.
     pub content: String,
-    /// How many live keys that is.
+    /// How many live keys it holds.
     pub keys: u64,
-    /// Whether etcd is a static pod of each control-plane node, not a service of systemd.
-    pub stacked: bool,
-    /// How that was found out.
-    pub told_by: String,
-    /// The members' data folder.
+    pub topology: Topology,
+    /// What tells the topology, such as `according to --etcd`.
+    pub topology_source: String,
+    /// The members' data directory.
     pub data_dir: String,
-    /// Who is restored.
+    /// The members to restore; at least one.
     pub members: InitialCluster,
-    /// Who was in the cluster when the backup was taken.
+    /// The members at the time of the backup.
     pub recorded: InitialCluster,
-    /// Where clients reach the members.
-    pub endpoints: Vec<String>,
-    /// Authority, certificate and key of a client of etcd.
-    pub client: Option<[String; 3]>,
+    /// Where clients reach the restored members.
+    pub endpoints: Vec<Url>,
+    /// For etcdctl on the machine that checks the restored cluster.
+    pub client: Option<TlsFiles>,
     /// The new cluster's token.
     pub token: String,
-    /// Tells this restore's folders from those of others.
-    pub mark: String,
+    /// A short id of the backup, for the names of the directories to which things are moved.
+    pub backup_id: String,
     /// More flags for `restore`, with their values.
     pub flags: Vec<(&'static str, String)>,
-    /// Files that every member needs at this very path.
+    /// Files that every member needs at these very paths.
     pub files: Vec<String>,
 }
 
-/// One step; the next one begins when all of its blocks are done.
+/// One step. All of its blocks are run before the next step begins.
 #[derive(Debug, Serialize)]
 pub struct Step {
-    /// What it does.
     pub title: String,
-    /// For one machine each.
     pub blocks: Vec<Block>,
 }
 
-/// What is to be pasted on one machine, or on each of several.
+/// What is pasted on one machine, or on each of several.
 #[derive(Debug, Serialize)]
 pub struct Block {
     /// A member's name and host, or which machines.
     pub on: String,
-    /// What to know before.
+    /// What to know or to do before.
     pub notes: Vec<String>,
-    /// The commands, for one POSIX shell.
+    /// For a POSIX shell.
     pub commands: Vec<String>,
 }
 
+/// Where clients reach the restored members: as the snapshot records it for members that stay where they were, else as
+/// kubeadm's file lists it, else at the usual port of the peer's host.
+pub fn endpoints(members: &InitialCluster, layout: &Layout, recorded: &[RecordedMember]) -> Vec<Url> {
+    let before = InitialCluster::recorded(recorded);
+    // A snapshot of a member that published its client URLs only after it was taken has none for it.
+    let known = |peer: &Peer| {
+        let same = recorded.iter().find(|m| m.name == peer.name).filter(|_| before.peers().contains(peer))?;
+        same.client_urls.iter().find_map(|url| url.parse().ok())
+    };
+    let listed = || {
+        // A stacked layout knows the endpoints of one node only.
+        let all = layout.topology == Topology::External && *members == before && !layout.endpoints.is_empty();
+        let urls: Result<Vec<Url>, _> = layout.endpoints.iter().filter(|_| all).map(|url| url.parse()).collect();
+        urls.ok().filter(|urls| !urls.is_empty())
+    };
+    let usual = |peer: &Peer| peer_url(peer).map(|url| url.with_port(CLIENT_PORT));
+    let known: Option<Vec<Url>> = members.peers().iter().map(known).collect();
+    known.or_else(listed).unwrap_or_else(|| members.peers().iter().filter_map(usual).collect())
+}
+
 impl Runbook {
-    /// All steps in order.
-    ///
-    /// # Errors
-    /// Members that make no cluster.
+    /// All steps in order; an error when the members make no cluster.
     pub fn steps(&self) -> Result<Vec<Step>, String> {
         let mut steps = vec![self.stop()];
-        if !self.stacked {
+        if self.topology == Topology::External {
             steps.push(self.on_each("Stop etcd", |_| vec!["systemctl stop etcd".into()]));
         }
-        steps.push(self.on_each("Move the old data aside, once etcd has ended", |_| self.move_aside()));
+        steps.push(self.on_each("Wait for etcd to end, then move its data aside", |_| self.move_aside()));
         steps.push(self.restore()?);
         steps.push(self.start_etcd());
         steps.push(self.check());
@@ -83,16 +103,13 @@ impl Runbook {
         Ok(steps)
     }
 
-    /// The steps as a text whose lines are comments, commands and nothing else.
-    ///
-    /// # Errors
-    /// As [`Runbook::steps`].
-    pub fn text(&self) -> Result<String, String> {
+    /// The steps as a text in which every line is a comment, a command or empty.
+    pub fn text(&self, steps: &[Step]) -> String {
         let mut text = String::new();
         for line in self.head() {
             let _ = writeln!(text, "# {line}");
         }
-        for (n, step) in self.steps()?.iter().enumerate() {
+        for (n, step) in steps.iter().enumerate() {
             let _ = writeln!(text, "\n## {}. {}", n + 1, step.title);
             for block in &step.blocks {
                 let _ = writeln!(text, "\n# on {}", block.on);
@@ -104,26 +121,29 @@ impl Runbook {
                 }
             }
         }
-        Ok(text)
+        text
     }
 
     fn head(&self) -> Vec<String> {
-        let kind = if self.stacked { "a stacked etcd (static pods)" } else { "an external etcd (systemd)" };
-        let names: Vec<_> = self.members.peers().iter().map(|p| p.name.as_str()).collect();
+        let how = match self.topology {
+            Topology::Stacked => "stacked (static pods)",
+            Topology::External => "external (a systemd service)",
+        };
         let mut needs = vec!["etcd-backup", "etcdutl", "rclone", "flock"];
         needs.extend(self.files.iter().map(String::as_str));
         let mut head = vec![
             format!("Restores {}: {}.", self.backup, self.content),
-            format!("Into {kind} with the members {}; {}.", names.join(", "), self.told_by),
+            format!("The restored members are {}.", self.members.names()),
+            format!("etcd is {how}, {}.", self.topology_source),
             "Nothing has been done yet. Paste each block as root on the machine that its heading names, in this order."
                 .into(),
             format!("Every member needs {}.", needs.join(", ")),
         ];
-        let gone: Vec<_> = self.recorded.peers().iter().filter(|p| self.member(&p.name).is_none()).collect();
+        let gone: Vec<_> = self.recorded.peers().iter().filter(|p| self.members.peer(&p.name).is_none()).collect();
         if !gone.is_empty() {
             let gone: Vec<_> = gone.iter().map(|p| p.name.as_str()).collect();
             head.push(format!(
-                "Not restored: {}. Keep it stopped and its data away; `etcdctl member add` brings it back afterwards.",
+                "Not restored: {}. Stop etcd there and move its data aside; afterwards `etcdctl member add` can add it again.",
                 gone.join(", ")
             ));
         }
@@ -131,7 +151,8 @@ impl Runbook {
     }
 
     fn stop(&self) -> Step {
-        let stopped = self.stopped();
+        // The kubelet stops a static pod when its manifest leaves the directory.
+        let stopped = self.stopped_dir();
         let stop = |pods: &str| {
             vec![
                 format!("mkdir -p {stopped}"),
@@ -140,18 +161,19 @@ impl Runbook {
                 ),
             ]
         };
-        if self.stacked {
-            return self.on_each("Stop the API servers and etcd", |_| stop(&format!("{PODS} etcd")));
-        }
-        Step {
-            title: "Stop the API servers".into(),
-            blocks: vec![Block { on: "every control-plane node".into(), notes: vec![], commands: stop(PODS) }],
+        match self.topology {
+            Topology::Stacked => {
+                let title = "Stop the control plane and etcd";
+                self.on_each(title, |_| stop(&format!("{CONTROL_PLANE} etcd")))
+            }
+            Topology::External => on_all("Stop the control plane", "every control-plane node", stop(CONTROL_PLANE)),
         }
     }
 
     fn move_aside(&self) -> Vec<String> {
-        let (dir, aside) = (quoted(&self.data_dir), quoted(&format!("{}-before-{}", self.data_dir, self.mark)));
+        let (dir, aside) = (quoted(&self.data_dir), quoted(&self.old_data_dir()));
         vec![
+            // etcd holds this lock as long as it runs. The manifest's removal only asks it to end.
             format!("[ ! -e {dir}/member/snap/db ] || flock --timeout 60 {dir}/member/snap/db true"),
             format!("[ ! -e {dir}/member ] || mv -T {dir}/member {aside}"),
         ]
@@ -160,58 +182,55 @@ impl Runbook {
     fn restore(&self) -> Result<Step, String> {
         let mut blocks = Vec::new();
         for peer in self.members.peers() {
-            let who =
-                self.members.identity(IdentityFlags { name: Some(&peer.name), peer_urls: None, token: &self.token })?;
-            blocks.push(Block { on: on(peer), notes: vec![], commands: vec![self.restore_command(&who)] });
+            let flags = IdentityFlags { name: Some(&peer.name), peer_urls: None, token: &self.token };
+            let command = self.restore_command(&self.members.identity(flags)?);
+            blocks.push(block(&on(peer), vec![], vec![command]));
         }
         Ok(Step { title: "Restore the same backup on every member".into(), blocks })
     }
 
-    fn restore_command(&self, who: &Identity) -> String {
-        let mut words = vec!["etcd-backup".to_owned(), "restore".to_owned(), quoted(&self.backup)];
-        words.extend(self.flags.iter().map(|(flag, value)| flagged(flag, value)));
+    fn restore_command(&self, identity: &Identity) -> String {
         let own = [
             ("data-dir", &self.data_dir),
-            ("name", &who.name),
-            ("initial-cluster", &who.cluster),
-            ("initial-cluster-token", &who.token),
-            ("initial-advertise-peer-urls", &who.peer_urls),
+            ("name", &identity.name),
+            ("initial-cluster", &identity.cluster),
+            ("initial-cluster-token", &identity.token),
+            ("initial-advertise-peer-urls", &identity.peer_urls),
         ];
-        words.extend(own.map(|(flag, value)| flagged(flag, value)));
+        let flag = |(flag, value): (&str, &String)| format!("--{flag}={}", quoted(value));
+        let mut words = vec!["etcd-backup restore".to_owned(), quoted(&self.backup)];
+        words.extend(self.flags.iter().map(|(name, value)| flag((name, value))));
+        words.extend(own.map(flag));
         words.join(" ")
     }
 
     fn start_etcd(&self) -> Step {
-        let stopped = self.stopped();
-        let mut step = self.on_each("Start etcd on all members", |_| {
-            vec![if self.stacked {
-                format!("mv {stopped}/etcd.yaml {MANIFESTS}/")
-            } else {
-                // It would wait for the others, which are started after it.
-                "systemctl start --no-block etcd".to_owned()
-            }]
-        });
-        let place = if self.stacked { format!("{stopped}/etcd.yaml") } else { "etcd's unit".to_owned() };
+        let stopped = self.stopped_dir();
+        let (start, settings) = match self.topology {
+            Topology::Stacked => (format!("mv {stopped}/etcd.yaml {MANIFESTS}/"), format!("{stopped}/etcd.yaml")),
+            // Without --no-block systemctl waits until the member is ready, which it is only with a quorum of the
+            // others, which are started after it.
+            Topology::External => ("systemctl start --no-block etcd".to_owned(), "etcd's unit".to_owned()),
+        };
+        let mut step = self.on_each("Start etcd on all members", |_| vec![start.clone()]);
         for (block, peer) in step.blocks.iter_mut().zip(self.members.peers()) {
-            let known = self.recorded.peers().contains(peer);
-            let note = format!(
-                "{} is not as it was: first set its name and URLs in {place}, peer URL {}",
-                peer.name,
-                peer.urls.join(",")
-            );
-            block.notes.extend((!known).then_some(note));
+            if !self.recorded.peers().contains(peer) {
+                let (name, urls) = (&peer.name, peer.urls.join(","));
+                block.notes.push(format!(
+                    "{name} has a new name or new peer URLs: first set its name, its peer URLs ({urls}) and its client URLs in {settings}"
+                ));
+            }
         }
         step
     }
 
     fn check(&self) -> Step {
-        let mut commands =
-            vec![format!("export ETCDCTL_API=3 ETCDCTL_ENDPOINTS={}", quoted(&self.endpoints.join(",")))];
-        let mut notes = vec![format!("expected: {} keys, less those whose lease has ended", self.keys)];
-        let is_tls = self.endpoints.iter().any(|url| url.starts_with("https://"));
+        let urls: Vec<_> = self.endpoints.iter().map(Url::to_string).collect();
+        let mut commands = vec![format!("export ETCDCTL_API=3 ETCDCTL_ENDPOINTS={}", quoted(&urls.join(",")))];
+        let mut notes = vec![format!("expected are {} keys, or fewer if leases have expired since", self.keys)];
         match &self.client {
-            _ if !is_tls => {}
-            Some([ca, cert, key]) => commands.push(format!(
+            _ if !self.endpoints.iter().any(Url::is_tls) => {}
+            Some(TlsFiles { ca, cert, key }) => commands.push(format!(
                 "export ETCDCTL_CACERT={} ETCDCTL_CERT={} ETCDCTL_KEY={}",
                 quoted(ca),
                 quoted(cert),
@@ -225,62 +244,67 @@ impl Runbook {
             "etcdctl endpoint status --write-out=table".to_owned(),
             "etcdctl get '' --prefix --count-only --write-out=fields | grep Count".to_owned(),
         ]);
-        let first = self.members.peers().first().filter(|_| self.stacked);
-        let on = first.map_or_else(|| "a control-plane node".to_owned(), on);
-        Step { title: "Check etcd".into(), blocks: vec![Block { on, notes, commands }] }
+        Step { title: "Check etcd".into(), blocks: vec![block(&self.one_control_plane_node(), notes, commands)] }
     }
 
     fn start_control_plane(&self) -> [Step; 2] {
-        let stopped = self.stopped();
-        let start = vec![format!("mv {stopped}/kube-*.yaml {MANIFESTS}/")];
-        let everywhere = |on: &str, notes: Vec<String>, commands| vec![Block { on: on.into(), notes, commands }];
-        let title = "Start the API servers";
-        let started = if self.stacked {
-            self.on_each(title, |_| start.clone())
-        } else {
-            Step { title: title.into(), blocks: everywhere("every control-plane node", vec![], start) }
+        let stopped = self.stopped_dir();
+        let (title, start) = ("Start the control plane", vec![format!("mv {stopped}/kube-*.yaml {MANIFESTS}/")]);
+        let started = match self.topology {
+            Topology::Stacked => self.on_each(title, |_| start.clone()),
+            Topology::External => on_all(title, "every control-plane node", start),
         };
         let ready = "timeout 300 sh -c 'until kubectl --kubeconfig /etc/kubernetes/admin.conf get --raw /readyz; do sleep 1; done'";
-        let first = self.members.peers().first().filter(|_| self.stacked);
-        let mut blocks = vec![Block {
-            on: first.map_or_else(|| "a control-plane node".to_owned(), on),
-            notes: vec![],
-            commands: vec![ready.to_owned()],
-        }];
-        let aside = format!("{}-before-{}", self.data_dir, self.mark);
         let notes = vec![
-            "the kubelets read everything anew, as a restored etcd may have an older revision than they have seen"
+            "a kubelet that has seen a newer revision than the restored one misses changes until it is restarted"
                 .into(),
-            format!("when all is well, {aside} and {stopped} can be removed"),
+            format!("when all is well, {} and {stopped} can be removed", self.old_data_dir()),
         ];
-        blocks.extend(everywhere("every node", notes, vec!["systemctl restart kubelet".to_owned()]));
+        let blocks = vec![
+            block(&self.one_control_plane_node(), vec![], vec![ready.to_owned()]),
+            block("every node", notes, vec!["systemctl restart kubelet".to_owned()]),
+        ];
         [started, Step { title: "Check the API and restart the kubelets".into(), blocks }]
     }
 
     fn on_each(&self, title: &str, commands: impl Fn(&Peer) -> Vec<String>) -> Step {
-        let block = |peer: &Peer| Block { on: on(peer), notes: vec![], commands: commands(peer) };
-        Step { title: title.into(), blocks: self.members.peers().iter().map(block).collect() }
+        let blocks = self.members.peers().iter().map(|peer| block(&on(peer), vec![], commands(peer))).collect();
+        Step { title: title.into(), blocks }
     }
 
-    fn member(&self, name: &str) -> Option<&Peer> {
-        self.members.peers().iter().find(|peer| peer.name == name)
+    fn one_control_plane_node(&self) -> String {
+        let first = self.members.peers().first().filter(|_| self.topology == Topology::Stacked);
+        first.map_or_else(|| "a control-plane node".to_owned(), on)
     }
 
-    fn stopped(&self) -> String {
-        format!("/etc/kubernetes/stopped-{}", self.mark)
+    /// Where manifests wait until they are wanted again.
+    fn stopped_dir(&self) -> String {
+        format!("/etc/kubernetes/stopped-{}", self.backup_id)
     }
+
+    fn old_data_dir(&self) -> String {
+        format!("{}-before-{}", self.data_dir, self.backup_id)
+    }
+}
+
+fn block(on: &str, notes: Vec<String>, commands: Vec<String>) -> Block {
+    Block { on: on.to_owned(), notes, commands }
+}
+
+fn on_all(title: &str, machines: &str, commands: Vec<String>) -> Step {
+    Step { title: title.into(), blocks: vec![block(machines, vec![], commands)] }
 }
 
 /// A member's name and host.
 fn on(peer: &Peer) -> String {
-    match peer.urls.first().and_then(|url| url.parse::<Url>().ok()) {
+    match peer_url(peer) {
         Some(url) => format!("{} ({})", peer.name, url.host()),
         None => peer.name.clone(),
     }
 }
 
-fn flagged(flag: &str, value: &str) -> String {
-    format!("--{flag}={}", quoted(value))
+fn peer_url(peer: &Peer) -> Option<Url> {
+    peer.urls.iter().find_map(|url| url.parse().ok())
 }
 
 /// A word that a shell reads as it is here.
