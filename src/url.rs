@@ -71,7 +71,7 @@ impl FromStr for Url {
             Some("http") => false,
             _ => return refuse("does not begin with http:// or https://"),
         };
-        // `null` is what jq and Helm write for a value that they do not have.
+        // `null` is what jq prints for a value that is not there.
         let Some(host) = uri.host().filter(|host| !host.is_empty() && *host != "null") else {
             return refuse("names no host");
         };

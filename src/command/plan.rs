@@ -8,7 +8,7 @@ use super::input::{ProvedFile, Source};
 use crate::config::PlanConfig;
 use crate::exit::{Exit, Failure};
 use crate::recovery::initial_cluster::{InitialCluster, default_token};
-use crate::recovery::runbook::{Runbook, endpoints};
+use crate::recovery::runbook::Runbook;
 use crate::report::Answer;
 
 pub async fn plan(config: PlanConfig, answer: &mut Answer) -> Result<(), Failure> {
@@ -31,7 +31,7 @@ pub async fn plan(config: PlanConfig, answer: &mut Answer) -> Result<(), Failure
         topology: config.layout.topology,
         topology_source: config.topology_source,
         data_dir: config.layout.data_dir.trim_end_matches('/').to_owned(),
-        endpoints: config.endpoints.unwrap_or_else(|| endpoints(&members, &config.layout, &recorded_members)),
+        endpoints: config.endpoints.unwrap_or_else(|| members.client_urls(&recorded_members, &config.layout)),
         members,
         recorded,
         client: config.layout.client,

@@ -1,4 +1,4 @@
-//! `put-back`: deleted keys, from a backup into the running cluster.
+//! `put-back`: writes deleted keys of a backup into the running cluster again.
 
 use std::sync::Arc;
 
@@ -24,12 +24,12 @@ pub async fn put_back(config: PutBackConfig, answer: &mut Answer) -> Result<(), 
     let args = &config.keys;
     let at = backup.revision(args.revision)?;
     let items = select(args, &backup, at).await?;
-    let member = healthy(job::choose(&config.etcd, &mut JobReport::default()).await?, args.write)?;
+    let member = healthy_member(job::choose(&config.etcd, &mut JobReport::default()).await?, args.write)?;
     let mut writer = Writer::connect(&member, &config.etcd).await.map_err(|e| Failure::new(e.exit(), e))?;
     check_identity(&backup, &mut writer, &member).await?;
 
     let planned = plan(items, args.overwrite, &backup.db, &mut writer).await?;
-    refuse_what_was_named(args, &planned)?;
+    refuse_named_keys(args, &planned)?;
     let (done, error) = if args.write {
         write(planned, &backup.db, &mut writer).await
     } else {
@@ -39,38 +39,37 @@ pub async fn put_back(config: PutBackConfig, answer: &mut Answer) -> Result<(), 
     error.map_or(Ok(()), Err)
 }
 
-fn refused(why: String) -> Failure {
-    Failure::settings(why)
-}
-
-/// The keys that were asked for, in the order in which they are to be written.
+/// The keys to put back, in the order in which they are written.
 async fn select(args: &KeysToPutBack, backup: &OpenBackup, at: u64) -> Result<Vec<KeyState>, Failure> {
     let label = &backup.proved.label;
     let db = Arc::clone(&backup.db);
     let (keys, prefix) = (args.keys.clone(), args.prefix.clone());
-    let wanted = (keys.clone(), prefix.clone());
-    let mut items = blocking(move || match wanted {
+    let searched = (keys.clone(), prefix.clone());
+    let mut items = blocking(move || match searched {
         (_, Some(prefix)) => SortedKeys::new(&db, &prefix, at).collect::<Result<Vec<_>, _>>(),
         (keys, None) => find(&db, &keys, at),
     })
     .await?;
     if let Some(prefix) = prefix.filter(|_| items.is_empty()) {
-        return Err(refused(format!("{label} has no key that begins with {} at revision {at}", printable(&prefix))));
+        return Err(Failure::settings(format!(
+            "{label} has no key that begins with {} at revision {at}",
+            printable(&prefix)
+        )));
     }
     let missing: Vec<_> = keys.iter().filter(|key| items.iter().all(|item| item.key != **key)).collect();
     if !missing.is_empty() {
         let missing: Vec<_> = missing.into_iter().map(|key| printable(key)).collect();
-        return Err(refused(format!("{label} does not have, at revision {at}: {}", missing.join(", "))));
+        return Err(Failure::settings(format!("{label} does not have, at revision {at}: {}", missing.join(", "))));
     }
     in_order_of_creation(&mut items);
     Ok(items)
 }
 
-/// The member to write through: only of a cluster that has a quorum and is not corrupt.
-fn healthy(choice: Choice, writing: bool) -> Result<Member, Failure> {
-    let no_member = |why: String| Err(Failure::new(Exit::NoMember, anyhow::anyhow!(why)));
+/// The member to write through, if its cluster has a quorum and no CORRUPT alarm, and for writing no NOSPACE alarm.
+fn healthy_member(choice: Choice, writing: bool) -> Result<Member, Failure> {
+    let no_member = |why: String| Err(Failure::message(Exit::NoMember, why));
     if let Some(why) = choice.degraded {
-        return no_member(format!("nothing is put back into a cluster that is not healthy: {why}"));
+        return no_member(format!("cannot put keys back into a cluster that is not healthy: {why}"));
     }
     let Some(member) = choice.members.into_iter().next() else { return no_member("no member can be used".into()) };
     if writing && member.no_space {
@@ -79,7 +78,8 @@ fn healthy(choice: Choice, writing: bool) -> Result<Member, Failure> {
     Ok(member)
 }
 
-/// Refuses a backup of another cluster, as far as that can be told.
+/// Refuses a backup of another cluster. The UID of the namespace kube-system tells; in an etcd without Kubernetes only
+/// the ids of the members give a hint.
 async fn check_identity(backup: &OpenBackup, writer: &mut Writer, member: &Member) -> Result<(), Failure> {
     let (db, at) = (Arc::clone(&backup.db), backup.proved.proof.contents.revision);
     let (ours, recorded) = blocking(move || {
@@ -96,15 +96,15 @@ async fn check_identity(backup: &OpenBackup, writer: &mut Writer, member: &Membe
                 return Ok(());
             }
             let label = &backup.proved.label;
-            return Err(refused(format!(
-                "{label} is of another cluster: its namespace kube-system is {ours}, that of {} is {theirs}",
+            return Err(Failure::settings(format!(
+                "{label} is a backup of another cluster: its namespace kube-system has the UID {ours}, that of {} has {theirs}",
                 member.endpoint
             )));
         }
     }
     if recorded.iter().all(|recorded| recorded.id != member.id) {
         tracing::warn!(
-            "{} is none of the members that the backup records; make sure that it is the same cluster",
+            "the backup does not record the member {}; make sure that it is the same cluster",
             member.endpoint
         );
     }
@@ -128,7 +128,7 @@ async fn plan(
             let seen = |live: CurrentKey| LiveKey {
                 mod_revision: live.mod_revision,
                 lease: live.lease,
-                same: live.value == value,
+                has_same_value: live.value == value,
             };
             decide(live.map(seen), overwrite)
         };
@@ -138,15 +138,18 @@ async fn plan(
     Ok(planned)
 }
 
-/// Below a prefix there may be keys that are not brought back; to name one is a mistake, and nothing is written.
-fn refuse_what_was_named(args: &KeysToPutBack, planned: &[PlannedKey]) -> Result<(), Failure> {
+/// A prefix may cover keys that are never put back, but to name one is a mistake, and then nothing is written.
+fn refuse_named_keys(args: &KeysToPutBack, planned: &[PlannedKey]) -> Result<(), Failure> {
     let named = planned.iter().filter(|_| !args.keys.is_empty());
     let refusals = named.filter_map(|planned| match planned.action {
         Action::Refuse(why) => Some(format!("{}: {why}", printable(&planned.item.key))),
         _ => None,
     });
     let refusals: Vec<_> = refusals.collect();
-    if refusals.is_empty() { Ok(()) } else { Err(refused(format!("not to be brought back: {}", refusals.join("; ")))) }
+    if refusals.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::settings(format!("never put back: {}", refusals.join("; "))))
 }
 
 async fn read(item: KeyState, db: &Arc<Db>) -> Result<(KeyState, Vec<u8>), Failure> {
@@ -154,8 +157,8 @@ async fn read(item: KeyState, db: &Arc<Db>) -> Result<(KeyState, Vec<u8>), Failu
     Ok(blocking(move || item.value(&db).map(|value| (item, value))).await?)
 }
 
-/// Writes key by key: each has a revision of its own, as every object of Kubernetes has, so that nobody who watches
-/// them misses one. The first failure is the last attempt.
+/// Writes key by key until one fails. One transaction for all would give them one revision, which no two objects of
+/// Kubernetes share.
 async fn write(
     planned: Vec<PlannedKey>,
     db: &Arc<Db>,
@@ -171,7 +174,7 @@ async fn write(
             (None, true) => match write_one(&planned, db, writer).await {
                 Ok(outcome) => outcome,
                 Err(failure) => {
-                    let why = format!("{:#}", failure.error);
+                    let why = failure.words();
                     failed = Some(Failure { exit: failure.exit, error: failure.error.context("putting keys back") });
                     Outcome::Unknown(why)
                 }
@@ -181,8 +184,8 @@ async fn write(
         tracing::debug!("{}", planned.text(&outcome));
         done.push((planned, outcome));
     }
-    let changed = || anyhow::anyhow!("keys were changed after they were read, and left alone; run it again");
-    let error = failed.or_else(|| overtaken.then(|| Failure::new(Exit::Unexpected, changed())));
+    let changed = "keys were changed after they were read, and left alone; run it again";
+    let error = failed.or_else(|| overtaken.then(|| Failure::message(Exit::Unexpected, changed)));
     (done, error)
 }
 
@@ -199,7 +202,7 @@ async fn write_one(planned: &PlannedKey, db: &Arc<Db>, writer: &mut Writer) -> R
     if outcome.is_some() {
         tracing::info!("put back {key}");
     } else {
-        tracing::warn!("left alone {key}: it was written by somebody else meanwhile");
+        tracing::warn!("left alone {key}: somebody else wrote it meanwhile");
     }
     Ok(outcome.unwrap_or(Outcome::Overtaken))
 }
@@ -212,16 +215,16 @@ fn document(
     done: &[(PlannedKey, Outcome)],
     error: Option<&Failure>,
 ) -> Answer {
-    let (label, counts) = (&backup.proved.label, Totals::of(done));
+    let (label, totals) = (&backup.proved.label, Totals::of(done));
     let mut text = format!("from {label} (revision {at}) through {}:\n", member.endpoint);
     for (planned, outcome) in done {
         text.push_str(&planned.text(outcome));
         text.push('\n');
     }
-    let end = match (args.write, counts.create + counts.replace) {
-        (true, _) => format!("{counts}\n"),
-        (false, 0) => format!("{counts}: there is nothing to do\n"),
-        (false, _) => format!("{counts} if you add --yes; nothing was written\n"),
+    let end = match (args.write, totals.create + totals.replace) {
+        (true, _) => format!("{totals}\n"),
+        (false, 0) => format!("{totals}: there is nothing to do\n"),
+        (false, _) => format!("{totals} if you add --yes; nothing was written\n"),
     };
     text.push_str(&end);
     let json = json!({
@@ -230,9 +233,82 @@ fn document(
         "cluster_id": format!("{:x}", member.cluster_id),
         "member": member.endpoint.to_string(),
         "written": args.write,
-        "counts": counts,
+        "counts": totals,
         "keys": done.iter().map(|(planned, outcome)| planned.json(outcome)).collect::<Vec<_>>(),
-        "error": error.map(|failure| format!("{:#}", failure.error)),
+        "error": error.map(Failure::words),
     });
     Answer::Document { text, json }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::member::Role;
+    use crate::snapshot::Revision;
+
+    fn member(no_space: bool) -> Member {
+        Member {
+            endpoint: "https://10.0.0.1:2379".parse().unwrap(),
+            id: 1,
+            cluster_id: 1,
+            version: "3.5.16".into(),
+            role: Role::Leader,
+            db_size: 1,
+            applied_index: 1,
+            revision: 1,
+            round_trip: Duration::ZERO,
+            read_error: None,
+            corrupt: BTreeSet::new(),
+            no_space,
+        }
+    }
+
+    #[test]
+    fn only_a_healthy_cluster_is_written_to() {
+        let choice = |members, degraded: Option<&str>| Choice {
+            members,
+            refused: vec![],
+            degraded: degraded.map(ToOwned::to_owned),
+        };
+        assert!(healthy_member(choice(vec![member(false)], None), true).is_ok());
+        // A plan only reads, which NOSPACE allows.
+        assert!(healthy_member(choice(vec![member(true)], None), false).is_ok());
+        for (choice, why) in [
+            (choice(vec![member(true)], None), "NOSPACE"),
+            (choice(vec![member(false)], Some("no quorum")), "not healthy: no quorum"),
+            (choice(vec![], None), "no member"),
+        ] {
+            let failure = healthy_member(choice, true).unwrap_err();
+            assert!(failure.exit == Exit::NoMember && failure.words().contains(why), "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn a_refused_key_is_a_mistake_only_by_name() {
+        let revision = Revision { main: 9, sub: 0, tombstone: false };
+        let item = KeyState {
+            key: b"/k".to_vec(),
+            revision,
+            create_revision: 1,
+            mod_revision: 9,
+            version: 1,
+            lease: 0,
+            value_bytes: 0,
+            fingerprint: 0,
+        };
+        let planned = [PlannedKey { item, action: Action::Refuse("it is an event"), note: None }];
+        let args = |keys: &[&str], prefix: Option<&str>| KeysToPutBack {
+            keys: keys.iter().map(|key| key.as_bytes().to_vec()).collect(),
+            prefix: prefix.map(|prefix| prefix.as_bytes().to_vec()),
+            revision: None,
+            overwrite: false,
+            write: true,
+        };
+        assert!(refuse_named_keys(&args(&[], Some("/")), &planned).is_ok());
+        let failure = refuse_named_keys(&args(&["/k"], None), &planned).unwrap_err();
+        assert_eq!((failure.exit, failure.words().as_str()), (Exit::Settings, "never put back: /k: it is an event"));
+    }
 }

@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::kubernetes::kubeadm::{Layout, Topology};
 use crate::recovery::etcdutl::Identity;
 use crate::snapshot;
 use crate::url::Url;
+
+const CLIENT_PORT: u16 = 2379;
 
 /// One member of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +17,13 @@ pub struct Peer {
     pub name: String,
     /// Where the other members reach it; at least one. Texts, as a snapshot may record what this program would refuse.
     pub urls: Vec<String>,
+}
+
+impl Peer {
+    /// Its first URL that this program understands.
+    pub fn url(&self) -> Option<Url> {
+        self.urls.iter().find_map(|url| url.parse().ok())
+    }
 }
 
 /// All members, in the order in which they were named.
@@ -107,6 +117,28 @@ impl InitialCluster {
         }
     }
 
+    /// Where clients reach these members once they are restored: as the snapshot records it if all are where they were,
+    /// else as kubeadm's file lists it, else at the usual port of each peer's host.
+    pub fn client_urls(&self, recorded_members: &[snapshot::RecordedMember], layout: &Layout) -> Vec<Url> {
+        let recorded = Self::recorded(recorded_members);
+        let as_recorded = |peer: &Peer| {
+            let same = recorded_members.iter().find(|m| m.name == peer.name);
+            let same = same.filter(|_| recorded.0.contains(peer))?;
+            // Some versions of etcd record none.
+            same.client_urls.iter().find_map(|url| url.parse().ok())
+        };
+        if let Some(urls) = self.0.iter().map(as_recorded).collect() {
+            return urls;
+        }
+        // A stacked layout has the endpoints of one node only.
+        let is_listed = layout.topology == Topology::External && *self == recorded && !layout.endpoints.is_empty();
+        let listed: Result<Vec<Url>, _> = layout.endpoints.iter().map(|url| url.parse()).collect();
+        match listed {
+            Ok(urls) if is_listed => urls,
+            _ => self.0.iter().filter_map(Peer::url).map(|url| url.with_port(CLIENT_PORT)).collect(),
+        }
+    }
+
     /// The names, for people.
     pub fn names(&self) -> String {
         self.0.iter().map(|peer| peer.name.as_str()).collect::<Vec<_>>().join(", ")
@@ -185,5 +217,34 @@ mod tests {
         assert!(
             InitialCluster::default().identity(IdentityFlags::default()).unwrap_err().contains("records no members")
         );
+    }
+
+    #[test]
+    fn where_clients_reach_the_restored_members() {
+        let a = |client_urls: &[&str]| snapshot::RecordedMember {
+            id: 1,
+            name: "a".into(),
+            peer_urls: vec!["https://10.0.0.1:2380".into()],
+            client_urls: client_urls.iter().map(ToString::to_string).collect(),
+            is_learner: false,
+        };
+        let only: InitialCluster = "a=https://10.0.0.1:2380".parse().unwrap();
+        let moved: InitialCluster = "a=http://[fd00::9]:2380".parse().unwrap();
+        let external = |urls: &[&str]| Layout {
+            topology: Topology::External,
+            endpoints: urls.iter().map(ToString::to_string).collect(),
+            ..Layout::default()
+        };
+        let listed = external(&["https://etcd.example:4001"]);
+        for (members, layout, recorded, expected) in [
+            (&only, &listed, a(&["odd", "https://10.0.0.1:4000"]), "https://10.0.0.1:4000"),
+            (&only, &listed, a(&[]), "https://etcd.example:4001"),
+            (&only, &external(&["odd"]), a(&[]), "https://10.0.0.1:2379"),
+            (&only, &Layout::default(), a(&[]), "https://10.0.0.1:2379"),
+            (&moved, &listed, a(&["https://10.0.0.1:4000"]), "http://[fd00::9]:2379"),
+        ] {
+            let urls: Vec<_> = members.client_urls(&[recorded], layout).iter().map(Url::to_string).collect();
+            assert_eq!(urls, [expected], "{members} {layout:?}");
+        }
     }
 }

@@ -7,16 +7,14 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::kubernetes::kubeadm::{Layout, TlsFiles, Topology};
+use crate::kubernetes::kubeadm::{TlsFiles, Topology};
 use crate::recovery::etcdutl::Identity;
 use crate::recovery::initial_cluster::{IdentityFlags, InitialCluster, Peer};
-use crate::snapshot::RecordedMember;
 use crate::url::Url;
 
 /// The static pods that use etcd. They are stopped before etcd, so that nothing writes to it while it stops.
 const CONTROL_PLANE: &str = "kube-apiserver kube-controller-manager kube-scheduler";
 const MANIFESTS: &str = "/etc/kubernetes/manifests";
-const CLIENT_PORT: u16 = 2379;
 
 /// Everything that the commands depend on.
 #[derive(Debug)]
@@ -66,26 +64,6 @@ pub struct Block {
     pub notes: Vec<String>,
     /// For a POSIX shell.
     pub commands: Vec<String>,
-}
-
-/// Where clients reach the restored members: as the snapshot records it for members that stay where they were, else as
-/// kubeadm's file lists it, else at the usual port of the peer's host.
-pub fn endpoints(members: &InitialCluster, layout: &Layout, recorded: &[RecordedMember]) -> Vec<Url> {
-    let before = InitialCluster::recorded(recorded);
-    // A snapshot of a member that published its client URLs only after it was taken has none for it.
-    let known = |peer: &Peer| {
-        let same = recorded.iter().find(|m| m.name == peer.name).filter(|_| before.peers().contains(peer))?;
-        same.client_urls.iter().find_map(|url| url.parse().ok())
-    };
-    let listed = || {
-        // A stacked layout knows the endpoints of one node only.
-        let all = layout.topology == Topology::External && *members == before && !layout.endpoints.is_empty();
-        let urls: Result<Vec<Url>, _> = layout.endpoints.iter().filter(|_| all).map(|url| url.parse()).collect();
-        urls.ok().filter(|urls| !urls.is_empty())
-    };
-    let usual = |peer: &Peer| peer_url(peer).map(|url| url.with_port(CLIENT_PORT));
-    let known: Option<Vec<Url>> = members.peers().iter().map(known).collect();
-    known.or_else(listed).unwrap_or_else(|| members.peers().iter().filter_map(usual).collect())
 }
 
 impl Runbook {
@@ -297,14 +275,10 @@ fn on_all(title: &str, machines: &str, commands: Vec<String>) -> Step {
 
 /// A member's name and host.
 fn on(peer: &Peer) -> String {
-    match peer_url(peer) {
+    match peer.url() {
         Some(url) => format!("{} ({})", peer.name, url.host()),
         None => peer.name.clone(),
     }
-}
-
-fn peer_url(peer: &Peer) -> Option<Url> {
-    peer.urls.iter().find_map(|url| url.parse().ok())
 }
 
 /// A word that a shell reads as it is here.

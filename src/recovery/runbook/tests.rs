@@ -1,4 +1,5 @@
 use super::*;
+use crate::kubernetes::kubeadm::Layout;
 
 const TWO: &str = "a=https://10.0.0.1:2380,b=https://10.0.0.2:2380";
 
@@ -12,7 +13,7 @@ fn runbook(topology: Topology, members: &str) -> Runbook {
         topology,
         topology_source: "according to --etcd".into(),
         data_dir: "/var/lib/etcd".into(),
-        endpoints: endpoints(&members, &layout, &[]),
+        endpoints: members.client_urls(&[], &layout),
         recorded: TWO.parse().unwrap(),
         members,
         client: layout.client,
@@ -36,16 +37,6 @@ fn blocks(runbook: &Runbook) -> Vec<(String, String, String)> {
 
 fn titles(runbook: &Runbook) -> Vec<String> {
     runbook.steps().unwrap().into_iter().map(|step| step.title).collect()
-}
-
-fn recorded_member(name: &str, peer_url: &str, client_urls: &[&str]) -> RecordedMember {
-    RecordedMember {
-        id: 1,
-        name: name.into(),
-        peer_urls: vec![peer_url.into()],
-        client_urls: client_urls.iter().map(ToString::to_string).collect(),
-        is_learner: false,
-    }
 }
 
 #[test]
@@ -163,27 +154,4 @@ fn every_line_is_a_comment_or_a_command() {
     let lines: Vec<_> = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
     assert_eq!(lines, commands);
     assert!(text.contains("# Every member needs etcd-backup, etcdutl, rclone, flock, /etc/rclone.conf.\n"), "{text}");
-}
-
-#[test]
-fn where_clients_reach_the_members() {
-    let a = |client_urls: &[&str]| recorded_member("a", "https://10.0.0.1:2380", client_urls);
-    let only: InitialCluster = "a=https://10.0.0.1:2380".parse().unwrap();
-    let moved: InitialCluster = "a=http://[fd00::9]:2380".parse().unwrap();
-    let external = |urls: &[&str]| Layout {
-        topology: Topology::External,
-        endpoints: urls.iter().map(ToString::to_string).collect(),
-        ..Layout::default()
-    };
-    let listed = external(&["https://etcd.example:4001"]);
-    for (members, layout, recorded, expected) in [
-        (&only, &listed, a(&["odd", "https://10.0.0.1:4000"]), "https://10.0.0.1:4000"),
-        (&only, &listed, a(&[]), "https://etcd.example:4001"),
-        (&only, &external(&["odd"]), a(&[]), "https://10.0.0.1:2379"),
-        (&only, &Layout::default(), a(&[]), "https://10.0.0.1:2379"),
-        (&moved, &listed, a(&["https://10.0.0.1:4000"]), "http://[fd00::9]:2379"),
-    ] {
-        let urls: Vec<_> = endpoints(members, layout, &[recorded]).iter().map(Url::to_string).collect();
-        assert_eq!(urls, [expected], "{members} {layout:?}");
-    }
 }
