@@ -4,7 +4,6 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::backup::name::BackupName;
 use crate::backup::select::{Selector, select};
 use crate::config::{Input, ReadConfig, StoreConfig};
 use crate::exit::{Exit, Failure};

@@ -1,4 +1,4 @@
-//! The only user of etcdutl, which builds a member's data folder from a snapshot.
+//! The only user of etcdutl, which builds a member's data directory from a snapshot.
 
 #![expect(clippy::disallowed_methods, reason = "this module owns etcdutl's environment")]
 
@@ -11,30 +11,18 @@ use std::path::{Path, PathBuf};
 use crate::exit::{Exit, Failure};
 use crate::system::process::{BadExit, Program};
 
-/// What etcdutl gets to see of our environment. It is told everything else by flags.
+/// All that etcdutl sees of our environment; everything else it is told by flags.
 const ENVIRONMENT: [&str; 3] = ["PATH", "HOME", "TMPDIR"];
 
-/// How etcdutl failed us.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no such program.
     #[error(
-        "cannot find etcdutl in PATH ({path}); it comes with etcd 3.5 and newer, take that of your cluster's version, or \
-         `etcd-backup fetch` the backup and restore it where etcdutl is"
+        "cannot find etcdutl in PATH ({path}); it comes with etcd 3.5 and newer: install that of your cluster's version, \
+         or `etcd-backup fetch` the backup and restore it on a machine that has etcdutl"
     )]
-    Missing {
-        /// Where was looked.
-        path: String,
-    },
-    /// It could not be started.
+    Missing { path: String },
     #[error("cannot start {}: {source}", program.display())]
-    Start {
-        /// Which program.
-        program: PathBuf,
-        /// The system's word.
-        source: std::io::Error,
-    },
-    /// It ended badly.
+    Start { program: PathBuf, source: std::io::Error },
     #[error("etcdutl {verb}: {exit}")]
     Failed { verb: &'static str, exit: BadExit },
 }
@@ -50,34 +38,27 @@ impl From<Error> for Failure {
     }
 }
 
-/// etcdutl, found, and what it can do.
+/// The program, and what it can do.
 #[derive(Debug)]
 pub struct Etcdutl {
     program: PathBuf,
-    /// Its version, as it gives it.
+    /// As the program prints it, such as `3.5.16`.
     pub version: String,
     /// Whether it can raise the revision of what it restores (`--bump-revision`, `--mark-compacted`).
     pub can_bump: bool,
 }
 
-/// Who the restored member is to be, in etcdutl's own words.
+/// The restored member's identity, as etcdutl's flags take it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// `--name`.
     pub name: String,
-    /// `--initial-advertise-peer-urls`.
     pub peer_urls: String,
-    /// `--initial-cluster`.
     pub cluster: String,
-    /// `--initial-cluster-token`.
     pub token: String,
 }
 
 impl Etcdutl {
-    /// Finds the program and asks what it can do.
-    ///
-    /// # Errors
-    /// A program that is missing or does not run.
+    /// Finds the program in `PATH` and asks what it can do.
     pub async fn find() -> Result<Self, Error> {
         let missing = |_| Error::Missing { path: std::env::var("PATH").unwrap_or_default() };
         let program = which::which("etcdutl").map_err(missing)?;
@@ -87,34 +68,32 @@ impl Etcdutl {
         found.version = version.map(|(_, version)| version.to_owned()).unwrap_or_default();
         let help =
             found.call("snapshot restore --help", ["snapshot", "restore", "--help"].map(Into::into).into()).await?;
+        // Patch releases of one minor version differ in this, so the version would not tell.
         found.can_bump = help.contains("--bump-revision") && help.contains("--mark-compacted");
         tracing::debug!(program = %found.program.display(), version = found.version, found.can_bump, "etcdutl");
         Ok(found)
     }
 
-    /// Builds the data folder `into`, which must not be there yet. `bump` raises the revision by so much and marks what was
-    /// before as compacted, so that every watcher of an older revision starts anew. A future that is dropped ends the program; what it
-    /// has written by then stays, for the owner of the folder around it to remove.
-    ///
-    /// # Errors
-    /// The program's own word.
+    /// Builds the data directory `into`, which must not exist yet. `bump` raises the revision by so much and marks all
+    /// older ones as compacted, so that every watcher starts anew. When the future is dropped, the program is ended, and
+    /// what it has written stays for the owner of the directory around it to remove.
     pub async fn restore(
         &self,
         file: &Path,
         into: &Path,
-        who: &Identity,
+        identity: &Identity,
         bump: Option<NonZeroU64>,
     ) -> Result<(), Error> {
         let flag = |flag: &str, value: &str| OsString::from(format!("--{flag}={value}"));
         let mut args: Vec<OsString> = vec!["snapshot".into(), "restore".into(), file.into(), "--data-dir".into()];
         args.push(into.into());
-        args.push(flag("name", &who.name));
-        args.push(flag("initial-cluster", &who.cluster));
-        args.push(flag("initial-cluster-token", &who.token));
-        args.push(flag("initial-advertise-peer-urls", &who.peer_urls));
+        args.push(flag("name", &identity.name));
+        args.push(flag("initial-cluster", &identity.cluster));
+        args.push(flag("initial-cluster-token", &identity.token));
+        args.push(flag("initial-advertise-peer-urls", &identity.peer_urls));
         if let Some(bump) = bump {
             args.push(flag("bump-revision", &bump.to_string()));
-            // etcdutl wants the one with the other.
+            // etcdutl refuses the one without the other.
             args.push("--mark-compacted".into());
         }
         self.call("snapshot restore", args).await?;
@@ -132,7 +111,7 @@ impl Etcdutl {
     }
 }
 
-/// Logs every line, and returns the last complaint.
+/// Logs every line, and returns the program's own complaint, which stands between lines of its log.
 fn relay(stderr: PipeReader) -> String {
     let mut complaint = String::new();
     for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
