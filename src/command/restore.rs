@@ -23,6 +23,7 @@ pub async fn restore(config: MemberConfig, answer: &mut Answer) -> Result<(), Fa
     let etcdutl = Etcdutl::find().await?;
     let bump = bump(config.bump_revision, &etcdutl)?;
     let source = Source::find(config.input).await?;
+    // The data directory has to be on a disk that is large enough anyway; the usual work directory may be small.
     let work_dir = config.work_dir.as_deref().unwrap_or(data_dir.build_dir());
     check_room(&data_dir, &source, work_dir)?;
 

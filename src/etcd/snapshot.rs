@@ -45,6 +45,8 @@ pub async fn snapshot(
     progress: impl FnMut(u64, u64),
 ) -> Result<Snapshot, SnapshotError> {
     let mut client = connect(&member.endpoint, config).await?;
+    // A member that is cut off from its cluster serves a snapshot as if nothing were wrong, and the messages have no
+    // revision, so the file's own is compared.
     let floor = if degraded { member.revision } else { current_revision(&mut client).await? };
     let stream = limited("snapshot", client.snapshot()).await?;
     receive(stream, config.idle_timeout, &mut part, progress).await?;

@@ -63,6 +63,7 @@ fn gather(probed: impl Iterator<Item = (Url, Result<Reached, Error>)>) -> Survey
     let mut members: BTreeMap<(u64, u64), Member> = BTreeMap::new();
     let mut survey = Survey::default();
     for (endpoint, outcome) in probed {
+        // Several endpoints may lead to one member; the first one counts, which is the configured one.
         match outcome {
             Ok(reached) => {
                 let id = (reached.member.cluster_id, reached.member.id);
@@ -171,6 +172,7 @@ fn add_alarms<'a>(member: &mut Member, alarms: impl Iterator<Item = &'a etcd_cli
 async fn voting_members(client: &mut Client) -> Vec<(u64, Url)> {
     let list = match limited("member list", client.member_list()).await {
         Ok(list) => list,
+        // It always fails where etcd authenticates users, as etcd-client sends no token with this request.
         Err(error) => {
             tracing::debug!(%error, "member list");
             return vec![];

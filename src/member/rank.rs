@@ -34,8 +34,10 @@ pub enum NoMember {
 /// highest revision is the last resort, and the backup is degraded.
 pub fn rank(members: Vec<Member>, strict: bool) -> Result<Choice, NoMember> {
     refuse_several_clusters(&members)?;
+    // A member with a CORRUPT alarm still serves status, reads and snapshots, and the others know of it, too.
     let corrupt: BTreeSet<u64> = members.iter().flat_map(|m| m.corrupt.iter().copied()).collect();
     let (learners, voters): (Vec<_>, Vec<_>) = members.into_iter().partition(|m| m.role == Role::Learner);
+    // A learner serves a snapshot, too, but answers no linearizable read, which would show whether it is recent.
     let mut refused: Vec<_> = learners.iter().map(|m| refusal(m, "is a learner")).collect();
     let (mut good, rest): (Vec<_>, Vec<_>) =
         voters.into_iter().partition(|m| m.read_error.is_none() && !corrupt.contains(&m.id));
@@ -44,6 +46,7 @@ pub fn rank(members: Vec<Member>, strict: bool) -> Result<Choice, NoMember> {
         return Err(NoMember::OnlyDegraded(reason.clone()));
     }
     if good.is_empty() {
+        // The applied index counts entries of raft that change no key, too; the revision is what a restored cluster has.
         let mut last_resort = rest;
         last_resort.sort_by_key(|m| (corrupt.contains(&m.id), std::cmp::Reverse(m.revision), m.round_trip));
         good = last_resort;
@@ -96,6 +99,7 @@ fn refusal(member: &Member, reason: &str) -> Refusal {
 }
 
 fn sort_best_first(members: &mut [Member]) {
+    // Members are asked at slightly different moments, so a small difference means nothing.
     let newest = members.iter().map(|m| m.applied_index).max().unwrap_or_default();
     members.sort_by_key(|m| {
         let behind = newest.saturating_sub(m.applied_index);

@@ -1,4 +1,4 @@
-//! The way back: a member's data folder from a snapshot, the plan for a whole cluster, and single keys.
+//! Restoring from a backup: a member's data directory, the plan for a whole cluster, and single keys.
 
 pub mod data_dir;
 pub mod etcdutl;
