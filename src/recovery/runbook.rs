@@ -205,7 +205,7 @@ impl Runbook {
     fn check(&self) -> Step {
         let urls: Vec<_> = self.endpoints.iter().map(Url::to_string).collect();
         let mut commands = vec![format!("export ETCDCTL_API=3 ETCDCTL_ENDPOINTS={}", quoted(&urls.join(",")))];
-        let mut notes = vec![format!("expected are {} keys, or fewer if leases have expired since", self.keys)];
+        let mut notes = vec![format!("expected: {} keys, or fewer if leases have expired since", self.keys)];
         match &self.client {
             _ if !self.endpoints.iter().any(Url::is_tls) => {}
             Some(TlsFiles { ca, cert, key }) => commands.push(format!(
