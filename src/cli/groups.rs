@@ -47,6 +47,7 @@ pub struct SettingsArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "etcd")]
 pub struct EtcdArgs {
+    // These are text, because an empty variable counts as one that is not set.
     /// Client URLs of the members, separated by commas; wins over the kubeadm file
     #[arg(long, env = "ETCDCTL_ENDPOINTS", value_name = "URLS")]
     pub endpoints: Option<String>,
@@ -88,6 +89,7 @@ pub struct WorkArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Store")]
 pub struct NamingArgs {
+    // Text, because clap repeats a value that it cannot parse, and users write credentials here by mistake.
     /// Where backups are: `remote:bucket/path` of an rclone remote, or an absolute path
     #[arg(long, env = "TARGET")]
     pub target: Option<String>,
@@ -105,6 +107,7 @@ pub struct StoreArgs {
     /// rclone's configuration [default: /config/rclone/rclone.conf if it is there, else rclone's own]
     #[arg(long, env = "RCLONE_CONFIG", value_name = "FILE")]
     pub rclone_config: Option<PathBuf>,
+    // Text, for the same reason as the target.
     /// More flags for rclone, split as a shell would split them
     #[arg(long, env = "RCLONE_FLAGS", value_name = "FLAGS", allow_hyphen_values = true)]
     pub rclone_flags: Option<String>,
@@ -113,6 +116,7 @@ pub struct StoreArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Retention")]
 pub struct RetentionArgs {
+    // Hyphens, so that `-5s` is refused for what it would do and not as an unknown flag.
     /// Delete backups older than this: 36h, 10d, 2w, 3M (months), 1y [default: none are deleted by age]
     #[arg(long, env = "RETENTION", value_name = "AGE", allow_hyphen_values = true)]
     pub retention: Option<Age>,

@@ -55,6 +55,7 @@ impl Side {
 }
 
 fn write_differences(out: &mut Stdout, before: &Side, after: &Side, format: Format) -> Result<(), streaming::Error> {
+    // Values are compared by fingerprints, because those of all keys do not fit into memory.
     let hasher = RandomState::new();
     let keys = |side: &'_ Side| (Arc::clone(&side.db), side.revision);
     let ((old, old_revision), (new, new_revision)) = (keys(before), keys(after));

@@ -19,7 +19,7 @@ use crate::snapshot::{Snapshot, Workspace};
 use crate::store::{self, Detail, Listing, Store};
 use crate::url::Url;
 
-/// How many names are tried when other runs take them meanwhile.
+/// How many names are tried when other runs take them first.
 const NAMES: u8 = 5;
 
 /// A proved snapshot that is not stored yet.
@@ -192,6 +192,7 @@ pub async fn prune(
     report: &mut JobReport,
 ) -> Result<Exit, Failure> {
     let listing = store.list(Detail::Sizes).await.map_err(incomplete)?;
+    // The record may be of an earlier run that had another target.
     if !listing.contains(name) {
         let why = format!("{name} is not at {}; nothing was pruned", store.config().target);
         return Err(Failure::message(Exit::Store, why));

@@ -14,36 +14,28 @@ use crate::store::{Detail, Store, StoredBackup};
 /// What `list --output json` prints. Its fields are an interface; what is not known is `null`.
 #[derive(Debug, Serialize)]
 struct Listed {
-    /// Where the backups are.
     target: String,
-    /// What their names start with.
     prefix: String,
-    /// The backups, newest first.
+    /// Newest first.
     backups: Vec<ListedBackup>,
     /// How many other files are in the directory.
     foreign: usize,
 }
 
-/// One backup.
 #[derive(Debug, Serialize)]
 struct ListedBackup {
     /// Its name below the target.
     name: String,
-    /// When it was taken, RFC 3339 in UTC.
+    /// RFC 3339, in UTC.
     taken_at: String,
-    /// How long ago, in seconds; negative for one from the future.
+    /// Negative for one from the future.
     age_seconds: i64,
-    /// Size of the file.
     bytes: Option<u64>,
     /// Of the whole file when it was stored, in hexadecimal.
     sha256: Option<String>,
-    /// The store's revision.
     revision: Option<u64>,
-    /// Live keys.
     keys: Option<u64>,
-    /// Version of the member that gave it.
     etcd_version: Option<String>,
-    /// Whether it was only the best that could be had.
     degraded: Option<bool>,
 }
 

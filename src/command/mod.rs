@@ -86,6 +86,7 @@ async fn with_settings(
 }
 
 async fn within(limit: Duration, work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    // Dropping `work` ends its child processes and removes its workspace.
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
         let limit = humantime::format_duration(limit);
         Err(Failure::message(Exit::Deadline, format!("the deadline of {limit} passed; give more with --timeout")))

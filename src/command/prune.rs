@@ -45,6 +45,7 @@ async fn after(
         let why = format!("{path} does not say that its backup is stored and confirmed; nothing was pruned");
         Failure::message(Exit::Store, why)
     })?;
+    // The record comes from another container, whose prefix an overlay may have set differently.
     let name = BackupName::parse_path(&store.config().naming.prefix, stored).ok_or_else(|| {
         let path = path.display();
         Failure::settings(format!("{path}: its backup `{stored}` is not one of the backup-prefix that is set here"))

@@ -21,6 +21,7 @@ use crate::system::fs::rename_noreplace;
 pub async fn snapshot(config: SnapshotConfig, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
     let SnapshotConfig { etcd, naming, work_dir, in_place } = config;
     let workspace = Workspace::create(&work_dir)?;
+    // Before the snapshot, so that a run that fails leaves no record that `prune --after` would believe.
     let before = invalidate_earlier_record(&work_dir, &naming, in_place)?;
 
     let begun = Instant::now();

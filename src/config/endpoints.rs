@@ -34,10 +34,13 @@ pub fn find(args: &EtcdArgs, settings: &SettingsDir) -> Result<Endpoints, Failur
     if let Some(list) = not_blank(settings.or(None, "endpoints").map_err(Failure::settings)?) {
         return Ok(Endpoints { source: format!("endpoints in {map}"), urls: parse_list(&list)? });
     }
-    from_kubeadm(args)?.map_err(|why| {
-        let why = format!("{VARIABLE} and --endpoints are not set, {map} is empty or not there, and {why}");
-        Failure::message(Exit::NoMember, format!("found no etcd member: {why}"))
-    })
+    match from_kubeadm(args)? {
+        KubeadmFile::Lists(endpoints) => Ok(endpoints),
+        KubeadmFile::ListsNone(why) => {
+            let why = format!("{VARIABLE} and --endpoints are not set, {map} is empty or not there, and {why}");
+            Err(Failure::message(Exit::NoMember, format!("found no etcd member: {why}")))
+        }
+    }
 }
 
 /// The endpoints of a plan, if they were given; `None` if the list is blank.
@@ -68,20 +71,25 @@ fn read(path: &Path) -> Result<Layout, Failure> {
     Layout::parse(&text).map_err(|why| Failure::settings(format!("kubeadm-config: {shown} {why}")))
 }
 
-/// The outer error is a file that is wrong; the inner one says why there are no endpoints.
-fn from_kubeadm(args: &EtcdArgs) -> Result<Result<Endpoints, String>, Failure> {
+enum KubeadmFile {
+    Lists(Endpoints),
+    /// With the reason.
+    ListsNone(String),
+}
+
+fn from_kubeadm(args: &EtcdArgs) -> Result<KubeadmFile, Failure> {
     let Some((path, mut layout)) = layout(args.kubeadm_config.as_deref())? else {
-        return Ok(Err(format!("there is no kubeadm file at {KUBEADM_FILE}")));
+        return Ok(KubeadmFile::ListsNone(format!("there is no kubeadm file at {KUBEADM_FILE}")));
     };
     if let Some(node) = args.host_ip {
         layout.add_node_address(node);
     }
     let (shown, topology) = (path.display(), layout.topology);
     if layout.endpoints.is_empty() {
-        return Ok(Err(format!("etcd.external in {shown} has no endpoints")));
+        return Ok(KubeadmFile::ListsNone(format!("etcd.external in {shown} has no endpoints")));
     }
     let urls = parse_all(&format!("kubeadm-config: {shown}"), layout.endpoints.iter().map(String::as_str))?;
-    Ok(Ok(Endpoints { source: format!("{shown} ({topology} etcd)"), urls }))
+    Ok(KubeadmFile::Lists(Endpoints { source: format!("{shown} ({topology} etcd)"), urls }))
 }
 
 fn parse_list(list: &str) -> Result<Vec<Url>, Failure> {

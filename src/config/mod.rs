@@ -28,7 +28,7 @@ use crate::url::Url;
 use rclone_flags::RcloneFlags;
 use settings_dir::SettingsDir;
 use target::Target;
-use tls::{Files, Tls};
+use tls::{Tls, TlsSettings};
 
 pub use endpoints::Endpoints;
 pub use job::{PruneConfig, PruneMode, RunConfig, SnapshotConfig, StoreStepConfig};
@@ -38,8 +38,12 @@ pub use reading::{
 };
 pub use restore::{IdentityConfig, MemberConfig, PlanConfig, RestoreConfig};
 
+/// Where the packages mount the Secret.
 const RCLONE_FILE: &str = "/config/rclone/rclone.conf";
+/// Where the packages mount the volume that the steps share.
 const WORK_DIR: &str = "/backup";
+/// The packages' `activeDeadlineSeconds` is above the sum of their steps', so that a report is written before Kubernetes ends
+/// the pod.
 const TIMEOUT: Duration = Duration::from_hours(1);
 const KEEP_LAST: usize = 3;
 
@@ -119,12 +123,13 @@ impl Settings {
         }
         let user = user()?;
         let endpoints = endpoints::find(args, &self.dir)?;
-        let files = Files {
+        let files = TlsSettings {
             cacert: present(args.cacert.as_deref()).map(Into::into),
             cert: present(args.cert.as_deref()).map(Into::into),
             key: present(args.key.as_deref()).map(Into::into),
             server_name: present(args.tls_server_name.as_deref()),
         };
+        // The packages always set the three paths, also where members are reached without TLS and there are no files.
         let needs_tls = endpoints.urls.iter().any(Url::is_tls);
         let tls = needs_tls.then(|| tls::load(&files, now)).transpose().map_err(Failure::settings)?;
         for warning in tls.iter().flat_map(|t| &t.warnings) {
@@ -150,6 +155,7 @@ impl Settings {
             )
         })?;
         let rclone_config = args.rclone_config.clone().or_else(|| existing(RCLONE_FILE));
+        // rclone would go on with an empty configuration, and complain of a missing section.
         if let Some(file) = &rclone_config {
             let cannot_read = |e| Failure::settings(format!("rclone-config: cannot read {}: {e}", file.display()));
             std::fs::File::open(file).map_err(cannot_read)?;

@@ -107,8 +107,8 @@ impl FromStr for RcloneFlags {
     }
 }
 
-/// rclone takes `_` for `-` in a flag's name.
 fn check(flag: &str) -> Result<(), String> {
+    // rclone takes `_` for `-` in the name of a flag.
     let flag = flag.replace('_', "-");
     if is_credential(&flag) {
         return Err(format!("carries a credential (`--{flag}`); put it into rclone.conf"));

@@ -50,6 +50,7 @@ fn parse(text: &str) -> Result<Target, String> {
     if text.trim().is_empty() {
         return Err("is empty".into());
     }
+    // rclone would take a line feed into the object's key.
     if text.chars().any(char::is_control) {
         return Err("has a control character".into());
     }
@@ -58,6 +59,7 @@ fn parse(text: &str) -> Result<Target, String> {
     if path.split('/').any(|part| part == ".." || part == ".") {
         return Err("has a `.` or `..` in its path".into());
     }
+    // rclone folds them, so that one directory would have two spellings.
     if path.contains("//") {
         return Err("has an empty directory name (`//`)".into());
     }
@@ -89,6 +91,7 @@ fn split(text: &str) -> Result<(&str, &str), String> {
 }
 
 fn check_remote(remote: &str) -> Result<(), String> {
+    // No remote can be called so.
     if remote.starts_with(['-', ' ']) || remote == ":" {
         return Err("does not begin with the name of a remote".into());
     }
@@ -96,6 +99,7 @@ fn check_remote(remote: &str) -> Result<(), String> {
     let _name = options.next();
     for option in options {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
+        // The target is logged, reported, and an argument that other processes can read.
         if is_credential(name) || !credentials(value).is_empty() {
             return Err(format!("carries credentials (`{name}`); put them into rclone.conf"));
         }
@@ -103,7 +107,7 @@ fn check_remote(remote: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether an rclone option of this name holds a secret rather than the path of one.
+/// Whether the value of an rclone option of this name is a secret, rather than the path of a file with one.
 pub fn is_credential(option: &str) -> bool {
     let option = option.to_lowercase().replace('-', "_");
     let secret = ["secret", "pass", "key", "token", "credential", "sas_url", "bearer", "auth_url", "headers"];

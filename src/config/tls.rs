@@ -1,4 +1,4 @@
-//! The TLS files, read and checked before anything is dialled.
+//! The TLS files, read and checked before anything is dialled: the errors of a failed handshake do not name a file.
 
 use std::path::{Path, PathBuf};
 
@@ -12,16 +12,13 @@ use x509_parser::prelude::FromDer;
 /// A certificate that expires within this time is worth a warning.
 const EXPIRES_SOON: Duration = Duration::days(14);
 
-/// The three paths, as written.
+/// The settings of TLS.
 #[derive(Clone, Debug, Default)]
-pub struct Files {
-    /// Authorities that sign the members' certificates.
+pub struct TlsSettings {
     pub cacert: Option<PathBuf>,
-    /// This client's certificate.
     pub cert: Option<PathBuf>,
-    /// Its key.
     pub key: Option<PathBuf>,
-    /// The name to expect in a member's certificate, when it is not the one dialled.
+    /// The name to expect in the members' certificates, when it is not the one dialled.
     pub server_name: Option<String>,
 }
 
@@ -31,7 +28,7 @@ pub struct Tls {
     pub ca: Vec<u8>,
     /// Certificate and key.
     pub identity: Option<(Vec<u8>, Vec<u8>)>,
-    /// See [`Files::server_name`].
+    /// See [`TlsSettings::server_name`].
     pub server_name: Option<String>,
     /// Certificates that expire soon, for the log.
     pub warnings: Vec<String>,
@@ -45,7 +42,7 @@ impl std::fmt::Debug for Tls {
 
 /// Reads and checks the files: they are PEM, valid at `now`, and the key is that of the certificate. An error names the
 /// file and what is wrong with it, never its content.
-pub fn load(files: &Files, now: DateTime<Utc>) -> Result<Tls, String> {
+pub fn load(files: &TlsSettings, now: DateTime<Utc>) -> Result<Tls, String> {
     let mut warnings = Vec::new();
     let Some(ca_path) = &files.cacert else {
         return Err("cacert: is not set, and https:// endpoints are verified against it; set ETCDCTL_CACERT".into());
@@ -81,6 +78,7 @@ fn load_identity(
         Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) => {
             Err(format!("key: {} is not the key of the certificate {}", key.display(), cert.display()))
         }
+        // Other findings concern the chain, which the members judge.
         _ => Ok((cert_pem, key_pem)),
     }
 }

@@ -86,6 +86,7 @@ impl Report {
         let (outcome, command) = (exit.outcome(), self.command);
         let ending = Ending { outcome, exit: exit.code(), command, error, seconds };
         let ended = ended(exit, self.purpose);
+        // Before stdout, which may be a pipe that nobody reads.
         termination::write(&self.brief(&ending, &ended));
         let text = match (self.answer, format) {
             (Answer::Streamed, _) => return Ok(()),
@@ -154,6 +155,7 @@ impl std::fmt::Display for Seconds {
 pub fn usage(usage: &clap::Error) -> ExitCode {
     // Help that cannot be written has nobody to read it.
     let _ = usage.print();
+    // clap prints help and the version as errors, too, but not to stderr.
     if !usage.use_stderr() {
         return ExitCode::SUCCESS;
     }
