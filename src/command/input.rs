@@ -146,7 +146,7 @@ fn open_local(path: &Path) -> Result<(File, u64), snapshot::Error> {
 fn copy(path: &Path, mut part: PartFile) -> Result<Snapshot, snapshot::Error> {
     let (file, bytes) = open_local(path)?;
     part.expect_file(bytes)?;
-    part.push_all(&mut Metered::new("copy", file, bytes))?;
+    part.push_all(path, &mut Metered::new("copy", file, bytes))?;
     part.finish(0).map_err(|e| e.renamed(&path.to_string_lossy()))
 }
 
@@ -175,7 +175,7 @@ impl StoredSource {
         }
         let label = self.backup.name.to_string();
         let take = move |stream: &mut BackupStream| {
-            part.push_all(stream)?;
+            part.push_all(Path::new(&label), stream)?;
             part.finish(0).map_err(|e| e.renamed(&label))
         };
         let snapshot = self.store.read(&self.backup, "fetch", take).await?;

@@ -4,7 +4,6 @@ use super::bolt::{Db, Visit};
 use super::error::{Damage, Error};
 use super::mvcc::{Change, LiveKeyCount, Revision, buckets};
 
-/// The sums of one walk over a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contents {
     /// Bytes of all pages, without the trailer.
@@ -17,9 +16,9 @@ pub struct Contents {
     pub last_key_revision: u64,
     /// The revision up to which the history is gone; 0 when it was never compacted.
     pub compact_revision: u64,
-    /// The pairs in all buckets, as etcdutl 3.5 counts its `totalKey`.
+    /// The pairs in all buckets: the `totalKey` of etcdutl 3.5.
     pub total_keys: u64,
-    /// The pairs in the bucket `key`: every put and every deletion that is still in the history.
+    /// Every put and every deletion that is still in the history.
     pub revisions: u64,
     /// The keys that a client can get at [`Contents::revision`].
     pub live_keys: u64,
@@ -43,9 +42,9 @@ pub enum NoRevision {
 }
 
 impl Contents {
-    /// Walks the whole database once and checks every page. Anything that bbolt or etcd would not have written is
-    /// [`Error::Damaged`].
+    /// Walks every page once. A page or a change that breaks its format is [`Error::Damaged`].
     pub fn read(db: &Db) -> Result<Self, Error> {
+        // Before the walk: which keys are live depends on the compactions.
         let meta = MetaBucket::read(db)?;
         let mut sums = Sums::new(&meta);
         db.walk(|visit| sums.add(visit).map_err(|damage| db.damaged(damage)))?;
@@ -53,8 +52,8 @@ impl Contents {
         Ok(Self {
             db_bytes: db.bytes(),
             hash: sums.hash,
-            // A compaction can remove the last change, if that was a deletion. etcd then starts at the compaction's
-            // revision, where the last key alone would say something smaller.
+            // A compaction removes the last change too if that is a deletion. etcd then starts at the revision of the
+            // compaction, which is higher than that of the last change left. An empty etcd is at revision 1.
             revision: sums.last_revision.max(compacted).max(1),
             last_key_revision: sums.last_revision,
             compact_revision: compacted,
@@ -68,8 +67,8 @@ impl Contents {
         })
     }
 
-    /// The revision to read at: the one asked for, or the newest. As in etcd, it must not lie before the last compaction
-    /// or after the last change.
+    /// The revision asked for, or the newest. As in etcd, it must not lie before the last compaction or after the last
+    /// change.
     pub fn revision_to_read(&self, asked: Option<u64>) -> Result<u64, NoRevision> {
         let (first, last) = (self.compact_revision, self.revision);
         match asked {
@@ -81,7 +80,6 @@ impl Contents {
     }
 }
 
-/// The fields of the bucket `meta`.
 struct MetaBucket {
     consistent_index: Option<u64>,
     term: Option<u64>,
@@ -132,7 +130,6 @@ fn text(value: Option<Vec<u8>>) -> Option<String> {
     value.map(|value| String::from_utf8_lossy(&value).into_owned())
 }
 
-/// What a walk adds up.
 struct Sums {
     hash: u32,
     total_keys: u64,
@@ -155,7 +152,7 @@ impl Sums {
     fn add(&mut self, visit: Visit<'_>) -> Result<(), Damage> {
         match visit {
             Visit::Bucket { depth: 0, name } => self.hash(name),
-            // To etcdutl a bucket inside a bucket is a key without a value: it hashes the name and does not look inside.
+            // For etcdutl, a bucket inside a bucket is a key without a value: it hashes the name and does not look inside.
             Visit::Bucket { depth: 1, name } => {
                 self.hash(name);
                 self.total_keys += 1;
@@ -165,7 +162,7 @@ impl Sums {
                 self.hash(value);
                 self.total_keys += 1;
                 if bucket == buckets::KEY {
-                    self.revision(key, value).map_err(|what| Damage::page(page, what))?;
+                    self.add_change(key, value).map_err(|what| Damage::page(page, what))?;
                 }
             }
             Visit::Bucket { .. } | Visit::Pair { .. } => {}
@@ -177,9 +174,10 @@ impl Sums {
         self.hash = crc32c::crc32c_append(self.hash, bytes);
     }
 
-    fn revision(&mut self, key: &[u8], value: &[u8]) -> Result<(), String> {
+    fn add_change(&mut self, key: &[u8], value: &[u8]) -> Result<(), String> {
         let revision = Revision::parse(key).ok_or("a key of the history is not a revision")?;
         self.revisions += 1;
+        // The walk goes in key order, and these keys sort by their revision: the last one is the highest.
         self.last_revision = revision.main;
         if let Some(change) = Change::parse(revision, value)? {
             self.live.add(&change);

@@ -7,16 +7,14 @@ use std::path::{Path, PathBuf};
 use crate::exit::{Exit, Failure};
 use crate::system::blocking::CutShort;
 
-/// An error with a snapshot file, sorted by what has to be repaired: the disk, the file, or neither.
+/// Sorted by what has to be repaired: the disk, the file, or neither.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("no room in {}: {needed} bytes needed, {free} free", path.display())]
     NoSpace {
-        /// The directory on the disk that is too small.
+        /// A directory on the disk that is too small.
         path: PathBuf,
-        /// Bytes that the file needs, a reserve included.
         needed: u64,
-        /// Bytes that an unprivileged process may still use there.
         free: u64,
     },
     #[error("cannot {doing} {}", path.display())]
@@ -47,11 +45,12 @@ impl Error {
         }
     }
 
-    /// Calls a damaged file `label`. A user knows the name of a stored backup, not that of the part file it was
-    /// fetched into. The other errors keep their path: a full disk is found by it.
+    /// Calls a damaged file `label`.
     #[must_use]
     pub fn renamed(self, label: &str) -> Self {
         match self {
+            // A user knows the name of a stored backup, not that of the part file it was fetched into. The other errors
+            // keep their path, because it shows which disk is full or broken.
             Self::Damaged { damage, .. } => Self::Damaged { path: label.into(), damage },
             other => other,
         }
@@ -72,7 +71,6 @@ impl From<Error> for Failure {
     }
 }
 
-/// What is wrong with a snapshot file, and on which page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
     /// The number of the bbolt page; `None` when the damage concerns the whole file.

@@ -1,6 +1,6 @@
 //! The snapshot file: received into a private directory, proved page by page, and read key by key.
 //!
-//! Each module imports only those above it.
+//! Each module imports only those above it; a test checks that.
 
 mod error;
 mod trailer;

@@ -11,7 +11,7 @@ use super::proof::Proof;
 use super::trailer::{TrailerHasher, with_trailer};
 use crate::system::fs::{create_new, free_bytes, read_chunks, with_reserve};
 
-/// A received file that proved good. It is removed with the [`Workspace`](super::Workspace) it lies in.
+/// A received and proved file. It is removed with the [`Workspace`](super::Workspace) it lies in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     pub path: PathBuf,
@@ -74,21 +74,18 @@ impl PartFile {
         Ok(())
     }
 
-    /// Takes all bytes of a stream.
-    pub fn push_all(&mut self, stream: &mut impl io::Read) -> Result<(), Error> {
-        let path = self.path.clone();
-        read_chunks(stream, Error::io("read", &path), |chunk| self.push(chunk))
+    /// Takes all bytes of a stream, which errors call `name`.
+    pub fn push_all(&mut self, name: &Path, stream: &mut impl io::Read) -> Result<(), Error> {
+        read_chunks(stream, Error::io("read", name), |chunk| self.push(chunk))
     }
 
-    /// Bytes received so far.
     pub fn written(&self) -> u64 {
         self.written
     }
 
     /// Proves what was received, makes it safe against a power cut, and gives the file its own name.
     ///
-    /// `floor` is a revision that the cluster had reached before the snapshot began: a snapshot below it comes from a
-    /// member that has fallen behind.
+    /// `floor` is a revision that the cluster had reached before the snapshot began.
     pub fn finish(mut self, floor: u64) -> Result<Snapshot, Error> {
         if let Some(expected) = self.expected.filter(|expected| *expected != self.written) {
             let written = self.written;
@@ -97,6 +94,8 @@ impl PartFile {
         let hash = std::mem::take(&mut self.hasher).finish().map_err(Error::damaged(&self.path))?;
         let file = self.file.try_clone().map_err(Error::io("read", &self.path))?;
         let contents = Contents::read(&Db::open(file, &self.path, hash.bytes)?)?;
+        // etcd serves a snapshot from the member's own database. A member that has fallen behind, or is cut off from the
+        // quorum, sends a file that is whole but old.
         if contents.revision < floor {
             let revision = contents.revision;
             return Err(self.damaged(format!("it is at revision {revision}, but the cluster was already at {floor}")));
@@ -105,22 +104,23 @@ impl PartFile {
         Ok(Snapshot { path, proof: Proof { file: hash, contents } })
     }
 
-    /// Renames the file once its bytes are on the disk. Syncing the directory makes the new name safe as well.
     fn publish(&self) -> Result<PathBuf, Error> {
+        // Before the rename: after a power cut the name could otherwise lead to a file whose bytes are missing.
         self.file.sync_all().map_err(|error| self.write_error(self.written, error))?;
         let path = self.dir.join(&self.name);
         fs::rename(&self.path, &path).map_err(Error::io("rename", &self.path))?;
+        // A name is safe only when its directory is synced too.
         let dir = File::open(&self.dir).map_err(Error::io("open", &self.dir))?;
         dir.sync_all().map_err(Error::io("write", &self.dir))?;
         Ok(path)
     }
 
     fn free(&self) -> Result<u64, Error> {
-        free_bytes(&self.file).map_err(Error::io("ask for the free space of", &self.dir))
+        free_bytes(&self.file).map_err(Error::io("determine the free space of", &self.dir))
     }
 
-    /// Tells a disk that filled up halfway from one that fails: the first needs room, the second repair.
     fn write_error(&self, reached: u64, error: io::Error) -> Error {
+        // A disk that others filled up needs room, one that fails needs repair: the user has to know which.
         let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
         match self.free() {
             Ok(free) if full => {

@@ -8,12 +8,11 @@ use sha2::{Digest as _, Sha256};
 use super::error::{Damage, Error};
 use crate::system::fs::read_chunks;
 
-/// Bytes of the trailer, to index with.
-const TRAILER: usize = 32;
-/// Bytes of the trailer, to compute file sizes with.
+// The same number twice: memory is indexed with a usize, and file sizes are u64.
+const TRAILER_LEN: usize = 32;
 const TRAILER_BYTES: u64 = 32;
-/// Every page size of bbolt is a multiple of this. So a file whose size leaves a remainder of 32 has a trailer, which is
-/// how `etcdutl snapshot restore` tells a snapshot from a bare database.
+// Every page size of bbolt is a multiple of this. So a file whose size leaves a remainder of 32 has a trailer, which is
+// how `etcdutl snapshot restore` tells a snapshot from a bare database.
 const SECTOR: u64 = 512;
 
 /// The size and the hash of a whole file, known once its trailer has matched.
@@ -35,12 +34,11 @@ pub fn prove_stream(name: &Path, stream: impl Read) -> Result<FileHash, Error> {
     hasher.finish().map_err(Error::damaged(name))
 }
 
-/// Bytes of a file without its trailer, if it has one.
+/// Bytes of the database in a file, which may have a trailer.
 pub(super) const fn without_trailer(file_bytes: u64) -> u64 {
     if has_trailer(file_bytes) { file_bytes - TRAILER_BYTES } else { file_bytes }
 }
 
-/// Bytes of the snapshot file that holds a database of this size.
 pub(super) const fn with_trailer(db_bytes: u64) -> u64 {
     db_bytes.saturating_add(TRAILER_BYTES)
 }
@@ -49,10 +47,11 @@ const fn has_trailer(file_bytes: u64) -> bool {
     file_bytes % SECTOR == TRAILER_BYTES
 }
 
-/// Hashes a stream while the last 32 bytes are held back: only at its end is it known that they are the trailer.
+/// Hashes a stream without its last 32 bytes, the trailer.
 #[derive(Default)]
 pub(super) struct TrailerHasher {
     sha: Sha256,
+    // Held back from the hash, because only the end of the stream shows which bytes are the last.
     tail: Vec<u8>,
     bytes: u64,
 }
@@ -61,9 +60,9 @@ impl TrailerHasher {
     /// Takes the next bytes, split anywhere.
     pub fn push(&mut self, blob: &[u8]) {
         self.bytes = self.bytes.saturating_add(u64::try_from(blob.len()).unwrap_or(u64::MAX));
-        let keep_from = blob.len().saturating_sub(TRAILER);
+        let keep_from = blob.len().saturating_sub(TRAILER_LEN);
         let (body, tail) = blob.split_at(keep_from);
-        let excess = (self.tail.len() + tail.len()).saturating_sub(TRAILER);
+        let excess = (self.tail.len() + tail.len()).saturating_sub(TRAILER_LEN);
         self.sha.update(self.tail.drain(..excess).as_slice());
         self.sha.update(body);
         self.tail.extend_from_slice(tail);
@@ -75,7 +74,8 @@ impl TrailerHasher {
         if bytes == 0 {
             return Err(Damage::file("it is empty"));
         }
-        // A bare database, such as a copy of `member/snap/db`, is refused here: nothing in it vouches for its bytes.
+        // A bare database, such as a copy of `member/snap/db`, is refused here: it has no hash that could show a changed
+        // byte. A file of only 32 bytes is refused too, as it could be the right hash of nothing.
         if !has_trailer(bytes) || bytes < SECTOR {
             let what = format!("{bytes} bytes cannot be whole pages followed by their 32-byte sha-256");
             return Err(Damage::file(what));

@@ -13,21 +13,20 @@ use crate::system::fs::create_new;
 
 const PREFIX: &str = ".etcd-backup-";
 const LOCK: &str = "lock";
-/// How often a new directory is tried when another process sweeps the one just made.
+// How often to make a new directory when another process sweeps the one just made.
 const TRIES: usize = 8;
 
 /// A directory of mode 0700 inside the work directory, removed with everything in it when the value is dropped.
-///
-/// A lock is held on a file inside it, so that no other process takes the directory for a leftover. The kernel releases
-/// the lock when the process ends, however it ends, and the next start sweeps the directory.
 #[derive(Debug)]
 pub struct Workspace {
     path: PathBuf,
+    // While this lock is held, no other process takes the directory for a leftover. The kernel releases it when the
+    // process ends, even by SIGKILL, so the next run can sweep the directory.
     _lock: File,
 }
 
 impl Workspace {
-    /// Sweeps what crashed runs left in `work_dir` and makes a new directory there.
+    /// Removes what crashed runs left in `work_dir`, and makes a new directory there.
     pub fn create(work_dir: &Path) -> Result<Self, Error> {
         // Without a slash at its end: `link/` would be the directory that the link leads to. A link is refused because
         // in a directory such as /tmp anybody could have placed it, to have the snapshot written elsewhere.
@@ -61,7 +60,7 @@ impl Workspace {
 
 impl Drop for Workspace {
     fn drop(&mut self) {
-        // An error cannot be returned from here. The next start sweeps what stays.
+        // An error cannot be returned from here. The next run sweeps what stays.
         let _ = clear(&self.path);
     }
 }
@@ -92,25 +91,25 @@ fn lock_new(dir: &Path) -> io::Result<Option<File>> {
         Err(error) => return Err(error),
     };
     match lock.try_lock() {
-        // On a file system without locks no other process can get this one either, and then it does not sweep.
+        // On a file system without locks no other process gets this lock either, and so none sweeps the directory.
         Ok(()) | Err(TryLockError::Error(_)) => {}
         Err(TryLockError::WouldBlock) => return Ok(None),
     }
-    // Another process may have removed the file between its creation and the lock: then the lock protects nothing.
+    // Another process may have removed the file between its creation and the lock. A lock on a removed file protects
+    // nothing.
     let held = lock.metadata()?;
     let named = fs::symlink_metadata(&path).is_ok_and(|named| (named.dev(), named.ino()) == (held.dev(), held.ino()));
     Ok(named.then_some(lock))
 }
 
-/// Removes the directories of processes that have ended.
 fn sweep(work_dir: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut swept = Vec::new();
     let entries = fs::read_dir(work_dir).map_err(Error::io("list", work_dir))?;
     for entry in entries {
         let entry = entry.map_err(Error::io("list", work_dir))?;
         let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
-        // In a shared directory such as /tmp the entries of other users are left alone. What cannot be removed stays for
-        // the next start: it is no reason to fail this backup.
+        // In a shared directory such as /tmp, entries of other users are left alone. What cannot be removed stays for the
+        // next run: a leftover is no reason to fail this backup.
         if ours && is_own_dir(&entry.path()) && sweep_one(&entry.path()).unwrap_or(false) {
             swept.push(entry.path());
         }
@@ -125,6 +124,7 @@ fn is_own_dir(path: &Path) -> bool {
 
 /// Removes `dir` unless its process is alive, and returns whether it did.
 fn sweep_one(dir: &Path) -> io::Result<bool> {
+    // Open for writing, although nothing is written: NFS grants an exclusive lock only on such a file.
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     match rustix::fs::open(dir.join(LOCK), flags, Mode::empty()) {
         Ok(lock) => {
@@ -134,18 +134,18 @@ fn sweep_one(dir: &Path) -> io::Result<bool> {
             }
             clear(dir)?;
         }
-        // Its process ended before it created the lock, or is about to create it; then it finds the directory gone and
-        // makes another. `remove_dir` removes only an empty directory.
+        // Its process ended before it created the lock, or is just about to: then it finds the directory gone and makes
+        // another. `remove_dir` removes only an empty directory.
         Err(rustix::io::Errno::NOENT) => fs::remove_dir(dir)?,
         Err(error) => return Err(error.into()),
     }
     Ok(true)
 }
 
-/// Removes `dir`, the lock last: a sweep that is cut short leaves a directory that the next one can lock and remove.
 fn clear(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
+        // The lock goes last: without it, a directory that is not empty could never be swept.
         if entry.file_name() == LOCK {
             continue;
         }
