@@ -1,8 +1,6 @@
 //! Real etcd clusters: one process for each member, TLS unless a test turns it off, all data in a private directory.
 
 use std::{
-    io::{Read, Write},
-    net::TcpStream,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,7 +10,7 @@ use tempfile::TempDir;
 
 use super::{
     child::Server,
-    eventually, kubeadm, ports,
+    eventually, http_get, kubeadm, ports,
     proxy::Proxy,
     tls::{Pair, Pki},
     tools,
@@ -345,13 +343,5 @@ impl Member {
 
 /// etcd's own verdict; true only with a leader. A full database does not count as ill here.
 fn is_healthy(port: u16) -> bool {
-    let ask = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-        stream.write_all(b"GET /health?exclude=NOSPACE HTTP/1.0\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    ask().is_ok_and(|answer| answer.contains(r#""health":"true""#))
+    http_get(port, "/health?exclude=NOSPACE").is_ok_and(|answer| answer.contains(r#""health":"true""#))
 }

@@ -3,7 +3,6 @@
 use std::{
     fs,
     io::Read,
-    net::TcpStream,
     path::PathBuf,
     process::Command,
     sync::{
@@ -15,7 +14,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{child::Server, eventually, ports, tools};
+use super::{child::Server, eventually, http_get, ports, tools};
 
 const READY: Duration = Duration::from_secs(30);
 
@@ -95,11 +94,13 @@ impl S3 {
 
     fn up(command: &Command, folder: TempDir, port: u16, secret: String) -> Self {
         let mut server = Server::start(command, &folder.path().join("log"));
-        eventually(READY, "an S3 server that listens", || {
+        // An answer and not only a connection: SeaweedFS listens on each port for a moment before it starts, to see
+        // whether the port is free.
+        eventually(READY, "an S3 server that answers", || {
             if let Some(words) = server.has_died() {
                 panic!("{command:?} ended: {words}");
             }
-            TcpStream::connect(("127.0.0.1", port)).ok()
+            http_get(port, "/").ok().filter(|answer| answer.starts_with("HTTP/"))
         });
         Self { server, port, secret, buckets: AtomicU32::new(0), sockets: Vec::new(), shell: Vec::new(), folder }
     }
