@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use rustls_pki_types::{CertificateDer, pem::PemObject};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use crate::support::{
     etcd::Cluster,
