@@ -5,20 +5,19 @@ use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::page::{HEADER, META_FLAG, PageHeader, slice, u32_at, u64_at};
+use super::page::{META_FLAG, PAGE_HEADER, PageHeader, slice, u32_at, u64_at};
 use crate::snapshot::error::{Damage, Error};
 
 /// Bytes from the start of a meta page to its end.
-const META_END: usize = HEADER + 64;
+const META_END: usize = PAGE_HEADER + 64;
 /// The page number of the free list when it is not written, as etcd always has it.
 pub const NO_FREELIST: u64 = u64::MAX;
-/// bbolt takes the page size of the operating system; these are wider than any on which etcd runs.
+// bbolt takes the page size of the operating system. etcd's platforms have 4, 16 or 64 KiB.
 const PAGE_SIZES: RangeInclusive<u32> = 512..=65_536;
 
 const MAGIC: u32 = 0xED0C_DAED;
 const VERSION: u32 = 2;
 
-/// Where everything else begins, as one of the two meta pages gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MetaPage {
     /// Bytes of a page.
@@ -29,7 +28,6 @@ pub struct MetaPage {
     pub freelist: u64,
     /// How many pages the file has: the high-water mark.
     pub pages: u64,
-    /// The transaction that wrote it.
     pub txid: u64,
 }
 
@@ -38,6 +36,7 @@ impl MetaPage {
     pub fn newest(file: &File, path: &Path, len: u64) -> Result<Self, Error> {
         let first = Self::read(file, path, len, 0, 0)?;
         let second = match &first {
+            // A second page that is not sound is no damage: a commit that was cut short leaves it so.
             Ok(meta) => Self::read(file, path, len, 1, u64::from(meta.page_size))?.ok(),
             Err(_) => Self::search_second(file, path, len)?,
         };
@@ -49,8 +48,8 @@ impl MetaPage {
         }
     }
 
-    /// Looks for meta page 1 where each page size would put it: only a sound page 0 says what the size is.
     fn search_second(file: &File, path: &Path, len: u64) -> Result<Option<Self>, Error> {
+        // Without a sound page 0 the page size is unknown, so page 1 is looked for where each size would put it.
         let mut size = *PAGE_SIZES.start();
         while size <= *PAGE_SIZES.end() {
             let meta = Self::read(file, path, len, 1, u64::from(size))?;
@@ -62,7 +61,7 @@ impl MetaPage {
         Ok(None)
     }
 
-    /// Reads meta page `page` at byte `at`. The outer error is the disk's, the inner one the page's.
+    /// Reads meta page `page` at byte `at`. The outer error is one of the disk, the inner one damage of the page.
     fn read(file: &File, path: &Path, len: u64, page: u64, at: u64) -> Result<Result<Self, Damage>, Error> {
         let mut bytes = [0; META_END];
         let fits = u64::try_from(META_END).is_ok_and(|need| at.saturating_add(need) <= len);
@@ -78,28 +77,34 @@ impl MetaPage {
         let damage = |what: &str| Damage::page(page, what);
         let short = || Damage::page(page, "the meta page is cut off");
         let header = PageHeader::parse(bytes).ok_or_else(short)?;
-        let body = slice(bytes, HEADER, META_END - HEADER).ok_or_else(short)?;
-        let word = |at| u64_at(body, at).ok_or_else(short);
-        let half = |at| u32_at(body, at).ok_or_else(short);
+        let body = slice(bytes, PAGE_HEADER, META_END - PAGE_HEADER).ok_or_else(short)?;
+        let u64_field = |at| u64_at(body, at).ok_or_else(short);
+        let u32_field = |at| u32_at(body, at).ok_or_else(short);
 
-        if half(0)? != MAGIC {
+        if u32_field(0)? != MAGIC {
             return Err(damage("not a bbolt database: the magic number is missing"));
         }
-        let version = half(4)?;
+        let version = u32_field(4)?;
         if version != VERSION {
             return Err(Damage::page(page, format!("bbolt format version {version} is unknown")));
         }
-        if word(56)? != fnv1a(body.get(..56).ok_or_else(short)?) {
+        if u64_field(56)? != fnv1a(body.get(..56).ok_or_else(short)?) {
             return Err(damage("the checksum of the meta page does not match"));
         }
         if header.flags != META_FLAG || header.id != page {
             return Err(damage("the header is not that of this meta page"));
         }
-        let page_size = half(8)?;
+        let page_size = u32_field(8)?;
         if !page_size.is_power_of_two() || !PAGE_SIZES.contains(&page_size) {
             return Err(Damage::page(page, format!("a page size of {page_size} bytes is impossible")));
         }
-        Ok(Self { page_size, root: word(16)?, freelist: word(32)?, pages: word(40)?, txid: word(48)? })
+        Ok(Self {
+            page_size,
+            root: u64_field(16)?,
+            freelist: u64_field(32)?,
+            pages: u64_field(40)?,
+            txid: u64_field(48)?,
+        })
     }
 }
 

@@ -1,16 +1,15 @@
 //! One bbolt page as bytes: its header and its elements. Every number is checked before it is used.
 //!
-//! The layout is that of bbolt's `internal/common/page.go` and `inode.go`. bbolt writes numbers in the order of the
-//! machine; every platform that etcd supports is little endian.
+//! The layout is that of bbolt's `internal/common/page.go` and `inode.go`. bbolt writes numbers in the byte order of
+//! the machine. Only little endian is read here, so a database of an s390x machine is refused for its magic number.
 
 use crate::snapshot::error::Damage;
 
-/// Bytes of a page header.
-pub const HEADER: usize = 16;
-/// Bytes of one entry in the element table of a branch or a leaf.
-const ELEMENT: usize = 16;
-/// Bytes of the bucket header that starts a bucket's value.
-const BUCKET: usize = 16;
+// Sizes in bytes.
+pub const PAGE_HEADER: usize = 16;
+/// One entry in the table of elements that follows the header of a branch or a leaf.
+const TABLE_ENTRY: usize = 16;
+const BUCKET_HEADER: usize = 16;
 
 const BRANCH_FLAG: u16 = 0x01;
 const LEAF_FLAG: u16 = 0x02;
@@ -18,7 +17,6 @@ pub const META_FLAG: u16 = 0x04;
 const FREELIST_FLAG: u16 = 0x10;
 const BUCKET_ELEMENT: u32 = 0x01;
 
-/// The first bytes of a page.
 #[derive(Debug, Clone, Copy)]
 pub struct PageHeader {
     pub id: u64,
@@ -40,22 +38,21 @@ impl PageHeader {
 
     /// Whether this page, with its overflow in `bytes`, holds a list of free pages.
     pub fn is_freelist_of(self, bytes: &[u8]) -> bool {
-        let room = u64::try_from(bytes.len().saturating_sub(HEADER) / 8).unwrap_or(0);
-        // A count that does not fit into 16 bits is written as the first entry.
+        let room = u64::try_from(bytes.len().saturating_sub(PAGE_HEADER) / 8).unwrap_or(0);
+        // bbolt writes a count that does not fit into 16 bits as the first entry.
         let entries = match self.count {
-            u16::MAX => u64_at(bytes, HEADER).and_then(|count| count.checked_add(1)),
+            u16::MAX => u64_at(bytes, PAGE_HEADER).and_then(|count| count.checked_add(1)),
             count => Some(u64::from(count)),
         };
         self.flags == FREELIST_FLAG && entries.is_some_and(|entries| entries <= room)
     }
 }
 
-/// What an element of a branch or a leaf holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ElementBody<'a> {
     /// In a branch: the page with the keys from this one on.
     Child(u64),
-    /// In a leaf: a stored value.
+    /// In a leaf.
     Value(&'a [u8]),
     /// In a leaf: the header of a bucket, followed by its page if it is inline.
     Bucket(&'a [u8]),
@@ -91,7 +88,7 @@ impl<'a> Node<'a> {
             }
         };
         let count = usize::from(header.count);
-        if HEADER + count * ELEMENT > bytes.len() {
+        if PAGE_HEADER + count * TABLE_ENTRY > bytes.len() {
             return Err(Damage::page(page, format!("{count} elements do not fit into the page")));
         }
         if !leaf && count == 0 {
@@ -106,22 +103,21 @@ impl<'a> Node<'a> {
 
     /// The pages that the elements of a branch lead to, unchecked.
     pub fn children(&self) -> Vec<u64> {
-        let positions = (0..self.count).map(|index| HEADER + index * ELEMENT + 8);
+        let positions = (0..self.count).map(|index| PAGE_HEADER + index * TABLE_ENTRY + 8);
         positions.filter_map(|at| u64_at(self.bytes, at)).collect()
     }
 
     /// The elements in order, each checked for its bounds and against the key before it.
     pub fn elements(&self) -> Elements<'a> {
-        Elements { node: *self, index: 0, floor: HEADER + self.count * ELEMENT, last_key: &[] }
+        Elements { node: *self, index: 0, floor: PAGE_HEADER + self.count * TABLE_ENTRY, last_key: &[] }
     }
 }
 
-/// See [`Node::elements`].
 pub struct Elements<'a> {
     node: Node<'a>,
     index: usize,
-    /// Where the data of the next element may begin. bbolt writes the data in the order of the elements, so an element
-    /// that points before this is damaged, and data of two elements cannot overlap.
+    // Where the data of the next element may begin. bbolt writes the data in the order of the elements, so one that points
+    // to an earlier place is damaged. This keeps the data of two elements from overlapping.
     floor: usize,
     last_key: &'a [u8],
 }
@@ -130,10 +126,13 @@ impl<'a> Elements<'a> {
     /// Reads the element at `self.index`; `None` when a number in it is out of bounds.
     fn read(&mut self) -> Option<Element<'a>> {
         let bytes = self.node.bytes;
-        let start = HEADER + self.index * ELEMENT;
-        let word = |at| u32_at(bytes, start + at);
-        let (pos, key_len, value_len) =
-            if self.node.leaf { (word(4)?, word(8)?, word(12)?) } else { (word(0)?, word(4)?, 0) };
+        let start = PAGE_HEADER + self.index * TABLE_ENTRY;
+        let u32_field = |at| u32_at(bytes, start + at);
+        let (pos, key_len, value_len) = if self.node.leaf {
+            (u32_field(4)?, u32_field(8)?, u32_field(12)?)
+        } else {
+            (u32_field(0)?, u32_field(4)?, 0)
+        };
         let key_at = start.checked_add(usize::try_from(pos).ok()?)?;
         let key = slice(bytes, key_at, usize::try_from(key_len).ok()?)?;
         let value_at = key_at.checked_add(key.len())?;
@@ -142,10 +141,11 @@ impl<'a> Elements<'a> {
             return None;
         }
         self.floor = value_at.checked_add(value.len())?;
-        let body = match (self.node.leaf, word(0)?) {
+        let body = match (self.node.leaf, u32_field(0)?) {
             (false, _) => ElementBody::Child(u64_at(bytes, start + 8)?),
             (true, 0) => ElementBody::Value(value),
             (true, BUCKET_ELEMENT) => ElementBody::Bucket(value),
+            // A leaf element has no other flag.
             (true, _) => return None,
         };
         Some(Element { key, body })
@@ -165,6 +165,7 @@ impl<'a> Iterator for Elements<'a> {
         let Some(element) = self.read() else {
             return damage("points outside its page");
         };
+        // bbolt refuses to store an empty key.
         if element.key.is_empty() {
             return damage("has no key");
         }
@@ -191,7 +192,7 @@ impl<'a> BucketRoot<'a> {
     pub fn parse(page: u64, value: &'a [u8]) -> Result<Self, Damage> {
         let cut = || Damage::page(page, "a bucket's header is cut off");
         let root = u64_at(value, 0).ok_or_else(cut)?;
-        let rest = value.get(BUCKET..).ok_or_else(cut)?;
+        let rest = value.get(BUCKET_HEADER..).ok_or_else(cut)?;
         if root != 0 {
             return Ok(Self::Page(root));
         }

@@ -7,41 +7,39 @@ use super::meta::NO_FREELIST;
 use super::page::{BucketRoot, Element, ElementBody, Node, PageHeader};
 use crate::snapshot::error::{Damage, Error};
 
-/// Levels of pages in one tree. A branch with two children or more halves what is left, so no file needs 32 levels.
+// Levels of pages in one tree. The walk recurses, so a damaged file must not decide how deep. With two children to each
+// branch, 32 levels make 16 TiB of pages.
 const MAX_DEPTH: usize = 32;
-/// Buckets inside one another. etcd has none.
+// Buckets inside one another. etcd has none.
 const MAX_NESTING: usize = 8;
-/// Larger buffers, which come from values of megabytes, are freed instead of kept for the next page.
+// Bytes. Larger buffers, which come from values of megabytes, are freed instead of kept for the next page.
 const SPARE_LIMIT: usize = 1 << 20;
 
-/// What a walk comes upon, in the order of the keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Visit<'a> {
-    /// A bucket begins.
     Bucket {
-        /// How many buckets enclose it: 0 for those of etcd.
+        /// How many buckets enclose it: 0 for etcd's own.
         depth: usize,
         name: &'a [u8],
     },
     Pair {
-        /// How many buckets enclose it: at least 1.
+        /// At least 1.
         depth: usize,
-        /// The name of the innermost of them.
+        /// The name of the innermost bucket.
         bucket: &'a [u8],
-        /// Never empty.
         key: &'a [u8],
         value: &'a [u8],
-        /// The page that it was read from, for errors.
+        /// For errors.
         page: u64,
     },
 }
 
 impl Db {
     /// Visits every bucket and pair in key order, and checks every page that can be reached.
-    ///
-    /// Pages that cannot be reached are normal: they are free, and etcd does not write its list of free pages.
     pub fn walk<E: From<Error>>(&self, mut visit: impl FnMut(Visit<'_>) -> Result<(), E>) -> Result<(), E> {
+        // Pages that are never reached are no damage: they are free, and etcd does not write its list of free pages.
         let mut walker = Walker::new(self, true);
+        // First, so that a page of a written list counts as damage when the tree refers to it too.
         walker.check_freelist()?;
         let root = self.meta.root;
         walker
@@ -54,10 +52,8 @@ impl Db {
             .map(|_| ())
     }
 
-    /// Visits the pairs of the top bucket `bucket` from key `from` on, until `visit` breaks off. Only the pages on the
-    /// way are checked.
-    ///
-    /// A bucket that does not exist has no pairs. Buckets inside it are skipped.
+    /// Visits the pairs of the top bucket `bucket` from key `from` on, until `visit` breaks off. Checks only the pages that
+    /// it reads. A bucket that does not exist has no pairs; buckets inside it are skipped.
     pub fn scan<E: From<Error>>(
         &self,
         bucket: &[u8],
@@ -92,10 +88,10 @@ impl Db {
     }
 }
 
-/// The keys that a page may hold, from `lower` on and below `upper`, and where the visit begins.
+/// The keys that a page may hold, from `lower` on and below `upper`.
 #[derive(Debug, Clone, Copy, Default)]
 struct KeyRange<'a> {
-    /// Keys below this are skipped.
+    /// Where the visit begins: keys below this are skipped.
     from: &'a [u8],
     lower: &'a [u8],
     upper: Option<&'a [u8]>,
@@ -118,25 +114,26 @@ type Each<'a, E> = dyn FnMut(&mut Walker<'_>, u64, Element<'_>) -> Flow<E> + 'a;
 /// One pass over the pages of a database.
 struct Walker<'d> {
     db: &'d Db,
-    /// One bit for each page, set once the page, or one that it overflows into, was read.
+    /// One bit for each page, set when the page is read, also as the overflow of another.
     seen: Vec<u64>,
-    /// Buffers of pages that were left, to be used again.
+    // Buffers to use again: a walk reads as many pages as the file has, but holds only one for each level of the tree.
     spare: Vec<Vec<u8>>,
-    /// Whether every page will be read, so that the kernel can be told in advance.
+    /// Whether the walk reads every page, so that the kernel can be told in advance.
     whole: bool,
 }
 
 impl<'d> Walker<'d> {
     fn new(db: &'d Db, whole: bool) -> Self {
-        // `Db::open` has compared the number of pages with the size of the file, so this cannot be made huge by a damaged
-        // number. If a bitmap is too large to be addressed it stays empty, and `mark_seen` refuses every page.
+        // `Db::open` has compared the number of pages with the size of the file, so a damaged number cannot make this
+        // bitmap huge. One that is too large for a usize stays empty, and `mark_seen` refuses every page.
         let words = usize::try_from(db.meta.pages / 64 + 1).unwrap_or(0);
         Self { db, seen: vec![0; words], spare: Vec::new(), whole }
     }
 
-    /// Marks `page` and its overflow. A page has one place in the tree: two references are damage, and a reference back
-    /// to a page above would make the walk endless.
+    /// Marks `page` and its overflow.
     fn mark_seen(&mut self, page: u64, overflow: u32) -> Result<(), Error> {
+        // A page has one place in the tree. Two references are damage, and a reference to a page higher up would make the
+        // walk endless.
         for number in page..=page + u64::from(overflow) {
             let word = usize::try_from(number / 64).ok().and_then(|word| self.seen.get_mut(word));
             let bit = 1 << (number % 64);
@@ -165,7 +162,7 @@ impl<'d> Walker<'d> {
         }
         let (header, buffer) = self.read(page)?;
         if !header.is_freelist_of(&buffer) {
-            let what = "it is not the list of free pages that the meta page says it is";
+            let what = "the meta page says that the free pages are listed here, but they are not";
             return Err(self.db.damaged(Damage::page(page, what)));
         }
         Ok(())
@@ -191,7 +188,6 @@ impl<'d> Walker<'d> {
         Ok(flow)
     }
 
-    /// Visits the elements of a leaf, or of the leaves below a branch.
     fn visit_node<E: From<Error>>(
         &mut self,
         page: u64,
@@ -233,7 +229,6 @@ impl<'d> Walker<'d> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Visits the elements of the bucket whose `value` lies on `page`.
     fn visit_bucket<E: From<Error>>(
         &mut self,
         page: u64,

@@ -6,7 +6,7 @@ pub const CLUSTER: &[u8] = b"cluster";
 pub const MEMBERS: &[u8] = b"members";
 pub const ALARM: &[u8] = b"alarm";
 
-/// In [`META`].
+// In the bucket `meta`.
 pub const CONSISTENT_INDEX: &[u8] = b"consistent_index";
 pub const TERM: &[u8] = b"term";
 pub const CONF_STATE: &[u8] = b"confState";
@@ -14,5 +14,5 @@ pub const STORAGE_VERSION: &[u8] = b"storageVersion";
 pub const SCHEDULED_COMPACTION: &[u8] = b"scheduledCompactRev";
 pub const FINISHED_COMPACTION: &[u8] = b"finishedCompactRev";
 
-/// In [`CLUSTER`].
+// In the bucket `cluster`.
 pub const CLUSTER_VERSION: &[u8] = b"clusterVersion";

@@ -10,15 +10,16 @@ use crate::snapshot::bolt::Db;
 use crate::snapshot::error::{Damage, Error};
 
 /// A member of the cluster, in the JSON that etcd stores.
+// etcd leaves out fields that are empty or false, hence the defaults.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct RecordedMember {
     pub id: u64,
-    /// Empty when it never started.
+    /// Empty for a member that never started.
     #[serde(default)]
     pub name: String,
     #[serde(default, rename = "peerURLs")]
     pub peer_urls: Vec<String>,
-    /// Empty when it never started.
+    /// Empty for a member that never started.
     #[serde(default, rename = "clientURLs")]
     pub client_urls: Vec<String>,
     #[serde(default, rename = "isLearner")]
@@ -36,11 +37,11 @@ pub struct Alarm {
     pub kind: i32,
 }
 
-/// The members that the snapshot records, in the order of their numbers in hexadecimal.
+/// Sorted by the ID as hexadecimal text, which is the key of each record.
 pub fn members(db: &Db) -> Result<Vec<RecordedMember>, Error> {
     let mut members = Vec::new();
     db.scan(buckets::MEMBERS, b"", |key, value| {
-        // Fields that this does not know are ignored: a newer etcd may add some.
+        // Unknown fields are ignored: a newer etcd may add some.
         let member = serde_json::from_slice(value).map_err(|error| {
             let id = String::from_utf8_lossy(key);
             db.damaged(Damage::file(format!("the record of member {id} cannot be read: {error}")))

@@ -20,7 +20,7 @@ pub struct Change<'a> {
 impl<'a> Change<'a> {
     /// Reads the value at `revision`; `None` for a revision that changes no key.
     pub fn parse(revision: Revision, value: &'a [u8]) -> Result<Option<Self>, String> {
-        // `etcdutl snapshot restore --bump-revision` writes such a revision: an empty value, so not even a key.
+        // `etcdutl snapshot restore --bump-revision` writes a revision whose value is empty, without even a key.
         if value.is_empty() {
             return Ok(None);
         }
@@ -29,6 +29,7 @@ impl<'a> Change<'a> {
         if kv.key.is_empty() {
             return Err(format!("the value of revision {main} has no key"));
         }
+        // The value of a tombstone holds only the key, so its revision cannot be compared.
         if !revision.tombstone && u64::try_from(kv.mod_revision) != Ok(main) {
             return Err(format!("revision {main} has the value of revision {}", kv.mod_revision));
         }
@@ -40,14 +41,14 @@ impl<'a> Change<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyState {
     pub key: Vec<u8>,
-    /// The last change of the key, under which the value is stored.
+    /// That of the last change of the key. The value is stored under it.
     pub revision: Revision,
     pub create_revision: i64,
     pub mod_revision: i64,
     pub version: i64,
     pub lease: i64,
     pub value_bytes: usize,
-    /// A hash of the value, to compare it with others of the same hasher; 0 unless it was asked for.
+    /// A hash of the value, to be compared with others of the same hasher; 0 if there was no hasher.
     pub fingerprint: u64,
 }
 
@@ -71,7 +72,7 @@ impl KeyState {
     pub fn value(&self, db: &Db) -> Result<Vec<u8>, Error> {
         let stored = db.get(buckets::KEY, &self.revision.to_key())?.unwrap_or_default();
         let change = Change::parse(self.revision, &stored).map_err(|what| db.damaged(Damage::file(what)))?;
-        let missing = || Damage::file(format!("revision {} has lost its value", self.revision.main));
+        let missing = || Damage::file(format!("the value of revision {} is missing", self.revision.main));
         change.map(|change| change.kv.value.to_vec()).ok_or_else(|| db.damaged(missing()))
     }
 }
@@ -95,7 +96,7 @@ pub fn changes<E: From<Error>>(db: &Db, to: u64, mut visit: impl FnMut(Change<'_
 
 /// These keys as they were at revision `at`, in no order; those that did not exist are left out.
 pub fn find(db: &Db, keys: &[Vec<u8>], at: u64) -> Result<Vec<KeyState>, Error> {
-    // The file has no index by key: etcd builds that in memory when it starts.
+    // The file has no index by key (etcd builds one in memory when it starts), so every change has to be read.
     let mut found: HashMap<&[u8], Option<KeyState>> = keys.iter().map(|key| (key.as_slice(), None)).collect();
     changes(db, at, |change| {
         if let Some(state) = found.get_mut(change.kv.key) {

@@ -2,13 +2,12 @@
 
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
-/// A `KeyValue` that borrows its bytes from the page. A derived prost message would copy every value of the file.
+/// A `KeyValue` that borrows its bytes from the page.
+// Decoded by hand, because a derived prost message would copy every value of the file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KeyValue<'a> {
     pub key: &'a [u8],
-    /// The revision that created the key.
     pub create_revision: i64,
-    /// The revision of this change.
     pub mod_revision: i64,
     /// How many changes there were since the key was created, this one included.
     pub version: i64,
@@ -48,6 +47,7 @@ fn length_delimited<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
 }
 
 fn int64(bytes: &mut &[u8]) -> Option<i64> {
+    // Protobuf writes a negative int64 as the varint of its two's complement.
     decode_varint(bytes).ok().map(u64::cast_signed)
 }
 

@@ -6,15 +6,6 @@ use std::hash::{BuildHasher, RandomState};
 use super::history::Change;
 
 /// A count that is exact, and needs memory only while etcd is compacting.
-///
-/// Of everything up to its revision F, a compaction leaves the last put of each key that was live at F. So such a put is
-/// one live key, whatever its version. After F nothing is missing: a key comes into being with a put of version 1 (a
-/// deletion sets the version back) and ends with a tombstone, and etcd writes no tombstone for a key that does not
-/// exist. So the live keys are the puts up to F and the puts of version 1 after F, less the tombstones after F. A
-/// tombstone at F itself, which newer releases keep, is not counted.
-///
-/// Between the marks for a scheduled and a finished compaction, only a part of the changes is gone. Then each live key
-/// is kept as a hash of 64 bits.
 pub enum LiveKeyCount {
     Counting { compacted: u64, created: u64, deleted: u64 },
     Hashing { keys: HashSet<u64>, hasher: RandomState },
@@ -23,6 +14,8 @@ pub enum LiveKeyCount {
 impl LiveKeyCount {
     /// Both are revisions, 0 without a compaction.
     pub fn new(finished_compaction: u64, scheduled_compaction: u64) -> Self {
+        // etcd compacts in batches. Until the last one, an unknown part of the changes is gone and counting is not enough:
+        // each live key is kept as a hash of 64 bits.
         if scheduled_compaction > finished_compaction {
             Self::Hashing { keys: HashSet::new(), hasher: RandomState::new() }
         } else {
@@ -34,6 +27,11 @@ impl LiveKeyCount {
     pub fn add(&mut self, change: &Change<'_>) {
         let revision = change.revision;
         match self {
+            // A compaction leaves, of all changes up to its revision, the last put of each key that was live there. So such a
+            // put is one live key, whatever its version. After that revision nothing is missing: a key begins with a put
+            // of version 1, because a deletion sets the version back, and ends with a tombstone, because etcd writes none
+            // for a key that does not exist. Newer releases keep a tombstone at the revision itself; it ends no key that
+            // was counted.
             Self::Counting { compacted, created, deleted } => {
                 let after = revision.main > *compacted;
                 if revision.tombstone {
@@ -55,7 +53,7 @@ impl LiveKeyCount {
 
     pub fn total(&self) -> u64 {
         match self {
-            // Saturating for a history that etcd would not have written.
+            // Saturating, because a damaged history can have more tombstones than keys.
             Self::Counting { created, deleted, .. } => created.saturating_sub(*deleted),
             Self::Hashing { keys, .. } => keys.len().try_into().unwrap_or(u64::MAX),
         }

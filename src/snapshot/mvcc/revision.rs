@@ -1,6 +1,5 @@
 //! A revision as a key of the bucket `key`, in the format of etcd's `server/storage/mvcc/revision.go`.
 
-/// The place of one change in the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Revision {
     /// The number that clients see: 1 for an empty etcd, 2 for the first write.
@@ -25,6 +24,7 @@ impl Revision {
     }
 
     pub fn to_key(self) -> Vec<u8> {
+        // Big endian, so that the order of the keys is that of the revisions.
         let mut key = Vec::with_capacity(18);
         key.extend(self.main.to_be_bytes());
         key.push(b'_');

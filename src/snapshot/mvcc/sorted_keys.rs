@@ -9,21 +9,17 @@ use super::key_value::KeyValue;
 use crate::snapshot::bolt::Db;
 use crate::snapshot::error::Error;
 
-/// Bytes that the keys of one pass may take.
+// Bytes that the keys of one pass may take.
 const BUDGET: usize = 24 << 20;
-/// Bytes that a key takes beside its own: its state in the map, whose nodes are never full, and once more in the list
-/// that the map becomes at the end of a pass.
+// Bytes that a key takes beside its own: its state in the map, whose nodes are never full, and once more in the list
+// that the map becomes at the end of a pass.
 const OVERHEAD: usize = 320;
 
 /// The keys below a prefix as they were at a revision.
-///
-/// The file has its changes in the order of time, so each pass reads all of them. A pass keeps the smallest keys that
-/// fit into the budget, and the next pass begins with the first key that did not fit. The keys of most Kubernetes
-/// clusters fit into one pass.
 pub struct SortedKeys<'a> {
     db: &'a Db,
     prefix: &'a [u8],
-    at: u64,
+    revision: u64,
     /// Makes the fingerprints, if there are to be any.
     hasher: Option<&'a RandomState>,
     budget: usize,
@@ -33,12 +29,12 @@ pub struct SortedKeys<'a> {
 }
 
 impl<'a> SortedKeys<'a> {
-    /// All keys that begin with `prefix`. The revision `at` must not lie before the last compaction.
-    pub fn new(db: &'a Db, prefix: &'a [u8], at: u64) -> Self {
-        Self { db, prefix, at, hasher: None, budget: BUDGET, from: Some(prefix.to_vec()), batch: vec![].into_iter() }
+    /// All keys that begin with `prefix`. `revision` must not lie before the last compaction.
+    pub fn new(db: &'a Db, prefix: &'a [u8], revision: u64) -> Self {
+        let (from, batch) = (Some(prefix.to_vec()), vec![].into_iter());
+        Self { db, prefix, revision, hasher: None, budget: BUDGET, from, batch }
     }
 
-    /// Gives each key the fingerprint of its value. Only fingerprints of the same hasher can be compared.
     pub fn with_fingerprints(self, hasher: &'a RandomState) -> Self {
         Self { hasher: Some(hasher), ..self }
     }
@@ -48,16 +44,19 @@ impl<'a> SortedKeys<'a> {
         Self { budget, ..self }
     }
 
-    fn pass(&mut self, from: &[u8]) -> Result<(), Error> {
-        let mut window = Window { keys: BTreeMap::new(), used: 0, budget: self.budget, end: None };
-        changes(self.db, self.at, |change| {
+    fn read_batch(&mut self, from: &[u8]) -> Result<(), Error> {
+        // The file has its changes in the order of time, so each pass reads all of them. It keeps the smallest keys that
+        // fit into the budget, and the next pass begins with the first key that did not fit. The keys of most Kubernetes
+        // clusters fit into one pass.
+        let mut smallest = SmallestKeys { keys: BTreeMap::new(), used: 0, budget: self.budget, end: None };
+        changes(self.db, self.revision, |change| {
             if change.kv.key >= from && change.kv.key.starts_with(self.prefix) {
-                window.take(change, self.hasher);
+                smallest.add(change, self.hasher);
             }
             Ok::<_, Error>(())
         })?;
-        self.from = window.end;
-        let keys: Vec<_> = window.keys.into_iter().map(|(key, state)| KeyState { key, ..state }).collect();
+        self.from = smallest.end;
+        let keys: Vec<_> = smallest.keys.into_iter().map(|(key, state)| KeyState { key, ..state }).collect();
         self.batch = keys.into_iter();
         Ok(())
     }
@@ -72,7 +71,7 @@ impl Iterator for SortedKeys<'_> {
                 return Some(Ok(key));
             }
             let from = self.from.take()?;
-            if let Err(error) = self.pass(&from) {
+            if let Err(error) = self.read_batch(&from) {
                 return Some(Err(error));
             }
         }
@@ -80,17 +79,17 @@ impl Iterator for SortedKeys<'_> {
 }
 
 /// The smallest keys that fit into the budget.
-struct Window {
-    /// The key inside a state stays empty until the pass ends, so that it is not held twice.
+struct SmallestKeys {
+    // The key inside a state stays empty until the pass ends, so that it is not held twice.
     keys: BTreeMap<Vec<u8>, KeyState>,
     used: usize,
     budget: usize,
-    /// The smallest key that did not fit. This and all keys behind it are left for the next pass.
+    /// The smallest key that did not fit. It and all larger keys are left for the next pass.
     end: Option<Vec<u8>>,
 }
 
-impl Window {
-    fn take(&mut self, change: Change<'_>, hasher: Option<&RandomState>) {
+impl SmallestKeys {
+    fn add(&mut self, change: Change<'_>, hasher: Option<&RandomState>) {
         let key = change.kv.key;
         if self.end.as_ref().is_some_and(|end| key >= end.as_slice()) {
             return;
@@ -110,7 +109,7 @@ impl Window {
         }
         self.keys.insert(key.to_vec(), state);
         self.used += key.len() + OVERHEAD;
-        // One key stays whatever its size: otherwise the next pass would begin with the same key again, and so for ever.
+        // One key stays whatever its size. Otherwise the next pass would begin with the same key, and never end.
         while self.used > self.budget && self.keys.len() > 1 {
             if let Some((key, _)) = self.keys.pop_last() {
                 self.used -= key.len() + OVERHEAD;

@@ -116,7 +116,7 @@ fn a_written_free_list_is_checked() {
         let pages = [root.clone(), bad];
         assert_eq!(
             damage(&db_with(&pages, 2, 3)),
-            "page 3: it is not the list of free pages that the meta page says it is"
+            "page 3: the meta page says that the free pages are listed here, but they are not"
         );
     }
     assert!(damage(&db_with(&[root], 2, 3)).contains("outside"));
