@@ -11,14 +11,12 @@ use serde::{Deserialize, Serialize};
 const PROTOBUF: &[u8] = b"k8s\0";
 const ENCRYPTED: &[u8] = b"k8s:enc:";
 
-/// A stored value by its format.
 #[derive(Debug, PartialEq, Eq)]
 pub enum StoredValue<'a> {
-    /// The protobuf of Kubernetes, and its object unless that cannot be read.
+    /// The protobuf of Kubernetes, with its object if that can be read.
     Protobuf(Option<ObjectSummary>),
-    /// A JSON object or list, as Kubernetes stores custom resources, and its object if it is one of Kubernetes.
+    /// A JSON object or list, as Kubernetes stores custom resources, with its object if it is one of Kubernetes.
     Json(&'a str, Option<ObjectSummary>),
-    /// Encrypted by the API server.
     Encrypted(Encryption),
     Text(&'a str),
     Binary,
@@ -28,24 +26,23 @@ pub enum StoredValue<'a> {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectSummary {
-    /// Group and version, such as `apps/v1`.
+    /// `apps/v1`
     pub api_version: String,
-    /// Such as `Deployment`.
+    /// `Deployment`
     pub kind: String,
     /// Empty for an object in no namespace.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub namespace: String,
     pub name: String,
-    /// A new one when the object is deleted and created again.
     pub uid: String,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// Whether it was being deleted, and waited only for its finalizers.
+    /// Whether it was deleted and waited for its finalizers.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub deleting: bool,
 }
 
-/// What is not encrypted at the start of an encrypted value: `k8s:enc:<provider>:<version>:<name>:`.
+/// The readable start of an encrypted value: `k8s:enc:<provider>:<version>:<name>:`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Encryption {
     /// `aescbc`, `aesgcm`, `secretbox` or `kms`.
@@ -56,7 +53,7 @@ pub struct Encryption {
 }
 
 impl<'a> StoredValue<'a> {
-    /// Nothing is decrypted, and nothing is refused: what is in no known format is text or binary.
+    /// A value in no known format is text or binary.
     pub fn parse(value: &'a [u8]) -> Self {
         if let Some(envelope) = value.strip_prefix(PROTOBUF) {
             return Self::Protobuf(object_in(envelope));
@@ -66,7 +63,10 @@ impl<'a> StoredValue<'a> {
         }
         let Ok(text) = str::from_utf8(value) else { return Self::Binary };
         if text.starts_with(['{', '[']) && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() {
-            return Self::Json(text, serde_json::from_str::<JsonObject>(text).ok().map(ObjectSummary::from));
+            // serde would also read a list of two strings as the first two fields of an object.
+            let object = Some(text).filter(|text| text.starts_with('{'));
+            let object = object.and_then(|text| serde_json::from_str::<JsonObject>(text).ok());
+            return Self::Json(text, object.map(ObjectSummary::from));
         }
         Self::Text(text)
     }
@@ -78,7 +78,6 @@ impl<'a> StoredValue<'a> {
         }
     }
 
-    /// The name of the format in JSON.
     pub const fn format(&self) -> &'static str {
         match self {
             Self::Protobuf(_) => "protobuf",
@@ -117,7 +116,7 @@ struct TypeMeta {
     kind: String,
 }
 
-/// What the messages of all Kubernetes types begin with.
+// The messages of all Kubernetes types begin with this field.
 #[derive(Clone, PartialEq, Eq, Message)]
 struct AnyObject {
     #[prost(message, optional, tag = "1")]
@@ -237,6 +236,8 @@ mod tests {
         assert_eq!((json, object.kind.as_str(), object.uid.as_str()), (text, "CronTab", "u"));
         let text = "{\"kind\":\"RangeAllocation\"}\n";
         assert_eq!(StoredValue::parse(text.as_bytes()), StoredValue::Json(text, None));
+        let list = r#"["v1","Secret"]"#;
+        assert_eq!(StoredValue::parse(list.as_bytes()), StoredValue::Json(list, None));
     }
 
     #[test]
