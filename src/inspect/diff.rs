@@ -18,11 +18,10 @@ pub enum Difference {
     Removed(KeyState),
     /// The values differ.
     Changed { before: KeyState, after: KeyState },
-    /// The values are the same, but the key was written in between.
+    /// The key was written in between, with the same value.
     Rewritten { before: KeyState, after: KeyState },
 }
 
-/// How many keys there are of each [`Difference`].
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct DiffCounts {
     pub added: u64,
@@ -33,17 +32,17 @@ pub struct DiffCounts {
     pub same: u64,
 }
 
-/// An iterator over the differences between two sequences of keys. Both must be sorted, and have fingerprints of the
-/// same hasher: values are compared by those, so that the keys of two large backups never have to be in memory.
+/// An iterator over the differences between two sequences of keys. Both must be sorted, with fingerprints of the same
+/// hasher.
 pub struct Diff<A: Iterator, B: Iterator> {
     before: Peekable<A>,
     after: Peekable<B>,
     counts: DiffCounts,
 }
 
-type Read = Result<KeyState, Error>;
+type ReadKey = Result<KeyState, Error>;
 
-impl<A: Iterator<Item = Read>, B: Iterator<Item = Read>> Diff<A, B> {
+impl<A: Iterator<Item = ReadKey>, B: Iterator<Item = ReadKey>> Diff<A, B> {
     pub fn new(before: A, after: B) -> Self {
         Self { before: before.peekable(), after: after.peekable(), counts: DiffCounts::default() }
     }
@@ -59,9 +58,10 @@ impl<A: Iterator<Item = Read>, B: Iterator<Item = Read>> Diff<A, B> {
             (Ok(before), Ok(after)) => (before, after),
             (Err(error), _) | (_, Err(error)) => return Some(Err(error)),
         };
-        let value = |item: &KeyState| (item.value_bytes, item.fingerprint);
-        // A key can be deleted and created again with the same version, but not with the same revisions.
-        let write = |item: &KeyState| (item.create_revision, item.mod_revision, item.version, item.lease);
+        // By fingerprint: the values stay in the files, so that two large backups can be compared in little memory.
+        let value = |key: &KeyState| (key.value_bytes, key.fingerprint);
+        // The version alone is not enough: a key that is deleted and created again can reach the same version.
+        let write = |key: &KeyState| (key.create_revision, key.mod_revision, key.version, key.lease);
         if value(&before) != value(&after) {
             self.counts.changed += 1;
             return Some(Ok(Difference::Changed { before, after }));
@@ -75,7 +75,7 @@ impl<A: Iterator<Item = Read>, B: Iterator<Item = Read>> Diff<A, B> {
     }
 }
 
-impl<A: Iterator<Item = Read>, B: Iterator<Item = Read>> Iterator for Diff<A, B> {
+impl<A: Iterator<Item = ReadKey>, B: Iterator<Item = ReadKey>> Iterator for Diff<A, B> {
     type Item = Result<Difference, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -83,7 +83,7 @@ impl<A: Iterator<Item = Read>, B: Iterator<Item = Read>> Iterator for Diff<A, B>
             let order = match (self.before.peek(), self.after.peek()) {
                 (None, None) => return None,
                 (Some(Ok(before)), Some(Ok(after))) => before.key.cmp(&after.key),
-                // An error is taken from its side like a key, and returned below.
+                // An error is taken from its side as if it were a key, and returned below.
                 (Some(_), None) | (Some(Err(_)), _) => Ordering::Less,
                 (None, Some(_)) | (_, Some(Err(_))) => Ordering::Greater,
             };
@@ -110,8 +110,8 @@ impl Difference {
     /// One line for a terminal, with a sign as in the output of `diff`.
     pub fn text(&self) -> String {
         match self {
-            Self::Added(item) => format!("+ {}", printable(&item.key)),
-            Self::Removed(item) => format!("- {}", printable(&item.key)),
+            Self::Added(added) => format!("+ {}", printable(&added.key)),
+            Self::Removed(removed) => format!("- {}", printable(&removed.key)),
             Self::Changed { before, after } => {
                 let (key, from, to) = (printable(&after.key), before.mod_revision, after.mod_revision);
                 format!("~ {key} (revision {from} to {to}, {} to {} bytes)", before.value_bytes, after.value_bytes)
@@ -124,18 +124,18 @@ impl Difference {
     }
 
     pub fn json(&self) -> Value {
-        let state = |item: &KeyState| {
+        let state = |key: &KeyState| {
             json!({
-                "create_revision": item.create_revision,
-                "mod_revision": item.mod_revision,
-                "version": item.version,
-                "lease": item.lease,
-                "bytes": item.value_bytes,
+                "create_revision": key.create_revision,
+                "mod_revision": key.mod_revision,
+                "version": key.version,
+                "lease": key.lease,
+                "bytes": key.value_bytes,
             })
         };
         let (change, key, before, after) = match self {
-            Self::Added(item) => ("added", &item.key, None, Some(item)),
-            Self::Removed(item) => ("removed", &item.key, Some(item), None),
+            Self::Added(added) => ("added", &added.key, None, Some(added)),
+            Self::Removed(removed) => ("removed", &removed.key, Some(removed), None),
             Self::Changed { before, after } => ("changed", &after.key, Some(before), Some(after)),
             Self::Rewritten { before, after } => ("rewritten", &after.key, Some(before), Some(after)),
         };
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
     use crate::snapshot::Revision;
 
-    fn item(key: &str, mod_revision: i64, value: u64) -> KeyState {
+    fn key_state(key: &str, mod_revision: i64, value: u64) -> KeyState {
         let revision = Revision { main: 1, sub: 0, tombstone: false };
         let key = key.into();
         let (create_revision, version, lease, value_bytes) = (1, 1, 0, 4);
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn an_error_of_either_side_comes_first() {
         let failed = || Err(Error::Io { doing: "read", path: "x".into(), source: std::io::Error::other("why") });
-        let good = || Ok(item("a", 1, 1));
+        let good = || Ok(key_state("a", 1, 1));
         for (before, after) in
             [(vec![failed()], vec![good()]), (vec![good()], vec![failed()]), (vec![], vec![failed()])]
         {
@@ -173,8 +173,14 @@ mod tests {
 
     #[test]
     fn every_key_is_counted_once() {
-        let before = [item("a", 1, 1), item("b", 2, 2), item("c", 3, 3), item("e", 5, 5)];
-        let after = [item("b", 2, 2), item("c", 9, 4), item("d", 10, 1), item("e", 11, 5), item("f", 12, 6)];
+        let before = [key_state("a", 1, 1), key_state("b", 2, 2), key_state("c", 3, 3), key_state("e", 5, 5)];
+        let after = [
+            key_state("b", 2, 2),
+            key_state("c", 9, 4),
+            key_state("d", 10, 1),
+            key_state("e", 11, 5),
+            key_state("f", 12, 6),
+        ];
         let mut diff = Diff::new(before.into_iter().map(Ok), after.into_iter().map(Ok));
         let lines: Vec<_> = diff.by_ref().map(|difference| difference.unwrap().text()).collect();
         let expected =

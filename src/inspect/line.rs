@@ -8,7 +8,6 @@ use serde_json::value::RawValue;
 use crate::kubernetes::{Encryption, ObjectSummary, StoredValue, is_secret};
 use crate::snapshot::KeyState;
 
-/// Which values are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShowValues {
     Hidden,
@@ -16,7 +15,7 @@ pub enum ShowValues {
     All,
 }
 
-/// A key in JSON. The keys of Kubernetes are text; those of other programs can be any bytes, which JSON cannot hold.
+// The keys of Kubernetes are text. Those of other programs can be any bytes, which a JSON string cannot hold.
 #[derive(Debug, Serialize)]
 pub struct JsonKey<'a> {
     #[serde(rename = "key", skip_serializing_if = "Option::is_none")]
@@ -34,8 +33,9 @@ impl<'a> JsonKey<'a> {
     }
 }
 
-/// Text for a terminal. Bytes that are not text, or that the terminal would obey as control characters, are escaped.
+/// Text for a terminal.
 pub fn printable(bytes: &[u8]) -> String {
+    // A terminal obeys control characters, so a key must not bring them there.
     match str::from_utf8(bytes) {
         Ok(text) if !text.contains(char::is_control) => text.to_owned(),
         _ => bytes.escape_ascii().to_string(),
@@ -63,7 +63,7 @@ pub struct KeyLine<'a> {
     value: ShownValue<'a>,
 }
 
-/// At most one of these. The name of the field says how the value is written.
+/// At most one of these. The name of the field tells how the value is encoded.
 #[derive(Debug, Default, Serialize)]
 struct ShownValue<'a> {
     /// JSON as it is stored, without the line feed that may end it.
@@ -82,7 +82,7 @@ impl<'a> KeyLine<'a> {
     /// `value` is the stored value of `key`.
     pub fn new(key: &'a KeyState, value: &'a [u8], show: ShowValues) -> Self {
         let stored = StoredValue::parse(value);
-        // By the key too: an encrypted Secret cannot be told by its value, which is still not for everybody.
+        // By the key too: an encrypted Secret is still a Secret, but its kind cannot be read.
         let secret = is_secret(&key.key, stored.object());
         let shown = match show {
             ShowValues::Hidden => ShownValue::default(),
@@ -130,9 +130,10 @@ impl<'a> ShownValue<'a> {
     }
 }
 
-/// The text as JSON that can be written into a line unchanged. It is never parsed and written again, which would alter
-/// numbers and the order of fields. Kubernetes stores JSON as one line with a line feed at its end.
+/// The text as JSON that can be written into a line unchanged.
 fn verbatim(text: &str) -> Option<&RawValue> {
+    // Raw, because JSON that is parsed and written again can have other numbers and another order of fields.
+    // Kubernetes stores one line with a line feed at its end; the line feed would break up the lines of an export.
     let line = text.strip_suffix('\n').unwrap_or(text);
     let json: &RawValue = serde_json::from_str(line).ok()?;
     (json.get().len() == line.len() && !line.contains(['\n', '\r'])).then_some(json)
@@ -145,15 +146,15 @@ mod tests {
     use super::*;
     use crate::snapshot::Revision;
 
-    fn item(key: &[u8]) -> KeyState {
+    fn key_state(key: &[u8]) -> KeyState {
         let revision = Revision { main: 5, sub: 0, tombstone: false };
         let (create_revision, mod_revision, version, lease) = (3, 5, 2, 7);
         let key = key.to_vec();
         KeyState { key, revision, create_revision, mod_revision, version, lease, value_bytes: 0, fingerprint: 0 }
     }
 
-    fn line(key: &[u8], value: &[u8], values: ShowValues) -> String {
-        serde_json::to_string(&KeyLine::new(&item(key), value, values)).unwrap()
+    fn line(key: &[u8], value: &[u8], show: ShowValues) -> String {
+        serde_json::to_string(&KeyLine::new(&key_state(key), value, show)).unwrap()
     }
 
     #[rstest]

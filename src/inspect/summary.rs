@@ -11,12 +11,11 @@ use crate::inspect::line::printable;
 use crate::report::table::{Align, Table};
 use crate::snapshot::{Alarm, Contents, FileHash, RecordedMember};
 
-/// Rows of a table in the text; the JSON has all of them.
+// Rows of a table in the text. The JSON has all of them.
 const ROWS: usize = 20;
 /// Characters of the longest bar.
 const BAR: u64 = 30;
 
-/// Everything about one backup.
 #[derive(Debug)]
 pub struct Summary<'a> {
     pub name: &'a str,
@@ -30,20 +29,6 @@ pub struct Summary<'a> {
 impl Summary<'_> {
     pub fn json(&self) -> Value {
         let contents = self.contents;
-        let members = self.members.iter().map(|member| {
-            json!({
-                // In hexadecimal, as etcdctl prints it. A JSON number of 64 bits would also lose digits in many readers.
-                "id": format!("{:x}", member.id),
-                "name": member.name,
-                "peer_urls": member.peer_urls,
-                "client_urls": member.client_urls,
-                "learner": member.is_learner,
-            })
-        });
-        let alarms = self
-            .alarms
-            .iter()
-            .map(|alarm| json!({ "member": format!("{:x}", alarm.member), "alarm": alarm_name(alarm) }));
         json!({
             "name": self.name,
             "bytes": self.file.bytes,
@@ -61,8 +46,8 @@ impl Summary<'_> {
             "term": contents.term,
             "storage_version": contents.storage_version,
             "cluster_version": contents.cluster_version,
-            "members": members.collect::<Vec<_>>(),
-            "alarms": alarms.collect::<Vec<_>>(),
+            "members": self.members.iter().map(member_json).collect::<Vec<_>>(),
+            "alarms": self.alarms.iter().map(alarm_json).collect::<Vec<_>>(),
             "resources": rows(&self.usage.resources, "resource"),
             "namespaces": rows(&self.usage.namespaces, "namespace"),
             "cluster_scoped": self.usage.cluster_scoped,
@@ -109,6 +94,21 @@ impl Summary<'_> {
         lines.extend(self.alarms.iter().map(alarm));
         lines
     }
+}
+
+fn member_json(member: &RecordedMember) -> Value {
+    json!({
+        // In hexadecimal, as etcdctl prints it. As a JSON number, 64 bits would lose digits in many readers.
+        "id": format!("{:x}", member.id),
+        "name": member.name,
+        "peer_urls": member.peer_urls,
+        "client_urls": member.client_urls,
+        "learner": member.is_learner,
+    })
+}
+
+fn alarm_json(alarm: &Alarm) -> Value {
+    json!({ "member": format!("{:x}", alarm.member), "alarm": alarm_name(alarm) })
 }
 
 fn member_line(member: &RecordedMember) -> String {
@@ -165,10 +165,9 @@ fn table(out: &mut String, label: &str, rows: &[(&str, GroupUsage)], bars: bool)
     let _ = write!(out, "\n{table}");
 }
 
-/// A bar in steps of an eighth of a character.
 fn bar(bytes: u64, most: u64) -> String {
     const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
-    // In 128 bits, because bytes times eighths can be more than 64 hold.
+    // In 128 bits, because the product can be more than 64 bits hold.
     let eighths = u128::from(bytes) * u128::from(BAR * 8) / u128::from(most.max(1));
     // At most 240, as `bytes` is at most `most`.
     let eighths = usize::try_from(eighths).unwrap_or_default();

@@ -8,19 +8,18 @@ use serde::Serialize;
 use crate::kubernetes::ResourceKey;
 use crate::snapshot::{Change, Db, Error, changes};
 
-/// Changed keys that one pass keeps in memory, in a map of 18 MiB. A map of that size holds a little more, because the
-/// parts of the keys are not quite equal.
+// Changed keys that one pass keeps in memory. Their map takes 17 MiB: 2^20 slots of 17 bytes. It doubles at 917,504 keys;
+// the margin is there because the passes get unequal parts of the keys.
 const KEYS_PER_PASS: u64 = 800_000;
-/// Resources, or namespaces, that are counted apart. A cluster has some hundreds; other data could have any number, and
-/// would use any amount of memory.
+// Resources, or namespaces, that are counted apart. A cluster has some hundreds, but keys that only look like those of
+// Kubernetes could make any number of groups, and use any amount of memory.
 const GROUPS: usize = 20_000;
 
-/// What the keys of one resource or namespace use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct GroupUsage {
-    /// Live keys: those that a client can get.
+    /// The keys that a client can get.
     pub keys: u64,
-    /// Bytes of the live keys and their values.
+    /// Bytes of these keys and their values.
     pub bytes: u64,
     /// Older values and deletions, which are only in the history.
     pub old_changes: u64,
@@ -46,10 +45,9 @@ impl GroupUsage {
     }
 }
 
-/// What the keys of a snapshot use, grouped.
 #[derive(Debug, Default)]
 pub struct Usage {
-    /// By [`ResourceKey::resource`]. When there are too many groups, the further ones are summed up as `(others)`.
+    /// By [`ResourceKey::resource`]. If there are too many, the last are summed up as `(others)`; namespaces likewise.
     pub resources: HashMap<Box<str>, GroupUsage>,
     pub namespaces: HashMap<Box<str>, GroupUsage>,
     /// Objects that are in no namespace.
@@ -60,15 +58,13 @@ pub struct Usage {
 
 impl Usage {
     /// Reads the whole file; `revisions` is the number of changes in it.
-    ///
-    /// A put is live unless a later change replaces it, which is a deletion or a put of a version above 1. Only keys with
-    /// such a change have to be kept in memory, each as a hash of 64 bits. If they are too many, each pass over the file
-    /// takes a part of the keys.
     pub fn read(db: &Db, revisions: u64) -> Result<Self, Error> {
         Self::in_passes(db, revisions, KEYS_PER_PASS)
     }
 
     fn in_passes(db: &Db, revisions: u64, keys_per_pass: u64) -> Result<Self, Error> {
+        // A put is live unless a later change replaces it: a deletion, or a put of a version above 1. Only keys with such a
+        // change are kept in memory, each as a hash of 64 bits. If they are too many, each pass takes a part of the keys.
         let mut usage = Self::default();
         let replacing = if revisions > keys_per_pass { count_replacing(db)? } else { revisions };
         let (passes, hasher) = (replacing.div_ceil(keys_per_pass).max(1), RandomState::new());
@@ -78,23 +74,23 @@ impl Usage {
         Ok(usage)
     }
 
-    /// Adds the keys for which `hash` returns a hash. The file is read twice: whether a put is live is known only after
-    /// the last change of its key.
+    /// Adds the keys for which `hash` returns a hash.
     fn add_pass(&mut self, db: &Db, hash: impl Fn(&[u8]) -> Option<u64>) -> Result<(), Error> {
+        // The file is read twice: only after the last change of a key is it known which put is live.
         let mut last_replacing: HashMap<u64, u64> = HashMap::new();
-        let mut at = 0_u64;
+        let mut position = 0_u64;
         changes(db, u64::MAX, |change| {
-            at += 1;
+            position += 1;
             if let Some(hash) = Some(change).filter(replaces).and_then(|change| hash(change.kv.key)) {
-                last_replacing.insert(hash, at);
+                last_replacing.insert(hash, position);
             }
             Ok::<_, Error>(())
         })?;
-        let mut at = 0_u64;
+        let mut position = 0_u64;
         changes(db, u64::MAX, |change| {
-            at += 1;
+            position += 1;
             if let Some(hash) = hash(change.kv.key) {
-                let replaced = last_replacing.get(&hash).is_some_and(|last| at < *last);
+                let replaced = last_replacing.get(&hash).is_some_and(|last| position < *last);
                 self.add(&change, !change.revision.tombstone && !replaced);
             }
             Ok::<_, Error>(())
@@ -148,8 +144,8 @@ mod tests {
             let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/{name}.etcdb"));
             let contents = prove_file(&path).unwrap().contents;
             let db = Db::open_path(&path).unwrap();
-            let items: Vec<_> = SortedKeys::new(&db, b"", contents.revision).map(Result::unwrap).collect();
-            let bytes: usize = items.iter().map(|item| item.key.len() + item.value_bytes).sum();
+            let keys: Vec<_> = SortedKeys::new(&db, b"", contents.revision).map(Result::unwrap).collect();
+            let bytes: usize = keys.iter().map(|state| state.key.len() + state.value_bytes).sum();
             for keys_per_pass in [1, 7, u64::MAX] {
                 let usage = Usage::in_passes(&db, contents.revisions, keys_per_pass).unwrap();
                 let all = || usage.resources.values().chain([&usage.other]);

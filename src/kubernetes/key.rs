@@ -2,15 +2,14 @@
 
 use super::value::ObjectSummary;
 
-/// What API servers put before their keys: that of Kubernetes, and the two of `OpenShift`.
+// `--etcd-prefix` of the API servers: `/registry` for Kubernetes, the other two for OpenShift.
 const ROOTS: [&str; 3] = ["/registry/", "/kubernetes.io/", "/openshift.io/"];
 
 /// The key of a Kubernetes object, taken apart.
 ///
 /// Resources that are part of Kubernetes are stored without their group: `/registry/deployments/<namespace>/<name>`.
-/// Services and endpoints have a path of two parts, such as `services/specs`. Custom resources are stored below their
-/// group, which has a dot in it: `/registry/<group>/<resource>/…`. Then comes `<namespace>/<name>`, or only `<name>` for
-/// an object in no namespace; a name cannot contain a slash.
+/// Custom resources are stored below it: `/registry/<group>/<resource>/<namespace>/<name>`. An object in no namespace has
+/// only `<name>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResourceKey<'a> {
     /// The resource as it is in the key: `pods`, `minions` for nodes, `services/specs`, `cilium.io/ciliumnodes`.
@@ -25,6 +24,8 @@ impl<'a> ResourceKey<'a> {
         let key = str::from_utf8(key).ok()?;
         let path = ROOTS.iter().find_map(|root| key.strip_prefix(root))?;
         let (first, rest) = path.split_once('/')?;
+        // A group has a dot in its name, a resource never. Services and endpoints are stored below `services/specs` and
+        // `services/endpoints`.
         let (resource, rest) = if first.contains('.') || first == "services" {
             let second = rest.find('/')?;
             // Both parts and the slash between them.
@@ -33,6 +34,7 @@ impl<'a> ResourceKey<'a> {
         } else {
             (first, rest)
         };
+        // Neither a namespace nor a name can contain a slash.
         let (namespace, name) = match rest.split_once('/') {
             Some((namespace, name)) => (Some(namespace), name),
             None => (None, rest),
@@ -47,12 +49,12 @@ impl<'a> ResourceKey<'a> {
     }
 }
 
-/// Whether a value is that of a Secret, by its key or by what the value itself says. In doubt it is one, as it is then
-/// shown only on demand.
+/// Whether a value is that of a Secret, by its key or by its own kind.
 pub fn is_secret(key: &[u8], object: Option<&ObjectSummary>) -> bool {
+    // In doubt it is one: a Secret is shown only on demand, so a wrong guess hides a value instead of leaking it.
     let by_key = match ResourceKey::parse(key) {
         Some(key) => key.plural() == "secrets",
-        // `--etcd-prefix` gives an API server another root. The rest of the path stays the same.
+        // An API server may have another root, but the rest of its path is the same.
         None => key.split(|byte| *byte == b'/').any(|part| part == b"secrets"),
     };
     by_key || object.is_some_and(|object| object.kind == "Secret")

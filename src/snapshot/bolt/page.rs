@@ -145,7 +145,6 @@ impl<'a> Elements<'a> {
             (false, _) => ElementBody::Child(u64_at(bytes, start + 8)?),
             (true, 0) => ElementBody::Value(value),
             (true, BUCKET_ELEMENT) => ElementBody::Bucket(value),
-            // A leaf element has no other flag.
             (true, _) => return None,
         };
         Some(Element { key, body })

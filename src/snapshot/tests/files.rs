@@ -71,8 +71,8 @@ fn other_files_are_refused_with_a_reason() {
 fn a_stream_is_proved_however_it_is_cut() {
     let whole = fixture_bytes("etcd-3.4.23");
     let name = Path::new("remote:etcd/a.etcdb");
-    let digest = prove_stream(name, Cursor::new(&whole)).unwrap();
-    assert_eq!(digest, prove_file(&fixture("etcd-3.4.23")).unwrap().file);
+    let hash = prove_stream(name, Cursor::new(&whole)).unwrap();
+    assert_eq!(hash, prove_file(&fixture("etcd-3.4.23")).unwrap().file);
     let error = prove_stream(name, Cursor::new(&whole[1..])).unwrap_err();
     assert!(error.to_string().contains("remote:etcd/a.etcdb"), "{error}");
 
@@ -84,7 +84,7 @@ fn a_stream_is_proved_however_it_is_cut() {
             part.push(blob).unwrap();
             part.push(b"").unwrap();
         }
-        assert_eq!(part.finish(0).unwrap().proof.file, digest, "blobs of {size}");
+        assert_eq!(part.finish(0).unwrap().proof.file, hash, "blobs of {size}");
     }
 }
 

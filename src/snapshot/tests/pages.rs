@@ -24,8 +24,8 @@ fn walked(bytes: &[u8]) -> Vec<String> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     open(bytes)
         .unwrap()
-        .walk(|item| {
-            visited.push(match item {
+        .walk(|visit| {
+            visited.push(match visit {
                 Visit::Bucket { depth, name } => format!("{depth} [{}]", text(name)),
                 Visit::Pair { depth, bucket, key, value, page } => {
                     format!("{depth} {}/{}={} @{page}", text(bucket), text(key), text(value))
