@@ -1,10 +1,11 @@
-//! The variables that rclone is given. This is an allow-list, because rclone reads every flag from a variable too, and
-//! with `RCLONE_DRY_RUN` or `RCLONE_INCLUDE` it would store nothing and report success.
+//! The environment variables that rclone is given, and what they tell of secrets and files.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+// This is an allow-list because rclone reads every flag from a variable too. With `RCLONE_DRY_RUN` it would store nothing
+// and report success, and with `RCLONE_INCLUDE` or `RCLONE_MIN_AGE` every upload would fail.
 const EXACT: [&str; 13] = [
     "PATH",
     "HOME",
@@ -21,10 +22,10 @@ const EXACT: [&str; 13] = [
     "XDG_CONFIG_HOME",
 ];
 
-/// Credentials and settings of the clouds' libraries, and of remotes.
+/// The variables of cloud libraries, of Kerberos, and of remotes that have no `rclone.conf`.
 const PREFIXES: [&str; 8] = ["AWS_", "AZURE_", "GOOGLE_", "GCE_", "OCI_", "B2_", "RCLONE_CONFIG_", "KRB5"];
 
-/// rclone's backends, which tell an option of one, such as `RCLONE_S3_REGION`, from a flag, such as `RCLONE_MAX_SIZE`.
+/// The backends whose options pass: `RCLONE_S3_REGION` is an option of one, `RCLONE_MAX_SIZE` a flag.
 const BACKENDS: [&str; 30] = [
     "ALIAS",
     "AZUREBLOB",
@@ -58,13 +59,14 @@ const BACKENDS: [&str; 30] = [
     "WEBDAV",
 ];
 
-/// Leaves out every variable that is not on the list or is not UTF-8.
+/// The allowed variables of `all`. One that is not UTF-8 is left out.
 pub fn cleaned(all: impl Iterator<Item = (OsString, OsString)>) -> BTreeMap<String, String> {
     let texts = all.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     texts.filter(|(name, _)| is_allowed(name)).collect()
 }
 
 fn is_allowed(name: &str) -> bool {
+    // Machines have these in capitals or in small letters, and rclone reads both.
     let proxy = name.to_uppercase();
     if matches!(proxy.as_str(), "HTTP_PROXY" | "HTTPS_PROXY" | "NO_PROXY" | "ALL_PROXY") {
         return true;
@@ -78,17 +80,21 @@ fn is_backend_option(name: &str) -> bool {
     })
 }
 
+/// The values that may hold a secret, judged by the variables' names.
 pub fn secrets(cleaned: &BTreeMap<String, String>) -> impl Iterator<Item = &str> {
     cleaned
         .iter()
         .filter(|(name, _)| {
             let option = name.to_lowercase();
-            ["secret", "pass", "key", "token", "credential", "sas", "sig"].iter().any(|word| option.contains(word))
+            // A URL and a connection string may have a password or a key in them.
+            ["secret", "pass", "key", "token", "credential", "sas", "sig", "url", "connection_string"]
+                .iter()
+                .any(|word| option.contains(word))
         })
         .map(|(_, value)| value.as_str())
 }
 
-/// Everywhere rclone looks for its configuration when it is given none. Any of the files may be missing.
+/// The places where rclone looks for its configuration when it is given none. Any of these files may be missing.
 pub fn own_configs(program: &Path, cleaned: &BTreeMap<String, String>) -> Vec<PathBuf> {
     let below = |variable: &str, file: &str| cleaned.get(variable).map(|dir| Path::new(dir).join(file));
     let all = [
@@ -126,5 +132,20 @@ mod tests {
         ] {
             assert!(!is_allowed(name), "{name}");
         }
+    }
+
+    #[test]
+    fn values_that_may_hold_a_secret() {
+        let environment = [
+            ("AWS_REGION", "eu-west-1"),
+            ("AWS_SECRET_ACCESS_KEY", "s3cret"),
+            ("AZURE_STORAGE_CONNECTION_STRING", "AccountName=a;AccountKey=k"),
+            ("RCLONE_WEBDAV_URL", "https://user:passw0rd@h.example"),
+        ];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        assert_eq!(
+            secrets(&environment).collect::<Vec<_>>(),
+            ["s3cret", "AccountName=a;AccountKey=k", "https://user:passw0rd@h.example"]
+        );
     }
 }
