@@ -1,4 +1,4 @@
-//! How a call of rclone failed, in words and as an exit.
+//! The failures of a call of rclone: their messages and their exit codes.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use crate::system::process::BadExit;
 /// The oldest version that has `--metadata-set` and everything else that is used here.
 pub const OLDEST: (u64, u64) = (1, 60);
 
-// Each message names its cause, so none is a source besides, which would be printed a second time.
+// Each message contains its cause. Were the cause a `source` too, it would be printed twice.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// `path` is the variable.
+    /// `path` is the value of the variable `PATH`.
     #[error("cannot find rclone in PATH ({path}); install rclone {}.{} or newer", OLDEST.0, OLDEST.1)]
     Missing { path: String },
     #[error("{} is rclone {version}, too old; install {}.{} or newer", program.display(), OLDEST.0, OLDEST.1)]
@@ -22,7 +22,7 @@ pub enum Error {
     Start { program: PathBuf, cause: std::io::Error },
     #[error("cannot make a private copy of {}: {cause}", file.display())]
     Config { file: PathBuf, cause: std::io::Error },
-    /// rclone's complaint has no secrets in it.
+    /// The complaint in `exit` has no secrets in it.
     #[error("rclone {subcommand} {path}: {exit}")]
     Failed { subcommand: String, path: String, exit: BadExit },
     #[error("cannot read the output of rclone {subcommand}: {cause}")]
@@ -41,13 +41,13 @@ impl Error {
         }
     }
 
-    /// Whether an upload or a move found its name taken. rclone's own look ends in exit code 9, that of the store in HTTP
+    /// Whether an upload or a move found its name taken. rclone's own check ends in exit code 9, that of an S3 store in HTTP
     /// status 412.
     pub fn is_name_taken(&self) -> bool {
         self.code() == Some(9) || self.complains_of(&["PreconditionFailed", "StatusCode: 412"])
     }
 
-    /// Whether the store does not know what it was asked for, which is HTTP status 501.
+    /// Whether the store does not implement the request, which is HTTP status 501.
     pub fn is_not_implemented(&self) -> bool {
         self.complains_of(&["NotImplemented", "StatusCode: 501"])
     }

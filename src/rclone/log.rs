@@ -1,4 +1,4 @@
-//! What rclone writes to stderr: its log lines become ours, and the last complaint becomes the text of the error.
+//! rclone's stderr: its log lines become ours, and the last complaint becomes the text of the error.
 
 use std::io::{BufRead, BufReader, Read};
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::redact::Redactor;
 use crate::exit::Exit;
 
-/// What rclone and the stores say of a wrong setting, in lower case.
+/// Parts of the messages of rclone and of stores about a wrong setting, in lower case.
 const SETTINGS: [&str; 16] = [
     "didn't find section in config file",
     "didn't find backend called",
@@ -26,7 +26,7 @@ const SETTINGS: [&str; 16] = [
     "password not set",
     "failed to make password",
 ];
-/// What they say of credentials that are wrong or may not do enough.
+/// Parts of their messages about credentials that are wrong or may not do enough.
 const DENIED: [&str; 19] = [
     "accessdenied",
     "access denied",
@@ -57,18 +57,17 @@ struct LogLine {
     object: Option<String>,
 }
 
-/// What matters of stderr when rclone has ended.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ErrorOutput {
     /// The last complaint, without secrets; empty if there was none.
     pub complaint: String,
-    /// How many names a crypt remote left out because its password does not fit them.
+    /// How many names a crypt remote left out because its password does not decrypt them.
     pub undecryptable: usize,
 }
 
 struct Complaint {
     text: String,
-    /// Whether it is about one object, and not a summary.
+    /// Whether it is about one object. Otherwise it is a summary.
     of_object: bool,
 }
 
@@ -78,6 +77,7 @@ pub fn relay(stderr: impl Read, subcommand: &str, redactor: &Redactor) -> ErrorO
     let mut cause = String::new();
     let mut lines = BufReader::new(stderr);
     let mut raw = Vec::new();
+    // Not `lines()`, which fails at a line that is not UTF-8.
     while matches!(lines.read_until(b'\n', &mut raw), Ok(n) if n > 0) {
         let line = String::from_utf8_lossy(&raw).trim().to_owned();
         raw.clear();
@@ -92,7 +92,7 @@ pub fn relay(stderr: impl Read, subcommand: &str, redactor: &Redactor) -> ErrorO
             output.complaint = text;
         }
     }
-    // A summary such as `failed to delete 2 files` leaves the reason out, which a line about one of the files has, as
+    // A summary such as `failed to delete 2 files` has no reason. The line about one of the files has it, as in
     // `name: Couldn't delete: reason`.
     let reason = cause.splitn(3, ": ").nth(2).unwrap_or_default();
     if !output.complaint.contains(reason) {
@@ -101,7 +101,7 @@ pub fn relay(stderr: impl Read, subcommand: &str, redactor: &Redactor) -> ErrorO
     output
 }
 
-/// Logs one line, and returns it if it is a complaint.
+/// Logs one line of stderr, and returns it if it is a complaint.
 fn log(text: &str, subcommand: &str, redactor: &Redactor) -> Option<Complaint> {
     let Ok(line) = serde_json::from_str::<LogLine>(text) else {
         let text = redactor.clean(text);
@@ -111,15 +111,16 @@ fn log(text: &str, subcommand: &str, redactor: &Redactor) -> Option<Complaint> {
     let object = line.object.filter(|object| !object.is_empty());
     let of_object = object.is_some();
     let message = object.map_or(line.msg.clone(), |object| format!("{object}: {}", line.msg));
-    // Cleaned after the JSON is read, because a secret may be escaped in it.
+    // Cleaned only now, because JSON may have escaped characters of a secret.
     let message = redactor.clean(&message).split_whitespace().collect::<Vec<_>>().join(" ");
     match line.level.as_str() {
         "error" => {
             tracing::warn!(rclone = subcommand, "{message}");
             Some(Complaint { text: message, of_object })
         }
+        // These end rclone, and their text is in the error of the call, so they are not logged here.
         "critical" | "alert" | "emergency" => Some(Complaint { text: message, of_object }),
-        // rclone logs the summary of a failure as a notice, and how often it tried as one more.
+        // rclone logs a failure's summary at this level, but also each try (`Attempt 1/3 failed`).
         "notice" if message.starts_with("Failed to") => Some(Complaint { text: message, of_object: false }),
         _ => {
             tracing::debug!(rclone = subcommand, "{message}");
@@ -137,10 +138,12 @@ fn plain(text: &str) -> Option<&str> {
 
 /// The exit that a failure of rclone leads to.
 pub fn classify(code: Option<i32>, complaint: &str) -> Exit {
-    // rclone's exit code is 1 for nearly everything, so only the words tell a wrong setting from a sick store.
+    // rclone's exit code is 1 for nearly everything: a missing bucket, a wrong key, a store that answers 503.
     let complaint = complaint.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| complaint.contains(word));
+    // Before rclone 1.69 this is the code of failures of no other kind, so the words decide here too.
     let is_usage = code == Some(2) && has(&["unknown flag", "usage"]);
+    // Settings first, because a message about one may quote a name such as `forbidden`.
     if is_usage || has(&SETTINGS) {
         Exit::Settings
     } else if has(&DENIED) {

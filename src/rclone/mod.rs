@@ -27,12 +27,12 @@ use redact::Redactor;
 
 pub use error::Error;
 
-/// The program, found and new enough, with all that every call of it is given.
+/// The program, found and new enough, with what every call of it is given.
 #[derive(Debug)]
 pub struct Rclone {
     program: PathBuf,
     config: Option<PrivateConfig>,
-    flags: Vec<String>,
+    user_flags: Vec<String>,
     environment: BTreeMap<String, String>,
     redactor: Arc<Redactor>,
     part_suffix: String,
@@ -43,11 +43,18 @@ pub struct Call<'a> {
     pub subcommand: &'a str,
     /// The remote, directory or object that it is about, for error messages.
     pub path: &'a str,
-    /// Everything behind the subcommand.
+    /// Everything after the subcommand.
     pub args: &'a [&'a str],
     pub stdin: Vec<u8>,
     /// How long it may take. Without a limit only the deadline of the whole command ends it.
     pub limit: Option<Duration>,
+}
+
+impl<'a> Call<'a> {
+    /// A call without input and without a limit.
+    pub const fn new(subcommand: &'a str, path: &'a str, args: &'a [&'a str]) -> Self {
+        Self { subcommand, path, args, stdin: Vec::new(), limit: None }
+    }
 }
 
 /// A call whose stdout is being read. Dropping it ends rclone.
@@ -62,61 +69,62 @@ impl Rclone {
         let program =
             which::which("rclone").map_err(|_| Error::Missing { path: std::env::var("PATH").unwrap_or_default() })?;
         let mut environment = environment::cleaned(std::env::vars_os());
-        // Failures are told apart by English words, and helpers such as ssh translate theirs.
+        // Failures are told apart by English words, but helpers such as ssh would translate their messages.
         environment.insert("LC_ALL".into(), "C".into());
-        let text = match &store.rclone_config {
+        // rclone may print the secrets of any configuration that it reads, so all of them are searched.
+        let config_text = match &store.rclone_config {
             Some(file) => read_lossy(file),
             None => environment::own_configs(&program, &environment).iter().map(|file| read_lossy(file)).collect(),
         };
-        let redactor = Arc::new(Redactor::new(&text, environment::secrets(&environment)));
-        let flags = store.rclone_flags.0.clone();
+        let redactor = Arc::new(Redactor::new(&config_text, environment::secrets(&environment)));
         let config = match &store.rclone_config {
             None => None,
             Some(file) => Some(PrivateConfig::new(file).map_err(|cause| Error::Config { file: file.clone(), cause })?),
         };
-        let rclone = Self { program, config, flags, environment, redactor, part_suffix: part_suffix() };
+        let user_flags = store.rclone_flags.0.clone();
+        let rclone = Self { program, config, user_flags, environment, redactor, part_suffix: part_suffix() };
         rclone.check_version().await?;
         Ok(rclone)
     }
 
-    /// What the names of this process's unfinished uploads end in, so that it removes only its own.
+    /// The end of the names of this process's unfinished uploads, unique so that it removes only its own.
     pub fn part_suffix(&self) -> &str {
         &self.part_suffix
     }
 
     async fn check_version(&self) -> Result<(), Error> {
         let limit = Some(Duration::from_secs(20));
-        let call = Call { subcommand: "version", path: "", args: &[], stdin: vec![], limit };
-        let text = self.call(call).await?;
+        let text = self.call(Call { limit, ..Call::new("version", "", &[]) }).await?;
         let text = String::from_utf8_lossy(&text);
         let version = text.lines().next().unwrap_or_default().trim_start_matches("rclone v").to_owned();
         let mut numbers = version.split(['.', '-']).map_while(|n| n.parse::<u64>().ok());
         let known = numbers.next().zip(numbers.next());
         tracing::debug!(program = %self.program.display(), version, "rclone");
+        // A version that cannot be read passes: refusing it would cost the backup, and a flag that it lacks fails by itself.
         if known.is_some_and(|v| v < OLDEST) {
             return Err(Error::TooOld { program: self.program.clone(), version });
         }
         Ok(())
     }
 
-    /// Runs one call to its end and returns its stdout. When the future is dropped, rclone is ended.
+    /// Runs one call to its end and returns its stdout. Dropping the future ends rclone.
     pub async fn call(&self, call: Call<'_>) -> Result<Vec<u8>, Error> {
-        Ok(self.finish(&call).await?.0)
+        Ok(self.run_to_end(&call).await?.0)
     }
 
     pub async fn json<T: for<'de> Deserialize<'de>>(&self, call: Call<'_>) -> Result<T, Error> {
         Ok(self.listing(call).await?.0)
     }
 
-    /// Reads stdout as JSON, and counts the names that a crypt remote left out because its password does not fit them.
+    /// As [`Self::json`], with the number of names that a crypt remote left out because its password does not decrypt them.
     pub async fn listing<T: for<'de> Deserialize<'de>>(&self, call: Call<'_>) -> Result<(T, usize), Error> {
-        // The status comes first: of a directory that is not there, `lsjson` prints `[` and nothing else.
-        let (stdout, stderr) = self.finish(&call).await?;
+        // The exit status comes first: for a missing directory, `lsjson` prints `[` and nothing else.
+        let (stdout, stderr) = self.run_to_end(&call).await?;
         let unreadable = |cause| Error::Unreadable { subcommand: call.subcommand.to_owned(), cause };
         Ok((serde_json::from_slice(&stdout).map_err(unreadable)?, stderr.undecryptable))
     }
 
-    async fn finish(&self, call: &Call<'_>) -> Result<(Vec<u8>, ErrorOutput), Error> {
+    async fn run_to_end(&self, call: &Call<'_>) -> Result<(Vec<u8>, ErrorOutput), Error> {
         let child = self.program(call).start(self.stderr_reader(call)).map_err(|e| self.not_started(e))?;
         let waiting = child.wait();
         let ended = match call.limit {
@@ -130,7 +138,7 @@ impl Rclone {
         outcome(call.subcommand, call.path, ended)
     }
 
-    /// Starts one call whose stdout is read as it comes. What was read counts only if [`RunningCall::finish`] is well.
+    /// Starts one call whose stdout is read as it comes. It is complete only if [`RunningCall::finish`] succeeds.
     pub fn stream(&self, call: &Call<'_>) -> Result<(RunningCall, PipeReader), Error> {
         let (child, stdout) = self.program(call).stream(self.stderr_reader(call)).map_err(|e| self.not_started(e))?;
         Ok((RunningCall { child, subcommand: call.subcommand.to_owned(), path: call.path.to_owned() }, stdout))
@@ -156,8 +164,9 @@ impl Rclone {
 
     fn argv(&self, call: &Call<'_>) -> Vec<OsString> {
         let mut argv: Vec<OsString> = vec![call.subcommand.into()];
-        // Of a flag that is given twice the last one counts, so the user's come first.
-        argv.extend(self.flags.iter().map(OsString::from));
+        // rclone takes the last one of a repeated flag, so the user's come first.
+        argv.extend(self.user_flags.iter().map(OsString::from));
+        // Without the last one, rclone would ask for the password of an encrypted configuration.
         argv.extend(["--use-json-log", "--log-level=INFO", "--ask-password=false"].map(OsString::from));
         if let Some(config) = &self.config {
             argv.extend(["--config".into(), config.path().into()]);
@@ -179,11 +188,12 @@ fn outcome(subcommand: &str, path: &str, ended: Ended<ErrorOutput>) -> Result<(V
 }
 
 fn part_suffix() -> String {
-    // The keys of a new hasher are random, so two runs at once never share a suffix.
+    // The keys of a new hasher are random, so two runs at once have different suffixes. Process ids would not do: that of
+    // the first process of every container is 1.
     format!(".{:08x}.part", std::hash::RandomState::new().hash_one("") >> 32)
 }
 
 fn read_lossy(path: &Path) -> String {
-    // rclone's own default configuration may be missing, and the one in the settings was opened when they were checked.
+    // A default configuration may be missing; that of the settings was opened when they were checked.
     std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned() + "\n").unwrap_or_default()
 }

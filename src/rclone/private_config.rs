@@ -1,5 +1,4 @@
-//! A private copy of an rclone configuration that cannot be written to, as it is in a mounted Secret. rclone saves OAuth
-//! tokens that it renewed into its configuration; without the copy it would retry that for seconds and fail.
+//! A private copy of an `rclone.conf` that cannot be written to, such as one in a mounted Secret.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, access};
 use tempfile::TempPath;
 
-/// The configuration that rclone is given: the original if it can be written to, else a copy, removed with this value.
+/// The `rclone.conf` that rclone is given: the original if it can be written to, else a copy, removed with this value.
 #[derive(Debug)]
 pub struct PrivateConfig {
     original: PathBuf,
@@ -16,6 +15,8 @@ pub struct PrivateConfig {
 
 impl PrivateConfig {
     pub fn new(original: &Path) -> io::Result<Self> {
+        // rclone saves OAuth tokens that it renewed. To a read-only file it tries that eleven times, which takes as many
+        // seconds, and then logs an error.
         let copy = if access(original, Access::WRITE_OK).is_ok() { None } else { Some(private_copy(original)?) };
         Ok(Self { original: original.to_owned(), copy })
     }
@@ -28,6 +29,7 @@ impl PrivateConfig {
 impl Drop for PrivateConfig {
     fn drop(&mut self) {
         let Some(copy) = &self.copy else { return };
+        // Some providers accept a refresh token only once. The one in the original is then used up, and the next run fails.
         let changed = matches!((std::fs::read(copy), std::fs::read(&self.original)), (Ok(new), Ok(old)) if new != old);
         if changed {
             tracing::warn!(

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::url::credentials;
 
-/// Options whose values are no secrets. Without `s3` or `us-east-1` in them, errors would be unreadable.
+/// Options whose values are no secrets. With `s3` or `us-east-1` hidden, errors would be unreadable.
 const HARMLESS: [&str; 10] =
     ["type", "provider", "region", "location_constraint", "acl", "env_auth", "storage_class", "vendor", "host", "port"];
 /// A shorter value protects nothing, and hiding it would hide half of every message.
@@ -16,8 +16,7 @@ pub struct Redactor {
 }
 
 impl Redactor {
-    /// `config` is the text of an `rclone.conf`, `more` are secrets from elsewhere. A line of the file that is not a
-    /// setting is a secret too, because rclone quotes it in its complaint.
+    /// `config` is the text of an `rclone.conf`, `more` are secrets from elsewhere.
     pub fn new<'a>(config: &str, more: impl Iterator<Item = &'a str>) -> Self {
         let mut secrets: Vec<String> = more.map(ToOwned::to_owned).collect();
         let is_section = |line: &str| line.starts_with('[') && line.ends_with(']');
@@ -26,6 +25,7 @@ impl Redactor {
                 Some((key, value)) if !is_harmless(key.trim(), value.trim()) => secrets.push(value.trim().to_owned()),
                 Some(_) => {}
                 None if is_section(line) => {}
+                // rclone quotes a line that it cannot read, and that may be a broken setting with its secret.
                 None => secrets.push(line.to_owned()),
             }
         }
@@ -35,7 +35,7 @@ impl Redactor {
         let spelled: Vec<String> = secrets.iter().flat_map(|secret| [quoted(secret), in_url(secret)]).collect();
         secrets.extend(spelled);
         secrets.retain(|s| s.len() >= SHORTEST);
-        // A secret may be part of another one, so the longest goes first.
+        // Replacing a part of a longer secret first would leave the rest of that one in the text.
         secrets.sort_by_key(|s| std::cmp::Reverse(s.len()));
         Self { secrets }
     }
@@ -45,7 +45,7 @@ impl Redactor {
     }
 }
 
-/// As rclone escapes a value that it quotes.
+/// Escaped, as rclone prints a quoted value.
 fn quoted(secret: &str) -> String {
     secret.replace('\\', "\\\\").replace('"', "\\\"")
 }

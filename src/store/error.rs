@@ -1,10 +1,10 @@
-//! How the store failed, in words and as an exit.
+//! The store's failures: their messages and their exit codes.
 
 use crate::exit::{Exit, Failure};
 use crate::rclone;
 use crate::system::blocking::CutShort;
 
-// Each message names its cause, so none is a source besides, which would be printed a second time.
+// Each message contains its cause. Were the cause a `source` too, it would be printed twice.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
@@ -13,7 +13,6 @@ pub enum Error {
     CutShort(#[from] CutShort),
     #[error("{cause}; {}", advice(cause, may))]
     Denied { may: &'static str, cause: rclone::Error },
-    /// Another run has stored something under the name.
     #[error("{0} is already there; it is never overwritten")]
     Taken(String),
     #[error("target: `{0}` names a whole remote; allowed is a bucket of it, `{0}bucket` or `{0}bucket/path`")]
@@ -22,16 +21,15 @@ pub enum Error {
     NoBucket(String),
     #[error("cannot confirm {name} at the remote: {why}")]
     NotConfirmed { name: String, why: String },
-    /// A crypt remote's password fits none of the names.
     #[error(
         "none of the {names} names at {directory} can be decrypted: the crypt remote's password is wrong, or the files are \
          not backups; correct the password, or give the backups a directory of their own"
     )]
     UndecryptableNames { directory: String, names: usize },
-    /// It was there when the directory was listed.
+    /// The object was in a listing before.
     #[error("{0} is no longer there; another run may have removed it")]
     Gone(String),
-    /// A crypt remote's password does not fit the content; `read` bytes came before.
+    /// A crypt remote could not decrypt the content after its first `read` bytes.
     #[error("{object} cannot be decrypted {}: {cause}", where_it_fails(*read))]
     Undecryptable { object: String, read: u64, cause: rclone::Error },
 }
@@ -45,7 +43,7 @@ pub enum ReadError<E> {
 }
 
 fn where_it_fails(read: u64) -> String {
-    // A password that opened the first block is right.
+    // A wrong password fails at the first block, so after that only damage is left as the reason.
     match read {
         0 => "at its very beginning; the crypt remote's password is wrong, or the object is damaged".into(),
         _ => format!("after byte {read}: it is damaged there"),
@@ -53,6 +51,7 @@ fn where_it_fails(read: u64) -> String {
 }
 
 fn advice(error: &rclone::Error, may: &str) -> String {
+    // The store refuses the signature, but the credentials are in order.
     if error.to_string().contains("RequestTimeTooSkewed") {
         return "this machine's clock differs from the store's".into();
     }
@@ -60,7 +59,7 @@ fn advice(error: &rclone::Error, may: &str) -> String {
 }
 
 impl Error {
-    /// rclone's failure, with advice if it was denied access: `may` is what the credentials have to allow.
+    /// Adds advice to a denied access: `may` is what the credentials have to allow, as in "they may list".
     pub(super) fn of(cause: rclone::Error, may: &'static str) -> Self {
         if cause.exit() == Exit::Denied { Self::Denied { may, cause } } else { Self::Rclone(cause) }
     }

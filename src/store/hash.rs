@@ -1,4 +1,4 @@
-//! The kinds of hashes that remotes offer to compare.
+//! Hashes of the kinds that remotes offer.
 
 use std::io::{self, Read};
 
@@ -8,10 +8,11 @@ use sha2::{Digest, Sha256};
 
 use crate::system::fs::read_chunks;
 
-/// rclone's names of the kinds that can be computed here, the preferred one first: a record has the SHA-256 already.
+/// The kinds that can be computed here, by rclone's names, the preferred one first. SHA-256 leads because a record already
+/// has it, so that the file need not be read again.
 pub const KNOWN: [&str; 3] = ["sha256", "md5", "sha1"];
 
-/// Reads to the end and returns the hash in hexadecimal. `kind` is one of [`KNOWN`].
+/// The hash of all the bytes, in hexadecimal. `kind` is one of [`KNOWN`].
 pub fn of(kind: &str, bytes: &mut impl Read) -> io::Result<String> {
     match kind {
         "md5" => feed(Md5::new(), bytes),

@@ -1,4 +1,4 @@
-//! What is stored: the listing of the backups' directory, and the look at one object.
+//! Reads what is stored: the listing of the backups' directory, and single objects.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Error, FAIL_FAST, QUERY_LIMIT, Store, call};
+use super::{Error, FAIL_FAST, QUERY_LIMIT, Store};
 use crate::backup::metadata::Metadata;
 use crate::backup::name::BackupName;
 use crate::rclone::Call;
@@ -33,19 +33,17 @@ pub struct StoredBackup {
     pub metadata: Metadata,
 }
 
-/// What is in the backups' directory.
 #[derive(Debug, Default)]
 pub struct Listing {
     /// The newest first.
     pub backups: Vec<StoredBackup>,
-    /// How many files there are whose names this program did not write.
+    /// The number of files whose names are not those of backups.
     pub foreign: usize,
 }
 
-/// How much a listing asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
-    /// What every remote has in its listing: names and sizes.
+    /// Names and sizes, which every remote has in its listing.
     Sizes,
     /// The metadata too, which on S3 and its like take one request for each object.
     Metadata,
@@ -93,27 +91,28 @@ impl Store {
         Ok(StoredBackup::new(name.clone(), &object))
     }
 
-    /// Every file in the backups' directory.
+    /// Every file in the backups' directory; none if the directory is missing.
     pub(super) async fn objects(&self, more: &[&str], limit: Option<Duration>) -> Result<Vec<RemoteObject>, Error> {
         let directory = self.directory();
+        // The type and the time are in the object's headers, for which rclone would ask S3 about one object after another.
         let mut args = vec!["--files-only", "--no-mimetype", "--no-modtime"];
         args.extend(more);
         args.extend(FAIL_FAST);
         args.extend(["--", &directory]);
         let listed =
-            self.rclone.listing::<Vec<RemoteObject>>(Call { limit, ..call("lsjson", &directory, &args) }).await;
+            self.rclone.listing::<Vec<RemoteObject>>(Call { limit, ..Call::new("lsjson", &directory, &args) }).await;
         match listed {
+            // A bucket has no directories of its own: a listing below one that is there is empty and no error.
             Err(e) if e.is_directory_not_found() && self.is_bucket_based() => Err(Error::NoBucket(directory)),
             Err(e) if e.is_directory_not_found() => Ok(Vec::new()),
             Err(e) => Err(Error::of(e, "list that directory")),
-            // A crypt remote leaves out what its password does not fit. If that passed for an empty directory, the next
-            // backup would be encrypted with another password than the others.
+            // A crypt remote leaves out the names that its password does not decrypt. If that passed for an empty
+            // directory, the next backup would be encrypted with another password than the others.
             Ok((objects, names @ 1..)) if objects.is_empty() => Err(Error::UndecryptableNames { directory, names }),
             Ok((objects, _)) => Ok(objects),
         }
     }
 
-    /// One object, if it is there.
     pub(super) async fn object(
         &self,
         name: &BackupName,
@@ -125,7 +124,7 @@ impl Store {
         let mut args = vec!["--stat", "--files-only", "--no-mimetype"];
         args.extend(more);
         args.extend(["--", &path]);
-        match self.rclone.json::<Option<RemoteObject>>(Call { limit, ..call("lsjson", &path, &args) }).await {
+        match self.rclone.json::<Option<RemoteObject>>(Call { limit, ..Call::new("lsjson", &path, &args) }).await {
             Err(e) if e.is_directory_not_found() => Ok(None),
             other => other.map_err(|e| Error::of(e, "read there")),
         }

@@ -1,4 +1,4 @@
-//! The remote as the place where backups are stored: list, put, confirm, read, remove. Everything goes through rclone.
+//! The remote, as the place of the backups: list, put, confirm, read, remove. Everything goes through rclone.
 
 mod error;
 mod hash;
@@ -21,14 +21,14 @@ pub use error::{Error, ReadError};
 pub use list::{Detail, Listing, StoredBackup};
 pub use read::BackupStream;
 
-/// How long a query, such as a listing, may take. A remote that has not answered by then is out of order.
+/// How long a query, such as a listing, may take. rclone's own flags bound each connection, but not the whole call.
 const QUERY_LIMIT: Duration = Duration::from_secs(30);
-/// For queries. With rclone's own retries, a wrong remote would fail after eleven minutes.
+/// For queries: with rclone's default retries, a remote that refuses connections fails only after eleven minutes.
 const FAIL_FAST: [&str; 4] = ["--retries=1", "--low-level-retries=2", "--contimeout=10s", "--timeout=20s"];
-/// For transfers, where a short outage must not cost the backup.
+/// For transfers: a short outage must not cost the backup.
 const RETRY: [&str; 3] = ["--retries=3", "--low-level-retries=3", "--contimeout=10s"];
 
-/// What the remote can do, as `rclone backend features` prints it.
+/// The output of `rclone backend features`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Features {
@@ -55,14 +55,14 @@ pub struct Store {
 }
 
 impl Store {
-    /// Finds rclone and asks it what the remote can do.
     pub async fn open(config: config::StoreConfig) -> Result<Self, Error> {
         let rclone = Rclone::find(&config).await?;
         let features = ask_features(&rclone, &config.target).await?;
-        // rclone would take the first part of a backup's name for a bucket. A remote whose root is not empty, such as an
-        // alias, names its bucket itself.
-        let bucketless = features.has("BucketBased") && features.has("BucketBasedRootOK") && features.root.is_empty();
-        if bucketless && config.target.is_whole_remote() {
+        // Directly below such a remote, the first part of a backup's name would be the bucket. A remote with a root, such as
+        // an alias, names its bucket itself.
+        let names_no_bucket =
+            features.has("BucketBased") && features.has("BucketBasedRootOK") && features.root.is_empty();
+        if names_no_bucket && config.target.is_whole_remote() {
             return Err(Error::WholeRemote(config.target.root().to_owned()));
         }
         Ok(Self { rclone, config, features })
@@ -88,9 +88,5 @@ impl Store {
 
 async fn ask_features(rclone: &Rclone, target: &Target) -> Result<Features, Error> {
     let args = ["features", "--contimeout=10s", "--", target.root()];
-    Ok(rclone.json(call("backend", target.root(), &args)).await?)
-}
-
-const fn call<'a>(subcommand: &'a str, path: &'a str, args: &'a [&'a str]) -> Call<'a> {
-    Call { subcommand, path, args, stdin: Vec::new(), limit: Some(QUERY_LIMIT) }
+    Ok(rclone.json(Call { limit: Some(QUERY_LIMIT), ..Call::new("backend", target.root(), &args) }).await?)
 }

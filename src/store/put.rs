@@ -3,28 +3,27 @@
 use std::fs::File;
 use std::path::Path;
 
-use super::list::RemoteObject;
-use super::{Error, RETRY, ReadError, Store, StoredBackup, call, hash};
+use super::{Error, RETRY, ReadError, Store, StoredBackup, hash};
 use crate::backup::name::BackupName;
 use crate::backup::record::Record;
 use crate::exit::Exit;
 use crate::rclone::{self, Call};
 use crate::system::blocking::blocking;
 
-/// rclone would create a missing bucket; a misspelt name is then a bucket of its own, and looks like success.
+/// Without this flag rclone creates a missing bucket, and an upload to a misspelt one looks like success.
 const NO_NEW_BUCKET: &str = "--s3-no-check-bucket";
-/// Makes an S3 store refuse the upload if it has an object of that name. Only S3 sends the header.
+/// Makes an S3 store itself refuse the upload if it has an object of that name. Not every backend sends the header.
 const ONLY_IF_ABSENT: [&str; 2] = ["--header-upload", "If-None-Match: *"];
-/// Makes rclone look whether the name is free before it begins, on every backend, and exit with code 9 if it is not. The
-/// first flag alone would make it skip the upload and report success.
+/// Makes rclone check on every backend that the name is free before it begins, and exit with code 9 if it is not. With the
+/// first flag alone it would skip the upload and report success. `--immutable` does not help: `copyto` ignores it.
 const REFUSE_EXISTING: [&str; 2] = ["--ignore-existing", "--error-on-no-transfer"];
 
 impl Store {
     /// Stores `file` as `name` and confirms it, or fails with [`Error::Taken`]. Nothing is ever overwritten.
     ///
-    /// The caller chooses a name that was free in a listing. Whether it still is gets decided once, as late as the backend
-    /// allows: by an S3 store itself at the moment of the upload; elsewhere by rclone, directly before it moves the
-    /// finished upload to its name or, where the backend cannot move, directly before it uploads.
+    /// Another run may take a name that was free in the caller's listing. That is decided as late as the backend allows: by
+    /// an S3 store itself at the moment of the upload; elsewhere by rclone, directly before it moves the finished upload to
+    /// its name or, where the backend cannot move, directly before it uploads.
     pub async fn put(&self, file: &Path, name: &BackupName, record: &Record) -> Result<(), Error> {
         let Err(error) = self.upload(file, name, record).await else {
             return self.confirm(file, name, record).await;
@@ -33,7 +32,7 @@ impl Store {
         if error.exit() != Exit::Store {
             return Err(Error::of(error, "store new objects there"));
         }
-        // Only the answer may have been lost. rclone's next try then finds the name taken by its own first one.
+        // Perhaps only the answer was lost. rclone's next try then finds the name taken by its own first one.
         match self.confirm(file, name, record).await {
             Ok(()) => {
                 tracing::warn!("rclone failed, but the object is there and identical to what was sent: {error}");
@@ -46,13 +45,13 @@ impl Store {
 
     async fn upload(&self, file: &Path, name: &BackupName, record: &Record) -> Result<(), rclone::Error> {
         let object = self.object_path(name);
-        // An object of a bucket becomes visible when it is whole. A file elsewhere grows under its name, and of two uploads
-        // the second replaces the first, so it is uploaded under a name that no other process uses, and then moved.
-        if self.is_moved() {
+        // A bucket shows an object only when it is complete. A file elsewhere is visible while it grows, and of two uploads
+        // the second replaces the first. So it is uploaded under a name that no other process uses, and then moved.
+        if self.uploads_a_part() {
             let part = format!("{object}{}", self.rclone.part_suffix());
             self.copy(file, &part, record, &[]).await?;
             let args = [&RETRY[..], &REFUSE_EXISTING, &["--", &part, &object]].concat();
-            return self.rclone.call(Call { limit: None, ..call("moveto", &object, &args) }).await.map(drop);
+            return self.rclone.call(Call::new("moveto", &object, &args)).await.map(drop);
         }
         match self.copy(file, &object, record, &ONLY_IF_ABSENT).await {
             Err(error) if error.is_not_implemented() => {
@@ -63,33 +62,35 @@ impl Store {
         }
     }
 
-    fn is_moved(&self) -> bool {
+    fn uploads_a_part(&self) -> bool {
         !self.is_bucket_based() && self.features.has("Move")
     }
 
-    async fn copy(&self, file: &Path, path: &str, record: &Record, condition: &[&str]) -> Result<(), rclone::Error> {
+    async fn copy(&self, file: &Path, path: &str, record: &Record, more: &[&str]) -> Result<(), rclone::Error> {
         let source = file.to_string_lossy();
         let metadata = record.metadata().to_pairs();
         let metadata: Vec<String> = metadata.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
-        let mut args = [&RETRY[..], &REFUSE_EXISTING, &[NO_NEW_BUCKET], condition].concat();
+        let mut args = [&RETRY[..], &REFUSE_EXISTING, &[NO_NEW_BUCKET], more].concat();
         if self.features.has("WriteMetadata") && self.features.has("UserMetadata") {
             args.push("--metadata");
             args.extend(metadata.iter().flat_map(|pair| ["--metadata-set", pair.as_str()]));
         }
         args.extend(["--", &source, path]);
-        self.rclone.call(Call { limit: None, ..call("copyto", path, &args) }).await.map(drop)
+        self.rclone.call(Call::new("copyto", path, &args)).await.map(drop)
     }
 
-    /// Compares the stored object with the file by its size and by the best evidence that the remote has: its hash, or
-    /// the SHA-256 in its metadata, or else its content, which is read back.
+    /// Compares the stored object with the file by its size and by the first of these that the remote has: a hash of the
+    /// object, the SHA-256 in its metadata, its content read back.
     async fn confirm(&self, file: &Path, name: &BackupName, record: &Record) -> Result<(), Error> {
         let fail = |why: String| Error::NotConfirmed { name: name.to_string(), why };
+        // Of a multipart upload to S3, the MD5 is one that rclone wrote into the metadata. The content of such an object is
+        // checked on its way: each part carries a Content-MD5, which the store compares.
         let offered = self.features.hashes.as_deref().unwrap_or_default();
         let kind = hash::KNOWN.into_iter().find(|kind| offered.iter().any(|o| o == kind));
         let mut args = RETRY.to_vec();
         args.extend(self.features.has("ReadMetadata").then_some("--metadata"));
         args.extend(kind.iter().flat_map(|kind| ["--hash", "--hash-type", kind]));
-        // No limit, because some backends read the whole object to hash it.
+        // No limit, because a backend such as `local` reads the whole file to hash it.
         let object = self.object(name, &args, None).await?.ok_or_else(|| fail("it is not there".into()))?;
         if u64::try_from(object.size) != Ok(record.bytes) {
             return Err(fail(format!("it has {} bytes, {} were sent", object.size, record.bytes)));
@@ -122,28 +123,27 @@ impl Store {
         })
     }
 
-    /// Removes what a failed upload has left, even that of a killed rclone, which adds a suffix of its own to the part's
-    /// name.
+    /// Removes what a failed upload has left.
     async fn remove_parts(&self, name: &BackupName) {
-        if !self.is_moved() {
+        if !self.uploads_a_part() {
             return;
         }
         let part = format!("{}{}", name.leaf(), self.rclone.part_suffix());
         let objects = self.objects(&[], None).await.unwrap_or_default();
-        let parts: Vec<_> =
-            objects.into_iter().map(|o: RemoteObject| o.name).filter(|n| n.starts_with(&part)).collect();
+        // Not only the exact name: rclone uploads a file under the name with a suffix of its own, which stays if it is killed.
+        let parts: Vec<_> = objects.into_iter().map(|object| object.name).filter(|n| n.starts_with(&part)).collect();
         if parts.is_empty() {
             return;
         }
-        tracing::info!(?parts, "removing what the failed upload left");
+        tracing::info!(?parts, "removing the parts of the failed upload");
         if let Some(complaint) = self.delete(&["--files-from-raw=-"], parts).await {
-            tracing::warn!("removing what the failed upload left: {complaint}");
+            tracing::warn!("cannot remove the parts of the failed upload: {complaint}");
         }
     }
 }
 
 async fn hash_of(file: &Path, kind: &'static str, record: &Record) -> std::io::Result<String> {
-    // The SHA-256 of the bytes that were proved is known, so the file is read again only for another kind.
+    // The record has that of the bytes that were proved, so the file is read again only for another kind.
     if kind == "sha256" {
         return Ok(record.sha256.clone());
     }

@@ -1,18 +1,18 @@
-//! The bytes of a stored backup, as a stream.
+//! Streams the bytes of a stored backup.
 
 use std::io::{self, PipeReader, Read};
 
 use super::error::{Error, ReadError};
-use super::{RETRY, Store, StoredBackup, call};
+use super::{RETRY, Store, StoredBackup};
 use crate::logging::progress::Metered;
 use crate::rclone::{self, Call};
 use crate::system::blocking::{CutShort, blocking};
 
-/// How the crypt remote complains of bytes that its password does not fit, altered ones included.
+/// What rclone's crypt backend says when it cannot decrypt the content (`backend/crypt/cipher.go`).
 const UNDECRYPTABLE: [&str; 3] =
     ["failed to authenticate decrypted block", "too short to be encrypted", "bad magic string"];
 
-/// The bytes of a stored backup as they arrive.
+/// Remembers whether it was read to its end.
 pub struct BackupStream {
     bytes: Metered<PipeReader>,
     at_end: bool,
@@ -27,8 +27,8 @@ impl Read for BackupStream {
 }
 
 impl Store {
-    /// Gives a backup's bytes to `take`, on a thread of its own; `doing` names the transfer in the log. To stop early,
-    /// `take` fails before the end of the stream.
+    /// Gives a backup's bytes to `take`, on a thread of its own. `doing` names the transfer in the log. To stop early, `take`
+    /// returns an error before the end of the stream.
     pub async fn read<T, E>(
         &self,
         backup: &StoredBackup,
@@ -40,19 +40,19 @@ impl Store {
         E: Send + 'static,
     {
         let object = self.object_path(&backup.name);
+        // rclone's default is to wait five minutes for the next byte.
         let args = [&RETRY[..], &["--timeout=60s", "--", &object]].concat();
         let total = backup.bytes.unwrap_or_default();
-        let (rclone, stdout) =
-            self.rclone.stream(&Call { limit: None, ..call("cat", &object, &args) }).map_err(Error::from)?;
+        let (rclone, stdout) = self.rclone.stream(&Call::new("cat", &object, &args)).map_err(Error::from)?;
         let reading = blocking(move || {
             let mut stream = BackupStream { bytes: Metered::new(doing, stdout, total), at_end: false };
             let taken = take(&mut stream);
             Ok::<_, CutShort>((taken, stream.bytes.done(), stream.at_end))
         });
         let (taken, read, at_end) = reading.await.map_err(Error::from)?;
-        // A transfer that breaks off looks to `take` like the end of the stream, and a cut backup like a damaged one. So
-        // once the end was read, a failure of rclone comes first. Before that `take` failed for a reason of its own, such
-        // as a full disk, and dropping `rclone` ends the transfer.
+        // To `take`, a transfer that breaks off is the end of the stream, and an incomplete backup a damaged one. So after
+        // the end, rclone's failure is the one to report. Before the end `take` failed for a reason of its own, such as a full
+        // disk, and dropping `rclone` ends the transfer.
         if at_end || taken.is_ok() {
             rclone.finish().await.map_err(|error| unreadable(object, read, error))?;
         }

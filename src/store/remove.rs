@@ -1,41 +1,45 @@
-//! Deletes backups by their exact names, and looks what is left.
+//! Deletes backups by their exact names, and lists what is left.
 
-use super::{Detail, Error, Store, call};
+use super::{Detail, Error, Store};
 use crate::backup::retention::{Age, Decision, Removal};
 use crate::rclone::Call;
 
 impl Store {
-    /// Deletes exactly these backups. An error means only that it is unknown what is left: what could not be deleted is in
-    /// [`Removal::failed`].
+    /// Deletes exactly these backups. What could not be deleted is in [`Removal::failed`]; an error means that it is unknown
+    /// what is left.
     pub async fn remove(&self, decisions: &[Decision], max_age: Option<&Age>) -> Result<Removal, Error> {
-        let (expired, beyond): (Vec<_>, Vec<_>) = decisions.iter().partition(|d| d.is_expired());
+        let (expired, beyond_count): (Vec<_>, Vec<_>) = decisions.iter().partition(|d| d.is_expired());
         let mut complaint = None;
         if let (false, Some(age)) = (expired.is_empty(), max_age) {
-            // rclone compares the age of the object with its own clock. A name with a wrong date is thus not enough to
-            // delete a young backup. `--files-from-raw` would be plainer, but rclone combines it with no other filter.
+            // A second opinion: rclone compares the time of the object itself with the limit, so a wrong date in a name does
+            // not delete a young backup. `--files-from-raw` would need no patterns, but rclone refuses it beside `--min-age`.
             let min_age = format!("--min-age={}s", age.seconds());
+            // Without the slash a pattern matches at any depth.
             let patterns = expired.iter().map(|d| format!("/{}", escape(&d.name.leaf())));
             complaint = self.delete(&["--include-from=-", &min_age], patterns.collect()).await.or(complaint);
         }
-        if !beyond.is_empty() {
-            let names = beyond.iter().map(|d| d.name.leaf());
+        if !beyond_count.is_empty() {
+            let names = beyond_count.iter().map(|d| d.name.leaf());
             complaint = self.delete(&["--files-from-raw=-"], names.collect()).await.or(complaint);
         }
+        // rclone's exit code does not tell which files are left.
         let left = self.list(Detail::Sizes).await?;
         let (failed, removed) = decisions.iter().map(|d| d.name.clone()).partition(|name| left.contains(name));
         Ok(Removal { removed, failed, complaint })
     }
 
-    /// Deletes the files in the backups' directory that `filter` and its `lines` match. Returns rclone's complaint.
+    /// Deletes the files in the backups' directory that `filter` selects, which reads `lines` from stdin. Returns rclone's
+    /// complaint.
     pub(super) async fn delete(&self, filter: &[&str], lines: Vec<String>) -> Option<String> {
         let directory = self.directory();
-        // Should a pattern ever match more than it is meant to, rclone stops at the number that was planned.
-        let most = format!("--max-delete={}", lines.len());
-        let mut args = vec![most.as_str(), "--retries=1", "--low-level-retries=3", "--contimeout=10s", "--timeout=60s"];
+        // Should a pattern ever match more than it is meant to, rclone stops at this number.
+        let max_delete = format!("--max-delete={}", lines.len());
+        let mut args =
+            vec![max_delete.as_str(), "--retries=1", "--low-level-retries=3", "--contimeout=10s", "--timeout=60s"];
         args.extend(filter);
         args.extend(["--", &directory]);
         let stdin = (lines.join("\n") + "\n").into_bytes();
-        let outcome = self.rclone.call(Call { stdin, limit: None, ..call("delete", &directory, &args) }).await;
+        let outcome = self.rclone.call(Call { stdin, ..Call::new("delete", &directory, &args) }).await;
         outcome.err().map(|e| Error::of(e, "delete there").to_string())
     }
 }
