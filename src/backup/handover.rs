@@ -1,4 +1,4 @@
-//! The file by which the steps `snapshot`, `store` and `prune` hand a backup on. It lies beside the snapshot.
+//! The file beside a snapshot by which the steps `snapshot`, `store` and `prune` hand it on.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -14,14 +14,14 @@ use crate::exit::{Exit, Failure};
 /// What one step tells the next. The field names are those of the file, which an older version may have written.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Handover {
-    /// The snapshot, below the directory that this file is in.
+    /// The snapshot's path, relative to the directory of this file.
     pub file: PathBuf,
     #[serde(flatten)]
     pub record: Record,
     /// The backup's name at the remote, once it is stored and confirmed there.
     pub stored: Option<String>,
-    /// What the handover file that this one replaced said of its backup. Where the backend keeps no metadata, this alone
-    /// tells that a cluster was wiped.
+    /// What is known of the backup before this one, from the file that this one replaced. Where the remote keeps no metadata,
+    /// nothing else shows that the cluster was wiped.
     #[serde(default)]
     pub before: Metadata,
 }
@@ -41,7 +41,7 @@ impl Handover {
         serde_json::from_slice(&text).map_err(|e| failed(&e))
     }
 
-    /// Writes the file into `dir` in one step, replacing the one that is there.
+    /// Writes the file into `dir`. An older one is replaced in one step, so that a crash leaves one of the two.
     pub fn write(&self, dir: &Path) -> Result<(), Failure> {
         let path = dir.join(Self::FILE);
         self.replace(dir, &path)
@@ -53,7 +53,7 @@ impl Handover {
         let mode = Permissions::from_mode(0o640);
         let mut part = tempfile::Builder::new().permissions(mode.clone()).tempfile_in(dir)?;
         serde_json::to_writer(&mut part, self)?;
-        // The umask took its bits from the mode at the file's creation.
+        // Again, because the umask took its bits from the mode at the file's creation.
         part.as_file().set_permissions(mode)?;
         part.as_file().sync_all()?;
         part.persist(path)?;

@@ -1,11 +1,11 @@
-//! What the metadata of a stored object tell of the backup in it: their one writer and their one reader.
+//! The metadata of a stored object: their one writer and their one reader.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// What is known of a stored backup. Any of it may be missing: not every backend keeps metadata, and an object may have
-/// been put there by other means.
+/// What is known of a stored backup. Any of it may be missing: not every remote keeps metadata, and other programs upload
+/// backups too.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Metadata {
@@ -30,7 +30,7 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// The key and value pairs for the object: lower-case keys, plain text.
+    /// The object's keys and values. The keys are lower-case, because that is how S3 returns them.
     pub fn to_pairs(&self) -> Vec<(&'static str, String)> {
         let pairs = [
             ("sha256", self.sha256.clone()),
@@ -45,7 +45,7 @@ impl Metadata {
         pairs.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
     }
 
-    /// Reads an object's metadata, in which rclone puts pairs of its own, such as `mtime`.
+    /// Reads an object's metadata. Other keys in it, such as rclone's own `mtime`, are left out.
     pub fn from_pairs(pairs: &BTreeMap<String, String>) -> Self {
         let get = |wanted: &str| {
             // Some stores capitalise keys, and some write `_` for `-`.
@@ -54,8 +54,8 @@ impl Metadata {
         };
         let number = |key| get(key).and_then(|text| text.parse().ok());
         let sha256 = get("sha256");
-        // Only a degraded backup carries the key. Without a hash the metadata are not from this program, so a missing
-        // key says nothing.
+        // Only a degraded backup has the key. Metadata without a hash are not from this program, so there a missing key
+        // means nothing.
         let degraded = get("degraded").map(|text| text == "true").or(sha256.is_some().then_some(false));
         Self {
             revision: number("revision"),
@@ -69,7 +69,7 @@ impl Metadata {
         }
     }
 
-    /// `self`, with what it lacks taken from `other`.
+    /// Fills the gaps from `other`.
     pub fn or(self, other: Self) -> Self {
         Self {
             sha256: self.sha256.or(other.sha256),

@@ -1,5 +1,5 @@
-//! A backup as an idea: what it is called, what is known of it, which one is meant, and how long it lives. Pure, but for
-//! the handover file.
+//! What a backup is called, what is known of it, which one a user means, and how long it is kept. Pure, except for the
+//! handover file.
 
 pub mod handover;
 pub mod metadata;

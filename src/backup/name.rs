@@ -1,5 +1,5 @@
-//! The names of backups, from prefix and time to text and back. The two ways are exact inverses, so that an object whose
-//! name this program did not write is never taken for a backup, and never deleted.
+//! The names of backups, as text and parsed. Parsing accepts exactly what is written, so no other object is ever taken for a
+//! backup and deleted.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,6 +9,7 @@ use chrono_tz::Tz;
 
 pub const SUFFIX: &str = ".etcdb";
 
+// The time, the suffix and those of an unfinished upload come after it, and file systems allow 255 bytes for a name.
 const LONGEST_PREFIX: usize = 200;
 
 /// What a backup's name starts with. Up to its last `/` it is a directory below the target.
@@ -16,12 +17,12 @@ const LONGEST_PREFIX: usize = 200;
 pub struct Prefix(String);
 
 impl Prefix {
-    /// The directory below the target that the backups are in, without a slash at its end; empty for none.
+    /// The backups' directory below the target, without a slash at its end; empty for none.
     pub fn directory(&self) -> &str {
         self.0.rsplit_once('/').map_or("", |(directory, _)| directory)
     }
 
-    /// What the last part of the name starts with.
+    /// The start of the name's last part.
     pub fn leaf(&self) -> &str {
         self.0.rsplit_once('/').map_or(self.0.as_str(), |(_, leaf)| leaf)
     }
@@ -58,13 +59,13 @@ impl FromStr for Prefix {
     }
 }
 
-/// `<prefix>YYYYMMDDHHMM.etcdb`, or `<prefix>YYYYMMDDHHMMSS.etcdb` where the minute was taken. The time is that of the
-/// zone's clock.
+/// `<prefix>YYYYMMDDHHMM.etcdb`, or `<prefix>YYYYMMDDHHMMSS.etcdb` if the minute's name was taken. The time is local in a
+/// zone, which the name does not tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackupName {
     prefix: Prefix,
     stamp: NaiveDateTime,
-    seconds: bool,
+    has_seconds: bool,
 }
 
 impl BackupName {
@@ -72,7 +73,7 @@ impl BackupName {
     pub fn new(prefix: &Prefix, at: DateTime<Utc>, zone: Tz) -> Self {
         let local = at.with_timezone(&zone).naive_local();
         let stamp = local.with_second(0).and_then(|t| t.with_nanosecond(0)).unwrap_or(local);
-        Self { prefix: prefix.clone(), stamp, seconds: false }
+        Self { prefix: prefix.clone(), stamp, has_seconds: false }
     }
 
     /// The first name for `at` that is not `taken`: the minute, else the second, else a later second.
@@ -85,7 +86,7 @@ impl BackupName {
         loop {
             let local = at.with_timezone(&zone).naive_local();
             let stamp = local.with_nanosecond(0).unwrap_or(local);
-            let name = Self { prefix: prefix.clone(), stamp, seconds: true };
+            let name = Self { prefix: prefix.clone(), stamp, has_seconds: true };
             if !taken(&name) {
                 return name;
             }
@@ -93,59 +94,60 @@ impl BackupName {
         }
     }
 
-    /// Reads the name of a file in the prefix's directory. `None` unless it is, byte for byte, one that this program writes.
+    /// Reads the name of a file in the prefix's directory. `None` unless this program writes exactly this name.
     pub fn parse(prefix: &Prefix, leaf: &str) -> Option<Self> {
         let digits = leaf.strip_prefix(prefix.leaf())?.strip_suffix(SUFFIX)?;
-        let seconds = match digits.len() {
+        let has_seconds = match digits.len() {
             12 => false,
             14 => true,
             _ => return None,
         };
-        // Parsing a number alone would accept a sign, too.
+        // Parsing a number would also accept a sign.
         if !digits.bytes().all(|b| b.is_ascii_digit()) {
             return None;
         }
         let number = |from: usize, to: usize| digits.get(from..to)?.parse::<u32>().ok();
         let date = NaiveDate::from_ymd_opt(i32::try_from(number(0, 4)?).ok()?, number(4, 6)?, number(6, 8)?)?;
-        let second = if seconds { number(12, 14)? } else { 0 };
+        let second = if has_seconds { number(12, 14)? } else { 0 };
         let stamp = date.and_hms_opt(number(8, 10)?, number(10, 12)?, second)?;
-        Some(Self { prefix: prefix.clone(), stamp, seconds })
+        Some(Self { prefix: prefix.clone(), stamp, has_seconds })
     }
 
-    /// Reads a name with its directory, as it is displayed.
+    /// Reads a name with its directory, as `Display` writes it.
     pub fn parse_path(prefix: &Prefix, path: &str) -> Option<Self> {
         let (directory, leaf) = path.rsplit_once('/').unwrap_or(("", path));
         (directory == prefix.directory()).then(|| Self::parse(prefix, leaf))?
     }
 
-    /// When the backup was taken. Of a time that the zone's clock shows twice, or never, this is the later reading, so
-    /// that no backup is taken for older than it is.
+    /// When the backup was taken. A local time that is ambiguous counts as the later one, so that no backup is taken for
+    /// older than it is.
     pub fn taken_at(&self, zone: Tz) -> DateTime<Utc> {
         in_zone(self.stamp, zone)
     }
 
-    /// Sorts backups by their age, the oldest first. No two names of one prefix have the same key, so the newest backup
-    /// is the same one whatever order the remote lists them in.
+    /// Sorts backups by their age, the oldest first. No two names of one prefix have the same key, so the newest backup does
+    /// not depend on the order in which the remote lists them.
     pub fn age_key(&self, zone: Tz) -> impl Ord + use<> {
-        // When clocks are set forward, two times of the clock can mean one moment. A name has seconds because its minute
-        // was taken, so that backup is the later one of the two.
-        (self.taken_at(zone), self.stamp, self.seconds)
+        // When clocks are set forward, two local times can mean one moment. A name has seconds because the minute's name was
+        // taken, so that backup is the later one of the two.
+        (self.taken_at(zone), self.stamp, self.has_seconds)
     }
 
     /// The last part of the name, without the directory of its prefix.
     pub fn leaf(&self) -> String {
-        let format = if self.seconds { "%Y%m%d%H%M%S" } else { "%Y%m%d%H%M" };
+        let format = if self.has_seconds { "%Y%m%d%H%M%S" } else { "%Y%m%d%H%M" };
         format!("{}{}{SUFFIX}", self.prefix.leaf(), self.stamp.format(format))
     }
 }
 
-/// The moment of a local time: the later one of a time that the zone's clock shows twice, and an hour after one that the
-/// clock skips.
+/// The moment of a local time. One that comes twice, when clocks are set back, is the second; one that is skipped, when they
+/// are set forward, counts as an hour later.
 pub fn in_zone(stamp: NaiveDateTime, zone: Tz) -> DateTime<Utc> {
     let local = zone.from_local_datetime(&stamp).latest().or_else(|| {
         let after_the_gap = stamp + Duration::hours(1);
         zone.from_local_datetime(&after_the_gap).latest()
     });
+    // Only a longer gap has no moment yet, such as the day that Samoa skipped in 2011. Any moment close to it will do.
     local.map_or_else(|| stamp.and_utc(), |t| t.with_timezone(&Utc))
 }
 

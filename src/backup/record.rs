@@ -1,33 +1,32 @@
-//! What a backup is, as it is known to the run that took it.
+//! What is known of a backup by the run that took it.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::metadata::Metadata;
 
-/// A proved snapshot. The field names are those of the JSON report and of the handover file.
+/// A proved snapshot. The field names are those of the JSON report and the handover file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
-    /// When the job that took it began.
+    /// The start of the job that took it.
     pub taken_at: DateTime<Utc>,
     pub bytes: u64,
     /// SHA-256 of the whole file, in hexadecimal.
     pub sha256: String,
     pub revision: u64,
-    /// How many keys are live at that revision.
+    /// The number of keys that are live at that revision.
     pub keys: u64,
     pub etcd_version: String,
     /// The endpoint that gave the snapshot.
     pub member: String,
-    /// In hexadecimal, as is the cluster's.
+    /// In hexadecimal, as is the cluster's id.
     pub member_id: String,
     pub cluster_id: String,
-    /// Why no better snapshot could be had; `None` for a good one.
+    /// Why there was no better snapshot, such as a lost quorum; `None` for a good one.
     pub degraded: Option<String>,
 }
 
 impl Record {
-    /// What is kept beside the stored object.
     pub fn metadata(&self) -> Metadata {
         Metadata {
             sha256: Some(self.sha256.clone()),
@@ -41,8 +40,8 @@ impl Record {
         }
     }
 
-    /// Why retention has to be held back although this backup is stored. It may be of a wiped cluster or of another
-    /// one, and then the older backups are the ones that count.
+    /// Why retention has to be held back although this backup is stored. If it is of a wiped cluster or another one, the
+    /// older backups are the ones that count.
     pub fn suspicion(&self, previous: &Metadata) -> Option<String> {
         if let Some(reason) = &self.degraded {
             return Some(format!("the backup is degraded ({reason})"));
@@ -56,7 +55,7 @@ impl Record {
                 self.cluster_id
             ));
         }
-        // A revision never falls while a cluster lives, so a lower one means that it was wiped or restored.
+        // A cluster's revision never falls, so a lower one means that it was wiped or restored.
         if let Some(before) = previous.revision.filter(|before| *before > self.revision) {
             return Some(format!("the newest stored backup has revision {before}, this one only {}", self.revision));
         }

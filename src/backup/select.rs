@@ -1,4 +1,4 @@
-//! Which backup is meant by `latest`, a name, an unambiguous part of a name, or a point in time.
+//! Finds the backup that a user means by `latest`, a name, an unambiguous part of a name, or a point in time.
 
 use std::cmp::Reverse;
 use std::str::FromStr;
@@ -8,20 +8,21 @@ use chrono_tz::Tz;
 
 use crate::backup::name::{BackupName, in_zone};
 
+/// How many names an error lists.
 const SHOWN: usize = 10;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
     Latest,
-    /// The newest one that was taken at this time or before.
+    /// The newest one of this time or before.
     Before(DateTime<Utc>),
-    /// The one of this name, or else the only one with this text in its name.
+    /// The one of this name, else the only one with this text in its name.
     Named(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PointInTime {
-    /// RFC 3339.
+    /// In RFC 3339, which names the offset from UTC.
     Absolute(DateTime<Utc>),
     /// A date, or a date and a time, in the zone of the names.
     Local(NaiveDateTime),
@@ -62,7 +63,7 @@ pub enum SelectError {
     NoneBefore { time: String, oldest: BackupName },
     #[error("no backup has `{text}` in its name; there are {count}, the newest is {newest}")]
     NoMatch { text: String, count: usize, newest: BackupName },
-    /// The candidates are listed newest first.
+    /// The candidates begin with the newest.
     #[error("`{text}` is ambiguous, name one of: {candidates}")]
     Ambiguous { text: String, candidates: String },
 }
@@ -90,9 +91,11 @@ pub fn select(selector: &Selector, mut names: Vec<BackupName>, zone: Tz) -> Resu
 }
 
 fn named(text: &str, names: &[BackupName], newest: &BackupName) -> Result<BackupName, SelectError> {
+    // An exact name may be a part of another one, too: without a prefix, 201201020304 is in 20201201020304.
     if let Some(exact) = names.iter().find(|name| name.to_string() == text || name.leaf() == text) {
         return Ok(exact.clone());
     }
+    // Every name contains the empty text, which is what an unset variable of a script gives.
     let has_part = |name: &&BackupName| !text.is_empty() && name.to_string().contains(text);
     let candidates: Vec<_> = names.iter().filter(has_part).collect();
     match candidates.as_slice() {

@@ -1,5 +1,5 @@
-//! An age limit as rclone writes it. rclone takes `10` for ten seconds and `off` for no limit, and would then delete every
-//! backup, so such values are refused.
+//! An age limit in rclone's notation, without the values that would make rclone delete every backup: it reads `10` as ten
+//! seconds and `off` as no limit.
 
 use std::str::FromStr;
 
@@ -9,7 +9,7 @@ pub struct Age {
     seconds: u32,
 }
 
-/// rclone's units (`fs/parseduration.go`), in seconds.
+/// rclone's units (`fs/parseduration.go`) and their seconds.
 const UNITS: [(char, f64); 7] = [
     ('s', 1.0),
     ('m', 60.0),
@@ -19,6 +19,7 @@ const UNITS: [(char, f64); 7] = [
     ('M', 2_592_000.0),
     ('y', 31_536_000.0),
 ];
+// Less than an hour is likely a slip, such as `3m` for three months.
 const SHORTEST: f64 = 3_600.0;
 const LONGEST: f64 = 100.0 * 31_536_000.0;
 
@@ -54,6 +55,7 @@ fn seconds_of(text: &str) -> Result<u32, String> {
     if plain_number(text).is_some() {
         return Err(format!("has no unit, and rclone would read it as seconds; did you mean `{text}d`?"));
     }
+    // rclone takes a date too. The limit would then stand still, and no later backup would ever be removed.
     if looks_like_a_date(text) {
         return Err("is a date, not an age".into());
     }
@@ -64,12 +66,12 @@ fn seconds_of(text: &str) -> Result<u32, String> {
     if total > LONGEST {
         return Err("is longer than 100 years".into());
     }
-    // An hour to 100 years fits. Rounded up, so that no backup goes early.
+    // 100 years fit into `u32`. Rounded up, so that no backup is removed early.
     #[expect(clippy::as_conversions, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     Ok(total.ceil() as u32)
 }
 
-/// Digits with at most one point: no sign, no exponent, no `inf`.
+/// Digits with at most one point. Rust would also parse signs, exponents and `inf`.
 fn plain_number(text: &str) -> Option<f64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
@@ -86,7 +88,7 @@ fn one_unit(text: &str) -> Option<f64> {
     plain_number(text.strip_suffix(unit)?).map(|n| n * seconds)
 }
 
-/// The combinations that rclone takes: hours, minutes and seconds, as in `36h30m`.
+/// The only units that rclone combines: hours, minutes and seconds, as in `36h30m`.
 fn clock_units(text: &str) -> Option<f64> {
     let mut total = 0.0;
     let mut rest = text;
@@ -102,7 +104,6 @@ fn clock_units(text: &str) -> Option<f64> {
 }
 
 fn too_short(text: &str) -> String {
-    // `m` are minutes and `M` months, so `3m` is likely a slip.
     let number = text.trim_end_matches('m');
     if text.ends_with('m') && plain_number(number).is_some() {
         return format!("is {number} minutes, less than an hour; did you mean `{number}M`, which is months?");
@@ -115,6 +116,7 @@ fn explain(text: &str) -> String {
         return format!("has white space in it; did you mean `{}`?", text.split_whitespace().collect::<String>());
     }
     let lower = text.to_lowercase();
+    // `10D`, for example.
     if lower != text && one_unit(&lower).is_some() {
         return format!("has an unknown unit; did you mean `{lower}`?");
     }

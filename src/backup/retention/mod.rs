@@ -1,4 +1,4 @@
-//! Which backups stay and which go: a function of the names, the policy and the time, and nothing else.
+//! Decides which backups stay and which are removed, by nothing but their names, the policy and the time.
 
 mod age;
 
@@ -18,30 +18,30 @@ use crate::backup::name::BackupName;
 #[derive(Clone, Debug)]
 pub struct Policy {
     pub max_age: Option<Age>,
-    /// All but the newest so many are removed.
+    /// Only this many of the newest are kept.
     pub max_count: Option<NonZeroUsize>,
-    /// The newest so many are never removed, whatever the limits.
+    /// This many of the newest are never removed, whatever the limits.
     pub keep_last: NonZeroUsize,
 }
 
-/// What is to become of every backup; both lists begin with the newest.
+/// Both lists begin with the newest backup.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     pub keep: Vec<Decision>,
     pub remove: Vec<Decision>,
 }
 
-/// What became of a plan's removals.
+/// The outcome of a plan's removals.
 #[derive(Debug, Default)]
 pub struct Removal {
     pub removed: Vec<BackupName>,
-    /// Backups that are still there.
+    /// The backups that are still there.
     pub failed: Vec<BackupName>,
     /// rclone's reason, if it gave one.
     pub complaint: Option<String>,
 }
 
-/// One backup, and every reason why it stays or goes.
+/// One backup, with every reason why it stays or is removed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Decision {
     pub name: BackupName,
@@ -65,7 +65,7 @@ pub enum Reason {
     Newest,
     Young,
     WithinCount,
-    /// Dated in the future: a clock is or was wrong.
+    /// Dated in the future, so a clock is or was wrong.
     Future,
     NoLimit,
     Expired,
@@ -86,8 +86,8 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Plans the fate of every name. Backups dated after `now` stay and do not count as the newest, so that a wrong clock can
-/// neither delete a good backup nor take its place.
+/// Backups that are dated after `now` stay and do not count as the newest. Otherwise the backups of a wrong clock would take
+/// the places of good ones, and those would be removed.
 pub fn plan(names: impl IntoIterator<Item = BackupName>, policy: &Policy, now: DateTime<Utc>, zone: Tz) -> Plan {
     let mut names: Vec<_> = names.into_iter().collect();
     names.sort_by_cached_key(|name| Reverse(name.age_key(zone)));
@@ -100,35 +100,39 @@ pub fn plan(names: impl IntoIterator<Item = BackupName>, policy: &Policy, now: D
             continue;
         }
         rank += 1;
-        let reasons_to_go = reasons_to_go(rank, now - taken_at, policy);
-        if rank <= policy.keep_last.get() || reasons_to_go.is_empty() {
-            plan.keep.push(Decision { name, reasons: reasons_to_stay(rank, policy, &reasons_to_go) });
+        let against = reasons_to_remove(rank, now - taken_at, policy);
+        if rank <= policy.keep_last.get() || against.is_empty() {
+            plan.keep.push(Decision { name, reasons: reasons_to_keep(rank, policy, &against) });
         } else {
-            plan.remove.push(Decision { name, reasons: reasons_to_go });
+            plan.remove.push(Decision { name, reasons: against });
         }
     }
     plan
 }
 
 /// `rank` counts from 1, the newest.
-fn reasons_to_go(rank: usize, age: Duration, policy: &Policy) -> Vec<Reason> {
+fn reasons_to_remove(rank: usize, age: Duration, policy: &Policy) -> Vec<Reason> {
     let expired = policy.max_age.as_ref().is_some_and(|max| age > Duration::seconds(max.seconds().into()));
     let beyond = policy.max_count.is_some_and(|max| rank > max.get());
-    [(expired, Reason::Expired), (beyond, Reason::BeyondCount)]
-        .into_iter()
-        .filter_map(|(holds, r)| holds.then_some(r))
-        .collect()
+    that_hold([(expired, Reason::Expired), (beyond, Reason::BeyondCount)])
 }
 
-fn reasons_to_stay(rank: usize, policy: &Policy, reasons_to_go: &[Reason]) -> Vec<Reason> {
-    let young = policy.max_age.is_some() && !reasons_to_go.contains(&Reason::Expired);
-    let within = policy.max_count.is_some() && !reasons_to_go.contains(&Reason::BeyondCount);
+/// `against` are the reasons to remove it, which count for nothing in one of the newest.
+fn reasons_to_keep(rank: usize, policy: &Policy, against: &[Reason]) -> Vec<Reason> {
+    let young = policy.max_age.is_some() && !against.contains(&Reason::Expired);
+    let within = policy.max_count.is_some() && !against.contains(&Reason::BeyondCount);
     let unlimited = policy.max_age.is_none() && policy.max_count.is_none();
     let newest = rank <= policy.keep_last.get();
-    [(newest, Reason::Newest), (young, Reason::Young), (within, Reason::WithinCount), (unlimited, Reason::NoLimit)]
-        .into_iter()
-        .filter_map(|(holds, r)| holds.then_some(r))
-        .collect()
+    that_hold([
+        (newest, Reason::Newest),
+        (young, Reason::Young),
+        (within, Reason::WithinCount),
+        (unlimited, Reason::NoLimit),
+    ])
+}
+
+fn that_hold<const N: usize>(reasons: [(bool, Reason); N]) -> Vec<Reason> {
+    reasons.into_iter().filter_map(|(holds, reason)| holds.then_some(reason)).collect()
 }
 
 #[cfg(test)]
