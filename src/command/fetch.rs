@@ -11,13 +11,13 @@ use crate::exit::{Exit, Failure};
 use crate::report::Answer;
 use crate::report::table::labelled;
 use crate::snapshot::{Proof, Workspace};
-use crate::system::fs::{parent_folder, rename_noreplace};
+use crate::system::fs::{parent_dir, rename_noreplace};
 
 /// Downloads it beside PATH, proves it, and gives it that name.
 pub async fn fetch(config: FetchConfig, answer: &mut Answer) -> Result<(), Failure> {
     let FetchConfig { input, path } = config;
     // The real directory behind a link, as a workspace follows none.
-    let dir = parent_folder(&path).and_then(|dir| dir.canonicalize()).map_err(|e| refuse(&path, &e))?;
+    let dir = parent_dir(&path).and_then(|dir| dir.canonicalize()).map_err(|e| refuse(&path, &e))?;
     if path.symlink_metadata().is_ok() {
         return Err(refuse(&path, &io::ErrorKind::AlreadyExists.into()));
     }

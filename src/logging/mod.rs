@@ -1,4 +1,4 @@
-//! The log on stderr.
+//! Sets up the log on stderr. stdout is for reports alone.
 
 pub mod progress;
 
@@ -22,9 +22,11 @@ impl FormatTime for Zoned {
 }
 
 pub fn start(args: &OutputArgs, zone: Tz) {
+    // tonic and h2 log too, at `debug` every frame.
     let filter = tracing_subscriber::filter::Targets::new().with_target("etcd_backup", args.log_level);
     let layer =
         tracing_subscriber::fmt::layer().with_timer(Zoned(zone)).with_target(false).with_writer(std::io::stderr);
+    // The two formats are layers of different types, hence the box.
     let registry = |layer: Box<dyn tracing_subscriber::Layer<_> + Send + Sync>| {
         use tracing_subscriber::prelude::*;
         tracing_subscriber::registry().with(layer.with_filter(filter)).init();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::exit::{Exit, Failure};
 use crate::snapshot::Workspace;
 use crate::system::blocking::CutShort;
-use crate::system::fs::{free_bytes, parent_folder, rename_noreplace, with_reserve};
+use crate::system::fs::{free_bytes, parent_dir, rename_noreplace, with_reserve};
 
 /// What etcdutl and the first start of etcd need besides the database: two segments of the write-ahead log, of 64 MB
 /// each.
@@ -74,7 +74,7 @@ impl DataDir {
             }
             // A link that points nowhere is not a new directory.
             Err(e) if e.kind() == io::ErrorKind::NotFound && !path.is_symlink() => {
-                let parent = parent_folder(path).and_then(|parent| parent.canonicalize()).map_err(failed("create"))?;
+                let parent = parent_dir(path).and_then(|parent| parent.canonicalize()).map_err(failed("create"))?;
                 Ok(Self { path: path.to_owned(), build_dir: parent, exists: false })
             }
             Err(source) => Err(failed("open")(source)),

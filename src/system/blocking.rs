@@ -1,4 +1,4 @@
-//! Work that blocks, on a thread of its own, so that signals and deadlines are still heard.
+//! Work that blocks, on a thread of its own. The runtime has one thread, which has to stay free for signals and deadlines.
 
 use std::io;
 
@@ -21,7 +21,7 @@ impl From<CutShort> for io::Error {
     }
 }
 
-/// Runs `work` on a thread for blocking work. The thread goes on when this future is dropped.
+/// Runs `work` on a thread of its own, which goes on when the future is dropped.
 pub async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
 where
     T: Send + 'static,

@@ -1,4 +1,4 @@
-//! Files and folders: opened without surprises, renamed without replacing, with room on the disk.
+//! Files and directories: opening and creating them, renaming without replacing, free space.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, fstatvfs, renameat_with};
 use rustix::io::Errno;
 
-/// Bytes read at a time.
+/// In bytes.
 const CHUNK: usize = 256 << 10;
 
-/// Opens a file for reading, and returns its size in bytes. A device, a pipe or a folder is refused: reading one would
-/// block or mislead.
+/// Opens a file for reading, and returns its size in bytes. A device, a pipe or a directory is refused.
 pub fn open_regular(path: &Path) -> io::Result<(File, u64)> {
+    // Before opening it, because opening a pipe waits for a writer.
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() {
         return Err(io::Error::other("it is not a regular file"));
@@ -20,15 +20,14 @@ pub fn open_regular(path: &Path) -> io::Result<(File, u64)> {
     Ok((File::open(path)?, metadata.len()))
 }
 
-/// Creates a file of mode 0600 that did not exist, through no symbolic link.
+/// Creates a new file of mode 0600. Something at `path`, even a symbolic link to nothing, is an error.
 pub fn create_new(path: &Path) -> io::Result<File> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::RDWR | OFlags::CLOEXEC;
     Ok(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?.into())
 }
 
-/// The folder that a new file or folder of this path will be in. A path that ends in no name, such as `/` or `..`, is
-/// refused.
-pub fn parent_folder(path: &Path) -> io::Result<PathBuf> {
+/// The directory that something new at this path will be in. A path that ends in no name, such as `/` or `..`, is refused.
+pub fn parent_dir(path: &Path) -> io::Result<PathBuf> {
     match (path.parent(), path.file_name()) {
         (Some(parent), Some(_)) if parent.as_os_str().is_empty() => Ok(PathBuf::from(".")),
         (Some(parent), Some(_)) => Ok(parent.to_owned()),
@@ -36,12 +35,12 @@ pub fn parent_folder(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Renames a file or folder within a file system, and makes the new name safe against a power cut. Something at `to` is
-/// never replaced: that is [`io::ErrorKind::AlreadyExists`].
+/// Renames a file or directory within a file system, and makes the new name survive a power cut. Something at `to` is never
+/// replaced: that is [`io::ErrorKind::AlreadyExists`].
 pub fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Ok(()) => {}
-        // Not every file system knows the flag. Without it a folder replaces at most an empty one, and a hard link is
+        // Not every file system knows the flag. Without it a directory replaces at most an empty one, and a hard link is
         // never made over anything.
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) if from.is_dir() => fs::rename(from, to)?,
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
@@ -50,22 +49,23 @@ pub fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
         }
         Err(error) => return Err(error.into()),
     }
-    File::open(parent_folder(to)?)?.sync_all()
+    // The rename is on the disk only when its directory is synced.
+    File::open(parent_dir(to)?)?.sync_all()
 }
 
-/// Bytes that an unprivileged process may still use on the file system of `file`, which may be a folder.
+/// The bytes that an unprivileged process may still use on the file system of `file`, which may be a directory.
 pub fn free_bytes(file: &File) -> io::Result<u64> {
     let disk = fstatvfs(file)?;
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-/// What a file of so many bytes needs on a disk: a tenth more, because file systems keep books of their own and others
-/// write there too.
+/// The free space to ask for before writing so many bytes: a tenth more, because a file system has data of its own to write
+/// and other processes write there too.
 pub const fn with_reserve(bytes: u64) -> u64 {
     bytes.saturating_add(bytes / 10)
 }
 
-/// Reads to the end and gives `take` one chunk after another; `failed` words an error of the reader.
+/// Gives `take` one chunk after another until the end; `failed` makes an `E` of an error of the reader.
 pub fn read_chunks<E>(
     mut reader: impl Read,
     failed: impl FnOnce(io::Error) -> E,
@@ -102,9 +102,9 @@ mod tests {
 
     #[test]
     fn parents_of_new_names() {
-        assert_eq!(parent_folder(Path::new("x")).unwrap(), Path::new("."));
-        assert_eq!(parent_folder(Path::new("/x/")).unwrap(), Path::new("/"));
-        assert!(parent_folder(Path::new("/")).is_err() && parent_folder(Path::new("a/..")).is_err());
+        assert_eq!(parent_dir(Path::new("x")).unwrap(), Path::new("."));
+        assert_eq!(parent_dir(Path::new("/x/")).unwrap(), Path::new("/"));
+        assert!(parent_dir(Path::new("/")).is_err() && parent_dir(Path::new("a/..")).is_err());
     }
 
     #[test]

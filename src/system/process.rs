@@ -1,5 +1,5 @@
-//! The only user of duct: starts a program, does not let it outlive its owner, and tells how it ended. What is started, and
-//! what its output means, is decided by the module of each program.
+//! The only user of duct: starts a program, ends it with its owner, and tells how it ended. The module of each program
+//! decides what is started and what its output means.
 
 #![expect(clippy::disallowed_methods, reason = "this module starts the programs")]
 
@@ -17,23 +17,24 @@ use duct::{Expression, Handle};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-/// How long a child may take to end after SIGTERM. rclone aborts its uploads in that time.
+/// How long a child may take to end after SIGTERM, in which rclone aborts its uploads. With the times below and in `main`, we
+/// end within the ten seconds that `docker stop` waits.
 const TERM_GRACE: Duration = Duration::from_secs(7);
-/// How long the kernel may take to end a child after SIGKILL.
+/// How long the kernel may take to end a child after SIGKILL; one that waits for a dead disk may never end.
 const KILL_GRACE: Duration = Duration::from_secs(1);
 /// The most bytes of a child's complaint that an error repeats.
 const COMPLAINT_LIMIT: usize = 600;
 
 pub struct Program {
     pub path: PathBuf,
-    /// Other processes of the machine can read them, so no secret belongs here.
+    /// No secrets: other processes of the machine can read them.
     pub args: Vec<OsString>,
-    /// All of its environment; nothing is inherited.
+    /// The whole environment; nothing is inherited.
     pub environment: BTreeMap<String, String>,
     pub stdin: Vec<u8>,
 }
 
-/// A running program that does not outlive this value. A thread reads its stderr and makes a `T` of it.
+/// A running program that does not outlive this value. A thread turns its stderr into a `T`.
 pub struct Child<T> {
     handle: Arc<Handle>,
     stderr_reader: Option<JoinHandle<T>>,
@@ -43,7 +44,7 @@ pub struct Ended<T> {
     /// Empty if it was streamed.
     stdout: Vec<u8>,
     stderr: T,
-    /// An error if it is unknown how the program ended.
+    /// An error if waiting for the program failed.
     status: io::Result<ExitStatus>,
 }
 
@@ -59,7 +60,7 @@ pub struct BadExit {
 }
 
 impl Program {
-    /// Starts it and keeps its stdout in memory. `read_stderr` runs on a thread until the end of stderr.
+    /// Starts it and keeps its stdout in memory. `read_stderr` runs on a thread of its own.
     pub fn start<T: Send + 'static>(
         &self,
         read_stderr: impl FnOnce(PipeReader) -> T + Send + 'static,
@@ -90,14 +91,14 @@ impl Program {
             // duct's own error prints all arguments and nothing of stderr.
             .unchecked()
             .before_spawn(|command| {
-                // In a process group of its own, an interrupt from the keyboard does not reach it before we pass it on,
-                // and the helpers that it starts, such as ssh, get our signals too.
+                // In a process group of its own, an interrupt from the keyboard reaches it only through us, and our signals
+                // reach the helpers that it starts, such as ssh, too.
                 command.process_group(0);
                 Ok(())
             });
         let expression = stdout(&expression);
         let handle = expression.start()?;
-        // The expression holds the writing ends of the pipes, and a reader meets the end only when all of them are closed.
+        // The expression holds the writing ends of the pipes, and the readers wait until all of these are closed.
         drop(expression);
         let stderr_reader = thread::spawn(move || read_stderr(reader));
         Ok(Child { handle: Arc::new(handle), stderr_reader: Some(stderr_reader) })
@@ -105,7 +106,7 @@ impl Program {
 }
 
 impl<T: Default + Send + 'static> Child<T> {
-    /// Waits for its end. When the future is dropped, so is the child, which ends it.
+    /// Waits for its end. Dropping the future drops the child, which ends it.
     pub async fn wait(mut self) -> Ended<T> {
         let (handle, stderr_reader) = (Arc::clone(&self.handle), self.stderr_reader.take());
         let ended = tokio::task::spawn_blocking(move || {
@@ -122,8 +123,7 @@ impl<T: Default + Send + 'static> Child<T> {
 }
 
 impl<T> Ended<T> {
-    /// What was on stdout and stderr, if the program ended with exit code 0. `complaint` finds the last complaint in what
-    /// was on stderr.
+    /// stdout and stderr, if the program ended with exit code 0. `complaint` finds the last complaint in stderr.
     pub fn success(self, complaint: impl FnOnce(T) -> String) -> Result<(Vec<u8>, T), BadExit> {
         let (status, code) = match self.status {
             Ok(status) if status.success() => return Ok((self.stdout, self.stderr)),
@@ -161,7 +161,8 @@ impl<T> Child<T> {
 }
 
 impl<T> Drop for Child<T> {
-    // SIGTERM gives the program the time to abort its uploads. SIGKILL is for one that ignores it or is stopped.
+    // SIGTERM first, because an upload that is killed leaves its parts in the bucket. SIGKILL is for a program that ignores
+    // SIGTERM or is stopped.
     fn drop(&mut self) {
         if self.has_ended(Duration::ZERO) {
             return;

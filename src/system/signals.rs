@@ -6,13 +6,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::Exit;
 
-/// The handlers, in place. Without them the kernel would not end a process that is the first of its container (pid 1).
+/// Installed signal handlers. The first process of a container (pid 1) needs them: there the kernel ignores a signal that has
+/// no handler.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
-/// A request to end.
 #[derive(Clone, Copy, Debug)]
 pub enum Interruption {
     Sigterm,
@@ -20,12 +20,12 @@ pub enum Interruption {
 }
 
 impl Signals {
-    /// Puts the handlers in place; needs a runtime.
+    /// Installs the handlers; needs a runtime.
     pub fn new() -> std::io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// Waits for the first of them.
+    /// Waits for the first signal.
     pub async fn first(&mut self) -> Interruption {
         tokio::select! {
             _ = self.terminate.recv() => Interruption::Sigterm,
