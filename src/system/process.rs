@@ -17,6 +17,8 @@ use duct::{Expression, Handle};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use super::blocking::blocking;
+
 /// How long a child may take to end after SIGTERM, in which rclone aborts its uploads. With the times below and in `main`, we
 /// end within the ten seconds that `docker stop` waits.
 const TERM_GRACE: Duration = Duration::from_secs(7);
@@ -109,15 +111,15 @@ impl<T: Default + Send + 'static> Child<T> {
     /// Waits for its end. Dropping the future drops the child, which ends it.
     pub async fn wait(mut self) -> Ended<T> {
         let (handle, stderr_reader) = (Arc::clone(&self.handle), self.stderr_reader.take());
-        let ended = tokio::task::spawn_blocking(move || {
+        let ended = blocking(move || {
             let output = handle.wait().cloned();
             let stderr = stderr_reader.and_then(|reader| reader.join().ok()).unwrap_or_default();
-            (output, stderr)
+            Ok::<_, io::Error>((output, stderr))
         });
         match ended.await {
             Ok((Ok(output), stderr)) => Ended { stdout: output.stdout, stderr, status: Ok(output.status) },
             Ok((Err(error), stderr)) => Ended { stdout: Vec::new(), stderr, status: Err(error) },
-            Err(error) => Ended { stdout: Vec::new(), stderr: T::default(), status: Err(io::Error::other(error)) },
+            Err(error) => Ended { stdout: Vec::new(), stderr: T::default(), status: Err(error) },
         }
     }
 }
