@@ -76,22 +76,22 @@ impl BackupName {
         Self { prefix: prefix.clone(), stamp, has_seconds: false }
     }
 
-    /// The first name for `at` that is not `taken`: the minute, else the second, else a later second.
-    pub fn free(prefix: &Prefix, at: DateTime<Utc>, zone: Tz, taken: impl Fn(&Self) -> bool) -> Self {
+    /// A name for `at` that none of the `existing` has, and that is younger than all of those of its minute: the minute,
+    /// else the second, else a later second.
+    pub fn free(prefix: &Prefix, at: DateTime<Utc>, zone: Tz, existing: &[Self]) -> Self {
         let minute = Self::new(prefix, at, zone);
-        if !taken(&minute) {
-            return minute;
+        let of_minute = existing.iter().filter(|name| name.stamp.with_second(0) == Some(minute.stamp));
+        // A name without seconds counts as the start of its minute. Beside one with seconds it would be the older of the
+        // two, and retention would delete the younger backup.
+        let Some(youngest) = of_minute.map(|name| name.stamp).max() else { return minute };
+        let local = at.with_timezone(&zone).naive_local();
+        let stamp = local.with_nanosecond(0).unwrap_or(local).max(youngest + Duration::seconds(1));
+        let mut name = Self { stamp, has_seconds: true, ..minute };
+        // A burst of runs at the end of a minute goes on in the next one.
+        while existing.contains(&name) {
+            name.stamp += Duration::seconds(1);
         }
-        let mut at = at;
-        loop {
-            let local = at.with_timezone(&zone).naive_local();
-            let stamp = local.with_nanosecond(0).unwrap_or(local);
-            let name = Self { prefix: prefix.clone(), stamp, has_seconds: true };
-            if !taken(&name) {
-                return name;
-            }
-            at += Duration::seconds(1);
-        }
+        name
     }
 
     /// Reads the name of a file in the prefix's directory. `None` unless this program writes exactly this name.
@@ -201,10 +201,25 @@ mod tests {
         let p = prefix("p-");
         let mut taken = Vec::new();
         for expected in ["p-202611210102.etcdb", "p-20261121010203.etcdb", "p-20261121010204.etcdb"] {
-            let name = BackupName::free(&p, at, Tz::UTC, |n| taken.contains(n));
+            let name = BackupName::free(&p, at, Tz::UTC, &taken);
             assert_eq!(name.to_string(), expected);
             taken.push(name);
         }
+    }
+
+    #[test]
+    fn a_name_is_the_youngest_of_its_minute() {
+        let at = Utc.with_ymd_and_hms(2026, 11, 21, 1, 2, 3).unwrap();
+        let free = |existing: &[&str]| {
+            let existing: Vec<_> =
+                existing.iter().map(|leaf| BackupName::parse(&prefix("p-"), leaf).unwrap()).collect();
+            BackupName::free(&prefix("p-"), at, Tz::UTC, &existing).to_string()
+        };
+        // The backup that had the minute's name is gone, the ones after it are not.
+        assert_eq!(free(&["p-20261121010202.etcdb"]), "p-20261121010203.etcdb");
+        assert_eq!(free(&["p-20261121010230.etcdb"]), "p-20261121010231.etcdb");
+        assert_eq!(free(&["p-20261121010259.etcdb", "p-20261121010300.etcdb"]), "p-20261121010301.etcdb");
+        assert_eq!(free(&["p-202611210101.etcdb", "p-202611210103.etcdb"]), "p-202611210102.etcdb");
     }
 
     #[test]
@@ -252,8 +267,9 @@ mod tests {
             let at = DateTime::from_timestamp(seconds, 0).unwrap();
             let minute = BackupName::new(&p, at, Tz::UTC);
             prop_assert_eq!(BackupName::parse(&p, &minute.leaf()), Some(minute.clone()));
-            let second = BackupName::free(&p, at, Tz::UTC, |n| *n == minute);
-            prop_assert_eq!(second.taken_at(Tz::UTC), at);
+            let second = BackupName::free(&p, at, Tz::UTC, std::slice::from_ref(&minute));
+            let at_least_a_second_later = at.max(minute.taken_at(Tz::UTC) + Duration::seconds(1));
+            prop_assert_eq!(second.taken_at(Tz::UTC), at_least_a_second_later);
             prop_assert_eq!(BackupName::parse(&p, &second.leaf()), Some(second));
         }
 

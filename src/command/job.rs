@@ -169,8 +169,8 @@ pub async fn put(store: &Store, backup: &Backup) -> Result<BackupName, Failure> 
     let mut tries = 1..=NAMES;
     loop {
         let listing = store.list(Detail::Sizes).await?;
-        let taken = |name: &BackupName| listing.contains(name);
-        let name = BackupName::free(&config.naming.prefix, backup.record.taken_at, config.naming.zone, taken);
+        let existing: Vec<_> = listing.names().cloned().collect();
+        let name = BackupName::free(&config.naming.prefix, backup.record.taken_at, config.naming.zone, &existing);
         tracing::info!(%name, target = %config.target, "storing");
         match store.put(&backup.file, &name, &backup.record).await {
             Err(error @ store::Error::Taken(_)) if tries.next().is_some() => {
@@ -203,7 +203,7 @@ pub async fn prune(
         report.held_back = Some(why);
         return Ok(if record.degraded.is_some() { Exit::Degraded } else { Exit::Retention });
     }
-    retain(store, listing, policy, now, report).await
+    retain(store, listing, Some(name), policy, now, report).await
 }
 
 /// The metadata of the newest backup besides `this`. An error is the reason to prune nothing; the backup itself is safe.
@@ -222,15 +222,16 @@ fn incomplete(error: store::Error) -> Failure {
     Failure::new(Exit::Retention, anyhow::Error::new(error).context("the backup is safe, retention is not done"))
 }
 
-/// Plans what goes by the policy, and deletes it.
+/// Plans what goes by the policy, and deletes it; `own` is the backup of this run, if it has made one.
 pub async fn retain(
     store: &Store,
     listing: Listing,
+    own: Option<&BackupName>,
     policy: &Policy,
     now: DateTime<Utc>,
     report: &mut JobReport,
 ) -> Result<Exit, Failure> {
-    let plan = plan(listing.names().cloned(), policy, now, store.config().naming.zone);
+    let plan = plan(listing.names().cloned(), own, policy, now, store.config().naming.zone);
     for kept in plan.keep.iter().filter(|v| v.is_from_the_future()) {
         tracing::warn!(name = %kept.name, "dated in the future, and kept; a clock is, or was, wrong");
     }

@@ -24,7 +24,7 @@ pub async fn prune(config: PruneConfig, now: DateTime<Utc>, report: &mut Report)
         PruneMode::After(record) => after(&record, &store, &policy, now, &mut report.job).await?,
         PruneMode::Now | PruneMode::DryRun => {
             let listing = store.list(Detail::Sizes).await?;
-            job::retain(&store, listing, &policy, now, &mut report.job).await?
+            job::retain(&store, listing, None, &policy, now, &mut report.job).await?
         }
     };
     report.seconds.prune = Some(since(begun));

@@ -73,12 +73,21 @@ fn move_to_name(file: &Path, work_dir: &Path, naming: &Naming, now: DateTime<Utc
     // `store` is another user of the same group (fsGroup).
     fs::set_permissions(file, Permissions::from_mode(0o640))?;
     loop {
-        let taken = |name: &BackupName| work_dir.join(name.to_string()).exists();
-        let name = BackupName::free(&naming.prefix, now, naming.zone, taken);
+        let name = BackupName::free(&naming.prefix, now, naming.zone, &existing(work_dir, naming)?);
         match rename_noreplace(file, &work_dir.join(name.to_string())) {
             // Another run was quicker.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             moved => return moved.map(|()| name),
         }
     }
+}
+
+/// The backups' names that are in use, whatever kind of file has them.
+fn existing(work_dir: &Path, naming: &Naming) -> io::Result<Vec<BackupName>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(work_dir.join(naming.prefix.directory()))? {
+        let leaf = entry?.file_name();
+        names.extend(leaf.to_str().and_then(|leaf| BackupName::parse(&naming.prefix, leaf)));
+    }
+    Ok(names)
 }

@@ -140,7 +140,7 @@ mod tests {
         let names = ["202601010000", "202601020000", "202601030000"].map(name);
         let now = chrono::DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         let mut report = JobReport::default();
-        report.plan(&crate::backup::retention::plan(names, &policy, now, Tz::UTC));
+        report.plan(&crate::backup::retention::plan(names, None, &policy, now, Tz::UTC));
         report
     }
 

@@ -81,7 +81,8 @@ fn jobs_interrupted_at_any_moment_leave_a_good_backup() {
             println!("{round}: {signal:?} after {delay:?}");
             soak.interrupt(delay, signal, code);
         }
-        soak.job().success();
+        let last = soak.job().success();
+        assert!(soak.remote.names().iter().any(|name| name == last.text("name")), "{last:?}");
         // What a killed upload to a directory leaves has a name that no command takes for a backup's.
         let names: Vec<_> =
             soak.remote.names().into_iter().filter(|name| name.strip_suffix(".etcdb").is_some()).collect();

@@ -86,11 +86,20 @@ impl fmt::Display for Reason {
     }
 }
 
+/// Decides about each of `names`. `own` is the backup of this very run: it counts as the newest, whatever other clocks have
+/// dated theirs.
+///
 /// Backups that are dated after `now` stay and do not count as the newest. Otherwise the backups of a wrong clock would take
 /// the places of good ones, and those would be removed.
-pub fn plan(names: impl IntoIterator<Item = BackupName>, policy: &Policy, now: DateTime<Utc>, zone: Tz) -> Plan {
+pub fn plan(
+    names: impl IntoIterator<Item = BackupName>,
+    own: Option<&BackupName>,
+    policy: &Policy,
+    now: DateTime<Utc>,
+    zone: Tz,
+) -> Plan {
     let mut names: Vec<_> = names.into_iter().collect();
-    names.sort_by_cached_key(|name| Reverse(name.age_key(zone)));
+    names.sort_by_cached_key(|name| (Some(name) != own, Reverse(name.age_key(zone))));
     let mut plan = Plan::default();
     let mut rank = 0;
     for name in names {
@@ -162,14 +171,14 @@ mod tests {
 
     #[test]
     fn after_a_month_of_silence_the_newest_stay() {
-        let plan = plan(names(&[0, 1, 2, 3, 4]), &policy(Some("10d"), None, 3), at(40), Tz::UTC);
+        let plan = plan(names(&[0, 1, 2, 3, 4]), None, &policy(Some("10d"), None, 3), at(40), Tz::UTC);
         assert_eq!(removed(&plan), names(&[1, 0]));
         assert_eq!(plan.keep[0].reasons, [Reason::Newest]);
     }
 
     #[test]
     fn a_future_date_neither_goes_nor_displaces() {
-        let plan = plan(names(&[0, 100, 101, 102, 20]), &policy(Some("10d"), None, 1), at(40), Tz::UTC);
+        let plan = plan(names(&[0, 100, 101, 102, 20]), None, &policy(Some("10d"), None, 1), at(40), Tz::UTC);
         assert_eq!(removed(&plan), names(&[0]));
         assert_eq!(plan.keep.iter().filter(|v| v.reasons == [Reason::Future]).count(), 3);
     }
@@ -180,23 +189,31 @@ mod tests {
         let [minute, second] =
             ["p-202601020000.etcdb", "p-20260102000000.etcdb"].map(|leaf| BackupName::parse(&prefix, leaf).unwrap());
         for names in [[minute.clone(), second.clone()], [second.clone(), minute.clone()]] {
-            let plan = plan(names, &policy(None, Some(1), 1), at(0), Tz::UTC);
+            let plan = plan(names, None, &policy(None, Some(1), 1), at(0), Tz::UTC);
             assert_eq!(removed(&plan), std::slice::from_ref(&minute));
         }
     }
 
     #[test]
     fn either_limit_is_enough() {
-        let plan = plan(names(&[0, 38, 39, 40]), &policy(Some("10d"), Some(2), 1), at(40), Tz::UTC);
+        let plan = plan(names(&[0, 38, 39, 40]), None, &policy(Some("10d"), Some(2), 1), at(40), Tz::UTC);
         assert_eq!(removed(&plan), names(&[38, 0]));
         assert!(!plan.remove[0].is_expired() && plan.remove[1].is_expired());
     }
 
     #[test]
     fn without_a_limit_everything_stays() {
-        let plan = plan(names(&[0, 1, 2]), &policy(None, None, 1), at(4000), Tz::UTC);
+        let plan = plan(names(&[0, 1, 2]), None, &policy(None, None, 1), at(4000), Tz::UTC);
         assert_eq!(plan.keep.len(), 3);
         assert_eq!(plan.keep[2].reasons, [Reason::NoLimit]);
+    }
+
+    #[test]
+    fn the_runs_own_backup_stays_beside_younger_ones() {
+        let own = &names(&[0])[0];
+        let plan = plan(names(&[0, 1, 2]), Some(own), &policy(Some("1d"), Some(1), 1), at(40), Tz::UTC);
+        assert_eq!(removed(&plan), names(&[2, 1]));
+        assert_eq!(plan.keep[0].reasons, [Reason::Newest, Reason::WithinCount]);
     }
 
     proptest! {
@@ -210,7 +227,7 @@ mod tests {
         ) {
             let policy = policy(age.map(|d| format!("{d}d")).as_deref(), count, keep);
             let all = names(&days.iter().copied().collect::<Vec<_>>());
-            let plan = plan(all.clone(), &policy, at(now), Tz::UTC);
+            let plan = plan(all.clone(), None, &policy, at(now), Tz::UTC);
             prop_assert_eq!(plan.keep.len() + plan.remove.len(), all.len());
             let mut past: Vec<_> = all.iter().filter(|n| n.taken_at(Tz::UTC) <= at(now)).collect();
             past.sort_by_key(|n| std::cmp::Reverse(n.taken_at(Tz::UTC)));
