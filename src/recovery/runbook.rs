@@ -21,12 +21,12 @@ const MANIFESTS: &str = "/etc/kubernetes/manifests";
 pub struct Runbook {
     /// The backup's name, or a local file's path.
     pub backup: String,
-    /// What it holds, for people.
+    /// What it holds, in words.
     pub content: String,
     /// How many live keys it holds.
     pub keys: u64,
     pub topology: Topology,
-    /// What tells the topology, such as `according to --etcd`.
+    /// Where the topology was found, such as `according to --etcd`.
     pub topology_source: String,
     /// The members' data directory.
     pub data_dir: String,
@@ -40,7 +40,7 @@ pub struct Runbook {
     pub client: Option<TlsFiles>,
     /// The new cluster's token.
     pub token: String,
-    /// A short id of the backup, for the names of the directories to which things are moved.
+    /// A short id of the backup. It ends the names of the directories to which manifests and data are moved.
     pub backup_id: String,
     /// More flags for `restore`, with their values.
     pub flags: Vec<(&'static str, String)>,
@@ -129,8 +129,8 @@ impl Runbook {
     }
 
     fn stop(&self) -> Step {
-        // The kubelet stops a static pod when its manifest leaves the directory.
         let stopped = self.stopped_dir();
+        // The kubelet stops a static pod when its manifest leaves the directory.
         let stop = |pods: &str| {
             vec![
                 format!("mkdir -p {stopped}"),
@@ -150,11 +150,12 @@ impl Runbook {
 
     fn move_aside(&self) -> Vec<String> {
         let (dir, aside) = (quoted(&self.data_dir), quoted(&self.old_data_dir()));
-        vec![
-            // etcd holds this lock as long as it runs. The manifest's removal only asks it to end.
-            format!("[ ! -e {dir}/member/snap/db ] || flock --timeout 60 {dir}/member/snap/db true"),
-            format!("[ ! -e {dir}/member ] || mv -T {dir}/member {aside}"),
-        ]
+        // etcd holds this lock as long as it runs, and the manifest's removal only asks it to end. One command does both,
+        // because a shell runs the next line of what is pasted whether or not the one before it has failed.
+        let wait = format!("[ ! -e {dir}/member/snap/db ] || flock --verbose --timeout 60 {dir}/member/snap/db true");
+        // Pasted twice, this fails: without -T the restored data would be moved into what was moved aside before.
+        let rename = format!("[ ! -e {dir}/member ] || mv -T {dir}/member {aside}");
+        vec![format!("( {wait} ) && ( {rename} )")]
     }
 
     fn restore(&self) -> Result<Step, String> {
@@ -204,6 +205,7 @@ impl Runbook {
 
     fn check(&self) -> Step {
         let urls: Vec<_> = self.endpoints.iter().map(Url::to_string).collect();
+        // Before etcd 3.4, etcdctl speaks another API unless it is told this one.
         let mut commands = vec![format!("export ETCDCTL_API=3 ETCDCTL_ENDPOINTS={}", quoted(&urls.join(",")))];
         let mut notes = vec![format!("expected: {} keys, or fewer if leases have expired since", self.keys)];
         match &self.client {
@@ -255,7 +257,7 @@ impl Runbook {
         first.map_or_else(|| "a control-plane node".to_owned(), on)
     }
 
-    /// Where manifests wait until they are wanted again.
+    /// Where the manifests of stopped pods are kept.
     fn stopped_dir(&self) -> String {
         format!("/etc/kubernetes/stopped-{}", self.backup_id)
     }
@@ -281,7 +283,7 @@ fn on(peer: &Peer) -> String {
     }
 }
 
-/// A word that a shell reads as it is here.
+/// For a POSIX shell.
 fn quoted(word: &str) -> String {
     // Only a NUL cannot be quoted, and no argument has one.
     shlex::try_quote(word).map(std::borrow::Cow::into_owned).unwrap_or_default()

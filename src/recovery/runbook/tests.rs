@@ -146,6 +146,17 @@ fn odd_paths_are_quoted() {
 }
 
 #[test]
+fn data_are_moved_aside_only_after_the_wait_has_succeeded() {
+    let blocks = blocks(&runbook(Topology::Stacked, TWO));
+    let (.., commands) = blocks.iter().find(|(title, ..)| title.starts_with("Wait")).unwrap();
+    // A shell goes on with the next line after one that has failed.
+    assert_eq!(commands.lines().count(), 1, "{commands}");
+    let (wait, rename) = commands.split_once(" && ").unwrap();
+    assert!(wait.contains("flock") && !wait.contains("mv "), "{commands}");
+    assert!(rename.contains("mv -T /var/lib/etcd/member /var/lib/etcd-before-0a1b2c3d"), "{commands}");
+}
+
+#[test]
 fn every_line_is_a_comment_or_a_command() {
     let runbook = Runbook { files: vec!["/etc/rclone.conf".into()], ..runbook(Topology::Stacked, TWO) };
     let steps = runbook.steps().unwrap();
