@@ -1,4 +1,4 @@
-//! The errors of members: their texts, and the exits that they lead to.
+//! What a member's failure is called, and the exit that it leads to.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::exit::Exit;
 pub enum Error {
     #[error("{what}: no answer within {} s", limit.as_secs())]
     Timeout { what: &'static str, limit: Duration },
-    /// One of both sides does not trust the certificate of the other, or the schemes differ.
+    /// One side does not trust the other's certificate, or only one of them speaks TLS.
     #[error("TLS: {0}")]
     Tls(String),
     /// etcd's own authentication refuses the user.
@@ -21,9 +21,9 @@ pub enum Error {
     Failed { what: &'static str, reason: String },
 }
 
-/// How etcd refuses a user. Most of these come with the code `Unknown` or `InvalidArgument`, so the text has to do.
+// Most of these come with the code `Unknown` or `InvalidArgument`, which other failures have, too.
 const DENIALS: [&str; 4] = ["permission denied", "authentication failed", "user name is empty", "invalid auth token"];
-/// No lesser role may take a snapshot.
+// etcd has no lesser role that may take a snapshot.
 const DENIED_ADVICE: &str = "a backup needs a user with etcd's role `root`, in ETCDCTL_USER and ETCDCTL_PASSWORD or as the client certificate's common name";
 
 impl Error {
@@ -36,10 +36,10 @@ impl Error {
         }
     }
 
-    /// etcd-client's own texts leave out the cause.
     pub fn new(what: &'static str, error: &etcd_client::Error) -> Self {
         match error {
             etcd_client::Error::GRpcStatus(status) => Self::from_status(what, status),
+            // Its text is always "transport error"; the reason is in its causes.
             etcd_client::Error::TransportError(e) => Self::from_chain(what, e),
             other => Self::Failed { what, reason: other.to_string() },
         }
@@ -59,7 +59,7 @@ impl Error {
         }
     }
 
-    /// Words an error of the transport by its causes, because its own text is always "transport error".
+    /// Describes an error by the texts of its causes.
     pub fn from_chain(what: &'static str, error: &(dyn std::error::Error + 'static)) -> Self {
         let mut texts: Vec<String> = Vec::new();
         let mut next = Some(error);
@@ -72,41 +72,43 @@ impl Error {
             next = error.source();
         }
         texts.retain(|t| t != "transport error");
-        let words = texts.join(": ");
-        if let Some((_, plain)) = PLAIN_WORDS.iter().find(|(library, _)| words.contains(library)) {
-            return Self::Failed { what, reason: (*plain).to_owned() };
+        let reason = texts.join(": ");
+        if let Some((_, meaning)) = LIBRARY_TEXTS.iter().find(|(text, _)| reason.contains(text)) {
+            return Self::Failed { what, reason: (*meaning).to_owned() };
         }
-        let lower = words.to_lowercase();
-        if ["certificate", "fatal alert"].iter().any(|w| lower.contains(w)) {
-            return Self::Tls(explain_tls(&words));
+        let lower = reason.to_lowercase();
+        if ["certificate", "fatal alert"].iter().any(|mark| lower.contains(mark)) {
+            return Self::Tls(explain_tls(&reason));
         }
-        Self::Failed { what, reason: words }
+        Self::Failed { what, reason }
     }
 }
 
-/// Texts of the libraries, and what they mean here.
-const PLAIN_WORDS: [(&str, &str); 2] = [
+/// Texts of rustls and h2, and what they mean here.
+const LIBRARY_TEXTS: [(&str, &str); 2] = [
     ("without sending TLS close_notify", "the member, or something on the way to it, closed the connection"),
-    ("stream closed because of a broken pipe", "the connection broke, or is dead and pings are not answered"),
+    ("stream closed because of a broken pipe", "the connection broke, or pings are not answered any more"),
 ];
 
-fn explain_tls(words: &str) -> String {
-    let advice = if words.contains("UnknownIssuer") || words.contains("BadSignature") {
+/// Adds what to do about it.
+fn explain_tls(reason: &str) -> String {
+    let advice = if reason.contains("UnknownIssuer") || reason.contains("BadSignature") {
         "the member's certificate is not signed by the authority in cacert"
-    } else if words.contains("not valid for name") || words.contains("NotValidForName") {
+    } else if reason.contains("not valid for name") || reason.contains("NotValidForName") {
         "the member's certificate does not name the address dialled; dial another one or set TLS_SERVER_NAME"
-    } else if words.contains("fatal alert") {
+        // An alert comes from the member, so even one that says `expired` means this client's certificate.
+    } else if reason.contains("fatal alert") {
         "the member does not accept this client's certificate: none is set (ETCDCTL_CERT), or it is not signed for clients by the authority that the member trusts"
-    } else if words.contains("not valid yet") {
+    } else if reason.contains("not valid yet") {
         "the member's certificate is not valid yet; look at this machine's clock"
-    } else if words.contains("extended key usage") {
+    } else if reason.contains("extended key usage") {
         "the member's certificate is not a server's; issue one with the usage `server auth`"
-    } else if words.contains("xpired") {
+    } else if reason.contains("xpired") {
         "the member's certificate has expired; renew it"
     } else {
-        return words.to_owned();
+        return reason.to_owned();
     };
-    format!("{words} ({advice})")
+    format!("{reason} ({advice})")
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ mod write;
 use std::future::Future;
 use std::time::Duration;
 
-use etcd_client::{Channel, Client, ConnectOptions};
+use etcd_client::{Channel, Client, ConnectOptions, GetResponse, ResponseHeader};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 pub use error::Error;
@@ -20,7 +20,7 @@ pub use write::{CurrentKey, Writer};
 use crate::config;
 use crate::url::Url;
 
-/// For a connection, and for each single request.
+/// For a connection, and for each single request. etcdctl has the same default (`--command-timeout`).
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 // Keep-alive pings find a peer that has vanished. etcd answers more frequent ones with GOAWAY.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
@@ -29,10 +29,13 @@ const PING_TIMEOUT: Duration = Duration::from_secs(6);
 /// One client for one endpoint: a client of several endpoints neither fails over nor tells which one failed.
 async fn connect(endpoint: &Url, config: &config::EtcdConfig) -> Result<Client, Error> {
     let dial = dial(endpoint, config).map_err(|e| Error::from_chain("connecting", &e))?;
+    // Not etcd-client's own `connect`, which returns before there is a connection: its first request would fail instead.
+    // tonic's own limit for connecting covers TCP only, and a frozen member still accepts TCP connections.
     let channel = match tokio::time::timeout(REQUEST_TIMEOUT, dial.connect()).await {
         Err(_) => return Err(Error::Timeout { what: "connecting", limit: REQUEST_TIMEOUT }),
         Ok(connected) => connected.map_err(|e| Error::from_chain("connecting", &e))?,
     };
+    // With a user this asks for a token; else it sends nothing.
     let mut options = ConnectOptions::new();
     if let Some(user) = &config.user {
         options = options.with_user(&user.name, &user.password);
@@ -53,6 +56,17 @@ fn dial(endpoint: &Url, config: &config::EtcdConfig) -> Result<Endpoint, tonic::
         tls = tls.domain_name(name);
     }
     dial.tls_config(tls)
+}
+
+/// Succeeds only on a member that reaches a quorum.
+async fn linearizable_read(client: &mut Client) -> Result<GetResponse, Error> {
+    // The key that `etcdctl endpoint health` reads; it need not exist.
+    limited("linearizable read", client.get("health", None)).await
+}
+
+/// The store's revision when the member answered.
+fn revision(header: Option<&ResponseHeader>) -> u64 {
+    header.map_or(0, |header| u64::try_from(header.revision()).unwrap_or_default())
 }
 
 /// One request under its own timeout: that of the client does not cover a peer that accepts and stays silent.

@@ -1,4 +1,5 @@
-//! Finds out whether a member that failed speaks the other scheme than its endpoint has; the failure does not tell.
+//! Finds out whether a member failed because it speaks http and its endpoint says https, or the other way round. The
+//! failure itself does not tell.
 
 use std::time::Duration;
 
@@ -7,18 +8,19 @@ use tokio::net::TcpStream;
 
 use crate::url::Url;
 
-/// Short, because the member has just closed a connection and is thus there.
+/// Short, because a member that timed out is not asked, only one that refused or broke the connection.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// A request that every port without TLS answers.
 const HTTP_REQUEST: &[u8] = b"GET /version HTTP/1.0\r\n\r\n";
 /// The head of the smallest TLS handshake: a record with a `ClientHello` of version 1.2.
 const HELLO_HEAD: &[u8] = &[0x16, 3, 1, 0, 0x2d, 1, 0, 0, 0x29, 3, 3];
-/// What follows its 32 random bytes: no session, one cipher suite, no compression.
+/// What follows its 32 random bytes: no session, one cipher suite (ECDHE, RSA, AES-128-GCM), no compression.
 const HELLO_TAIL: &[u8] = &[0, 0, 2, 0xc0, 0x2f, 1, 0];
 
-/// What to write instead, if the member speaks the other scheme.
+/// What is wrong and what to write instead, if the member speaks the other scheme.
 pub async fn wrong_scheme(endpoint: &Url) -> Option<String> {
     let authority = endpoint.authority();
+    // The random bytes may be zeros, because the handshake is never finished.
     let hello = [HELLO_HEAD, &[0; 32], HELLO_TAIL].concat();
     let request = if endpoint.is_tls() { HTTP_REQUEST } else { &hello };
     let answer = tokio::time::timeout(TIMEOUT, ask(&authority, request)).await.ok()?.ok()?;

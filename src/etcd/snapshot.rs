@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use etcd_client::{Client, SnapshotResponse, SnapshotStreaming};
+use etcd_client::{SnapshotResponse, SnapshotStreaming};
 
-use super::{Error, connect, limited};
+use super::{Error, connect, limited, linearizable_read, revision};
 use crate::config;
 use crate::exit::Exit;
 use crate::member::Member;
@@ -15,7 +15,7 @@ use crate::system::blocking::blocking;
 pub enum SnapshotError {
     #[error(transparent)]
     Member(#[from] Error),
-    /// The file is no snapshot, or the local disk failed.
+    /// The file does not prove good, or the local disk failed.
     #[error(transparent)]
     File(#[from] snapshot::Error),
     #[error("the member sends empty messages with {remaining} bytes still to come; it cannot read its own database")]
@@ -30,13 +30,14 @@ impl SnapshotError {
         match self {
             Self::File(error) => error.exit(),
             Self::Member(Error::Denied { .. }) => Exit::Denied,
+            // Not `NoMember`: the member had answered the survey.
             Self::Member(_) | Self::Empty { .. } | Self::Idle { .. } => Exit::Proof,
         }
     }
 }
 
 /// Streams a snapshot of `member` into `part`, and proves it. Its revision must be at least what the cluster had reached
-/// just before, or in a degraded cluster what this member had. `progress` is told the bytes received, and in all.
+/// just before, or in a degraded cluster what this member had. `progress` gets the bytes received, and the total.
 pub async fn snapshot(
     member: &Member,
     config: &config::EtcdConfig,
@@ -46,20 +47,13 @@ pub async fn snapshot(
 ) -> Result<Snapshot, SnapshotError> {
     let mut client = connect(&member.endpoint, config).await?;
     // A member that is cut off from its cluster serves a snapshot as if nothing were wrong, and the messages have no
-    // revision, so the file's own is compared.
-    let floor = if degraded { member.revision } else { current_revision(&mut client).await? };
+    // revision, so the file's own is compared. A degraded cluster may answer no linearizable read.
+    let floor = if degraded { member.revision } else { revision(linearizable_read(&mut client).await?.header()) };
     let stream = limited("snapshot", client.snapshot()).await?;
     receive(stream, config.idle_timeout, &mut part, progress).await?;
     Ok(blocking(move || part.finish(floor)).await?)
 }
 
-/// The revision in the header of a linearizable read: a snapshot with an older one comes from a member that lags.
-async fn current_revision(client: &mut Client) -> Result<u64, Error> {
-    let answer = limited("linearizable read", client.get("health", None)).await?;
-    Ok(answer.header().map_or(0, |h| u64::try_from(h.revision()).unwrap_or_default()))
-}
-
-/// Reads to the end of the stream, because the digest follows the bytes that `remaining_bytes` counts.
 async fn receive(
     mut stream: SnapshotStreaming,
     idle: Duration,
@@ -73,12 +67,13 @@ async fn receive(
             Err(_) => return Err(SnapshotError::Idle { idle, received }),
             Ok(message) => message.map_err(|e| Error::new("snapshot", &e))?,
         };
+        // Not at `remaining_bytes` 0: the digest follows the bytes that it counts.
         let Some(message) = message else { return Ok(()) };
         let total = match total {
             Some(total) => total,
-            None => *total.insert(announced(&message, part)?),
+            None => *total.insert(announced_size(&message, part)?),
         };
-        // etcd sends empty messages for ever when it cannot read its own database.
+        // etcd sends empty messages for ever when it cannot read its own database, so the idle timeout never fires.
         if message.blob().is_empty() && message.remaining_bytes() > 0 {
             return Err(SnapshotError::Empty { remaining: message.remaining_bytes() });
         }
@@ -87,8 +82,8 @@ async fn receive(
     }
 }
 
-/// The size of the database, after a check that the disk has room for it.
-fn announced(first: &SnapshotResponse, part: &mut PartFile) -> Result<u64, SnapshotError> {
+/// The size of the database, for which the disk has room.
+fn announced_size(first: &SnapshotResponse, part: &mut PartFile) -> Result<u64, SnapshotError> {
     let blob = u64::try_from(first.blob().len()).unwrap_or(u64::MAX);
     let total = first.remaining_bytes().saturating_add(blob);
     part.expect_database(total)?;

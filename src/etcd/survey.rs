@@ -1,25 +1,21 @@
 //! Asks all members at once for their status, their alarms and a linearizable read.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use etcd_client::{AlarmAction, AlarmType, Client, StatusResponse};
+use etcd_client::{AlarmAction, AlarmType, Client, ResponseHeader, StatusResponse};
 
-use super::{Error, connect, limited, scheme};
+use super::{Error, connect, limited, linearizable_read, revision, scheme};
 use crate::config;
 use crate::exit::Exit;
 use crate::member::{Member, Refusal, Role};
 use crate::url::Url;
 
-/// The key that `etcdctl endpoint health` reads; it need not exist.
-const HEALTH_KEY: &str = "health";
-
-/// What the members answered.
 #[derive(Debug, Default)]
 pub struct Survey {
     /// One entry for each member that answered.
     pub members: Vec<Member>,
-    /// Endpoints that did not, and why.
+    /// Endpoints that did not answer, and why.
     pub refused: Vec<Refusal>,
     /// The exit that the refusals lead to when no member answered.
     pub exit: Option<Exit>,
@@ -39,9 +35,10 @@ struct Reached {
     listed: Vec<(u64, Url)>,
 }
 
-/// Asks the configured endpoints, then the listed members that have not answered yet. So a member that advertises an
-/// address which cannot be reached or verified from here stays usable through the URL in the settings.
+/// Asks the configured endpoints, then the listed members that have not answered yet.
 pub async fn survey(config: &config::EtcdConfig) -> Survey {
+    // The configured endpoints come first, because a member may advertise an address that cannot be reached from here, or
+    // that its certificate does not name.
     let configured = &config.endpoints.urls;
     let first = probe_all(configured.clone(), config).await;
     let reached = || first.iter().filter_map(|(_, probed)| probed.as_ref().ok());
@@ -63,8 +60,8 @@ fn gather(probed: impl Iterator<Item = (Url, Result<Reached, Error>)>) -> Survey
     let mut members: BTreeMap<(u64, u64), Member> = BTreeMap::new();
     let mut survey = Survey::default();
     for (endpoint, outcome) in probed {
-        // Several endpoints may lead to one member; the first one counts, which is the configured one.
         match outcome {
+            // Several endpoints may lead to one member. The first one counts, which is the configured one.
             Ok(reached) => {
                 let id = (reached.member.cluster_id, reached.member.id);
                 members.entry(id).or_insert(reached.member);
@@ -110,31 +107,32 @@ async fn probe(endpoint: &Url, config: &config::EtcdConfig) -> Result<Reached, E
     if member.role == Role::Learner {
         return Ok(Reached { member, listed: vec![] });
     }
+    // Requests need a client each to run at once. The clones share one connection.
     let (mut a, mut b, mut c) = (client.clone(), client.clone(), client);
     let (read, alarms, listed) = tokio::join!(
-        limited("linearizable read", a.get(HEALTH_KEY, None)),
+        linearizable_read(&mut a),
         limited("alarm list", b.alarm(AlarmAction::Get, AlarmType::None, None)),
         voting_members(&mut c),
     );
-    // A user without permissions is no sign of a lost quorum.
+    // A read that is denied says nothing about the quorum.
     if let (Err(denied @ Error::Denied { .. }), _) | (_, Err(denied @ Error::Denied { .. })) = (&read, &alarms) {
         return Err(denied.clone());
     }
     add_alarms(&mut member, alarms.iter().flat_map(etcd_client::AlarmResponse::alarms));
-    // etcd lists alarms by way of a quorum, too, and a member that cannot list them may have one.
+    // etcd lists alarms by way of a quorum, too. And where they are unknown, one of them may be CORRUPT.
     let read = read.err().filter(|e| !is_only_corrupt(e, &member));
     member.read_error = read.or(alarms.err()).map(|e| e.to_string());
     Ok(Reached { member, listed })
 }
 
-/// Under a CORRUPT alarm etcd may answer every read with that alarm, for which it needs a quorum.
+/// Whether a read failed only because of a CORRUPT alarm. A member answers so after it has reached a quorum.
 fn is_only_corrupt(error: &Error, member: &Member) -> bool {
     !member.corrupt.is_empty() && error.to_string().contains("corrupt")
 }
 
 fn describe(endpoint: &Url, status: &StatusResponse) -> Member {
     let header = status.header();
-    let id = header.map_or(0, etcd_client::ResponseHeader::member_id);
+    let id = header.map_or(0, ResponseHeader::member_id);
     let role = match (status.is_learner(), status.leader() == id) {
         (true, _) => Role::Learner,
         (false, true) => Role::Leader,
@@ -143,13 +141,13 @@ fn describe(endpoint: &Url, status: &StatusResponse) -> Member {
     Member {
         endpoint: endpoint.clone(),
         id,
-        cluster_id: header.map_or(0, etcd_client::ResponseHeader::cluster_id),
+        cluster_id: header.map_or(0, ResponseHeader::cluster_id),
         version: status.version().to_owned(),
         role,
         db_size: u64::try_from(status.db_size()).unwrap_or_default(),
         applied_index: status.raft_applied_index(),
-        revision: header.map_or(0, |h| u64::try_from(h.revision()).unwrap_or_default()),
-        round_trip: std::time::Duration::ZERO,
+        revision: revision(header),
+        round_trip: Duration::ZERO,
         read_error: None,
         corrupt: BTreeSet::new(),
         no_space: false,
@@ -168,16 +166,17 @@ fn add_alarms<'a>(member: &mut Member, alarms: impl Iterator<Item = &'a etcd_cli
     }
 }
 
-/// Client URLs of the voting members that have started. Without the list the configured endpoints have to do.
+/// Client URLs of the voting members that have started, with their ids.
 async fn voting_members(client: &mut Client) -> Vec<(u64, Url)> {
     let list = match limited("member list", client.member_list()).await {
         Ok(list) => list,
-        // It always fails where etcd authenticates users, as etcd-client sends no token with this request.
+        // Without the list the configured endpoints may still be all that is needed.
         Err(error) => {
             tracing::debug!(%error, "member list");
             return vec![];
         }
     };
+    // A member that was added but never started has no name yet, and no URLs.
     let voting = list.members().iter().filter(|m| !m.is_learner() && !m.name().is_empty());
     voting.flat_map(|m| m.client_urls().iter().filter_map(|url| Some((m.id(), url.parse().ok()?)))).collect()
 }

@@ -6,7 +6,7 @@ use super::{Error, connect, limited};
 use crate::config;
 use crate::member::Member;
 
-/// For values of etcds whose limit of 1.5 MiB for a request is raised; tonic's own limit is 4 MiB.
+/// tonic's own limit is 4 MiB, but where etcd's limit for a request (1.5 MiB) was raised, values may be larger.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 /// A connection to one member, for reading and writing keys.
@@ -56,6 +56,7 @@ impl Writer {
     }
 
     async fn put_if(&mut self, compare: Compare, key: &[u8], value: Vec<u8>) -> Result<Option<i64>, Error> {
+        // A put without options takes away the lease of a key that has one.
         let txn = Txn::new().when([compare]).and_then([TxnOp::put(key, value, None)]);
         let answer = limited("writing a key", self.kv.txn(txn)).await?;
         Ok(answer.succeeded().then(|| revision(&answer)))

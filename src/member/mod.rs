@@ -10,13 +10,13 @@ pub use rank::{Choice, NoMember, rank};
 
 use crate::url::Url;
 
-/// The order of the variants is that of preference for a snapshot.
+/// In the order of preference for a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     Follower,
-    /// Has more to do than a follower, and is spared.
+    /// Comes after the followers, because it has more to do than they have.
     Leader,
-    /// Does not vote, and may lag behind without limit.
+    /// Does not vote, and may lag without limit.
     Learner,
 }
 

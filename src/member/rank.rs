@@ -1,10 +1,10 @@
-//! Which member is snapshotted, and why: a pure decision over what the members answered.
+//! Which member a snapshot is taken from, and why. Pure.
 
 use std::collections::BTreeSet;
 
 use super::{Member, Refusal, Role};
 
-/// Members whose applied index is at most this far behind the newest count as equally recent.
+/// In raft entries. Members are asked at slightly different moments, so a smaller lag says nothing.
 const EQUAL_WITHIN: u64 = 1_000;
 
 #[derive(Debug)]
@@ -13,7 +13,7 @@ pub struct Choice {
     pub members: Vec<Member>,
     /// Members that answered but are not used.
     pub refused: Vec<Refusal>,
-    /// Why only a degraded backup can be had; `None` when all is well.
+    /// Why only a degraded backup is possible; `None` when all is well.
     pub degraded: Option<String>,
 }
 
@@ -34,30 +34,31 @@ pub enum NoMember {
 /// highest revision is the last resort, and the backup is degraded.
 pub fn rank(members: Vec<Member>, strict: bool) -> Result<Choice, NoMember> {
     refuse_several_clusters(&members)?;
-    // A member with a CORRUPT alarm still serves status, reads and snapshots, and the others know of it, too.
+    // A member with a CORRUPT alarm still serves snapshots as if nothing were wrong. Any member may list the alarm.
     let corrupt: BTreeSet<u64> = members.iter().flat_map(|m| m.corrupt.iter().copied()).collect();
     let (learners, voters): (Vec<_>, Vec<_>) = members.into_iter().partition(|m| m.role == Role::Learner);
     // A learner serves a snapshot, too, but answers no linearizable read, which would show whether it is recent.
     let mut refused: Vec<_> = learners.iter().map(|m| refusal(m, "is a learner")).collect();
-    let (mut good, rest): (Vec<_>, Vec<_>) =
+    let (mut healthy, unhealthy): (Vec<_>, Vec<_>) =
         voters.into_iter().partition(|m| m.read_error.is_none() && !corrupt.contains(&m.id));
-    let degraded = why_degraded(&good, &rest, &corrupt);
+    let degraded = why_degraded(&healthy, &unhealthy, &corrupt);
     if let (true, Some(reason)) = (strict, &degraded) {
         return Err(NoMember::OnlyDegraded(reason.clone()));
     }
-    if good.is_empty() {
+    let best_first = if healthy.is_empty() {
         // The applied index counts entries of raft that change no key, too; the revision is what a restored cluster has.
-        let mut last_resort = rest;
+        let mut last_resort = unhealthy;
         last_resort.sort_by_key(|m| (corrupt.contains(&m.id), std::cmp::Reverse(m.revision), m.round_trip));
-        good = last_resort;
+        last_resort
     } else {
-        refused.extend(rest.iter().map(|m| refusal(m, &why_refused(m, &corrupt))));
-        sort_best_first(&mut good);
-    }
-    if good.is_empty() {
+        refused.extend(unhealthy.iter().map(|m| refusal(m, &why_refused(m, &corrupt))));
+        sort_best_first(&mut healthy);
+        healthy
+    };
+    if best_first.is_empty() {
         return Err(NoMember::AllRefused(refused));
     }
-    Ok(Choice { members: good, refused, degraded })
+    Ok(Choice { members: best_first, refused, degraded })
 }
 
 fn refuse_several_clusters(members: &[Member]) -> Result<(), NoMember> {
@@ -72,16 +73,17 @@ fn refuse_several_clusters(members: &[Member]) -> Result<(), NoMember> {
     Err(NoMember::SeveralClusters(described.collect::<Vec<_>>().join(", ")))
 }
 
-fn why_degraded(good: &[Member], rest: &[Member], corrupt: &BTreeSet<u64>) -> Option<String> {
-    if good.is_empty() && rest.is_empty() {
+fn why_degraded(healthy: &[Member], unhealthy: &[Member], corrupt: &BTreeSet<u64>) -> Option<String> {
+    // Without a single voter there is no backup at all, degraded or not.
+    if healthy.is_empty() && unhealthy.is_empty() {
         return None;
     }
     if !corrupt.is_empty() {
         let ids: Vec<_> = corrupt.iter().map(|id| format!("{id:x}")).collect();
         return Some(format!("CORRUPT alarm on member {}", ids.join(" and ")));
     }
-    if good.is_empty() {
-        let error = rest.iter().find_map(|m| m.read_error.as_deref()).unwrap_or("a read failed");
+    if healthy.is_empty() {
+        let error = unhealthy.iter().find_map(|m| m.read_error.as_deref()).unwrap_or("a read failed");
         return Some(format!("no quorum: {error}"));
     }
     None
@@ -99,11 +101,10 @@ fn refusal(member: &Member, reason: &str) -> Refusal {
 }
 
 fn sort_best_first(members: &mut [Member]) {
-    // Members are asked at slightly different moments, so a small difference means nothing.
     let newest = members.iter().map(|m| m.applied_index).max().unwrap_or_default();
     members.sort_by_key(|m| {
-        let behind = newest.saturating_sub(m.applied_index);
-        (if behind > EQUAL_WITHIN { behind } else { 0 }, m.role, m.round_trip)
+        let lag = newest.saturating_sub(m.applied_index);
+        (if lag > EQUAL_WITHIN { lag } else { 0 }, m.role, m.round_trip)
     });
 }
 
