@@ -8,7 +8,7 @@ use std::str::FromStr;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Url {
     tls: bool,
-    /// An IPv6 address is in brackets.
+    /// An IPv6 address is in brackets, as in a URL.
     host: String,
     port: u16,
 }
@@ -60,7 +60,7 @@ impl FromStr for Url {
         if text.is_empty() {
             return Err("a URL is empty".into());
         }
-        // Such a text is not repeated, because a password may be in it.
+        // The error does not quote the text, because a password may be in it.
         if text.contains('@') {
             return Err("a URL has a user name in it".into());
         }
@@ -75,6 +75,7 @@ impl FromStr for Url {
         let Some(host) = uri.host().filter(|host| !host.is_empty() && *host != "null") else {
             return refuse("names no host");
         };
+        // etcd refuses URLs without a port or with a path, too.
         let Some(port) = uri.port_u16().filter(|port| *port != 0) else { return refuse("names no port") };
         if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
             return refuse("has a path");
@@ -83,14 +84,14 @@ impl FromStr for Url {
     }
 }
 
-/// What opens a door in the URLs of a free text, spelled as it is there: users, passwords, and the values of queries,
-/// which is where signed URLs keep their signature. The text need not be well-formed, as it is somebody's configuration.
+/// The credentials in the URLs of a text, spelled as they are there: user names, passwords and the values of queries, where
+/// signed URLs have their signature. Some may be empty. The text is any configuration, so its URLs need not be well-formed.
 pub fn credentials(text: &str) -> Vec<&str> {
-    text.match_indices("://").flat_map(|(at, slashes)| credentials_behind(&text[at + slashes.len()..])).collect()
+    text.match_indices("://").flat_map(|(at, slashes)| credentials_after_scheme(&text[at + slashes.len()..])).collect()
 }
 
-/// `rest` is a URL without its scheme.
-fn credentials_behind(rest: &str) -> Vec<&str> {
+fn credentials_after_scheme(rest: &str) -> Vec<&str> {
+    // The last `@` ends the user's part, because a password that is not well-formed may have one in it.
     let user = rest.split('/').next().and_then(|authority| authority.rsplit_once('@')).map(|(user, _)| user);
     let mut found: Vec<&str> = match user.map(|user| user.split_once(':').unwrap_or((user, ""))) {
         Some((user, password)) => vec![user, password],

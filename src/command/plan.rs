@@ -13,6 +13,7 @@ use crate::report::Answer;
 
 pub async fn plan(config: PlanConfig, answer: &mut Answer) -> Result<(), Failure> {
     let source = Source::find(config.backup.input).await?;
+    // A damaged backup has to be found here, before the plan's first step stops the cluster.
     let proved = source.prove(&config.backup.work_dir).await?;
     let recorded_members = proved.recorded_members().await?;
     let recorded = InitialCluster::recorded(&recorded_members);
@@ -30,6 +31,7 @@ pub async fn plan(config: PlanConfig, answer: &mut Answer) -> Result<(), Failure
         keys: proved.proof.contents.live_keys,
         topology: config.layout.topology,
         topology_source: config.topology_source,
+        // The old data are moved to this name with an ending.
         data_dir: config.layout.data_dir.trim_end_matches('/').to_owned(),
         endpoints: config.endpoints.unwrap_or_else(|| members.client_urls(&recorded_members, &config.layout)),
         members,
@@ -48,7 +50,7 @@ pub async fn plan(config: PlanConfig, answer: &mut Answer) -> Result<(), Failure
     Ok(())
 }
 
-/// The full name, so that every member restores the same backup even if another one is stored meanwhile.
+/// The full name and never `latest`, so that every member restores the same backup even if another one is stored now.
 fn backup(source: &Source) -> Result<String, Failure> {
     match source {
         Source::Stored(stored) => Ok(stored.backup.name.to_string()),

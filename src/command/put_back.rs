@@ -13,22 +13,23 @@ use crate::inspect::line::printable;
 use crate::kubernetes::{KUBE_SYSTEM_KEYS, StoredValue};
 use crate::member::{Choice, Member};
 use crate::recovery::put_back::{
-    Action, LiveKey, Outcome, PlannedKey, Totals, decide, in_order_of_creation, note, refusal,
+    Action, LiveKey, Outcome, PlannedKey, Totals, decide, note, refusal, sort_by_creation,
 };
 use crate::report::{Answer, JobReport};
-use crate::snapshot::{Db, KeyState, SortedKeys, find, members};
+use crate::snapshot::{self, Db, KeyState, SortedKeys, find, members};
 use crate::system::blocking::blocking;
 
 pub async fn put_back(config: PutBackConfig, answer: &mut Answer) -> Result<(), Failure> {
     let backup = OpenBackup::open(config.backup).await?;
     let args = &config.keys;
     let at = backup.revision(args.revision)?;
-    let items = select(args, &backup, at).await?;
+    let states = select(args, &backup, at).await?;
+    // The report of refused members is the job's; this command has an answer instead.
     let member = healthy_member(job::choose(&config.etcd, &mut JobReport::default()).await?, args.write)?;
     let mut writer = Writer::connect(&member, &config.etcd).await.map_err(|e| Failure::new(e.exit(), e))?;
-    check_identity(&backup, &mut writer, &member).await?;
+    refuse_other_cluster(&backup, &mut writer, &member).await?;
 
-    let planned = plan(items, args.overwrite, &backup.db, &mut writer).await?;
+    let planned = plan(states, args.overwrite, &backup.db, &mut writer).await?;
     refuse_named_keys(args, &planned)?;
     let (done, error) = if args.write {
         write(planned, &backup.db, &mut writer).await
@@ -45,27 +46,27 @@ async fn select(args: &KeysToPutBack, backup: &OpenBackup, at: u64) -> Result<Ve
     let db = Arc::clone(&backup.db);
     let (keys, prefix) = (args.keys.clone(), args.prefix.clone());
     let searched = (keys.clone(), prefix.clone());
-    let mut items = blocking(move || match searched {
+    let mut states = blocking(move || match searched {
         (_, Some(prefix)) => SortedKeys::new(&db, &prefix, at).collect::<Result<Vec<_>, _>>(),
         (keys, None) => find(&db, &keys, at),
     })
     .await?;
-    if let Some(prefix) = prefix.filter(|_| items.is_empty()) {
+    if let Some(prefix) = prefix.filter(|_| states.is_empty()) {
         return Err(Failure::settings(format!(
             "{label} has no key that begins with {} at revision {at}",
             printable(&prefix)
         )));
     }
-    let missing: Vec<_> = keys.iter().filter(|key| items.iter().all(|item| item.key != **key)).collect();
+    let missing: Vec<_> = keys.iter().filter(|key| states.iter().all(|state| state.key != **key)).collect();
     if !missing.is_empty() {
         let missing: Vec<_> = missing.into_iter().map(|key| printable(key)).collect();
         return Err(Failure::settings(format!("{label} does not have, at revision {at}: {}", missing.join(", "))));
     }
-    in_order_of_creation(&mut items);
-    Ok(items)
+    sort_by_creation(&mut states);
+    Ok(states)
 }
 
-/// The member to write through, if its cluster has a quorum and no CORRUPT alarm, and for writing no NOSPACE alarm.
+/// The best member of a cluster that has a quorum and no CORRUPT alarm, and, for writing, no NOSPACE alarm.
 fn healthy_member(choice: Choice, writing: bool) -> Result<Member, Failure> {
     let no_member = |why: String| Err(Failure::message(Exit::NoMember, why));
     if let Some(why) = choice.degraded {
@@ -78,18 +79,18 @@ fn healthy_member(choice: Choice, writing: bool) -> Result<Member, Failure> {
     Ok(member)
 }
 
-/// Refuses a backup of another cluster. The UID of the namespace kube-system tells; in an etcd without Kubernetes only
-/// the ids of the members give a hint.
-async fn check_identity(backup: &OpenBackup, writer: &mut Writer, member: &Member) -> Result<(), Failure> {
+/// Refuses a backup of another cluster, known by the UID of the namespace kube-system. A restore keeps that, but gives
+/// the cluster and its members new ids.
+async fn refuse_other_cluster(backup: &OpenBackup, writer: &mut Writer, member: &Member) -> Result<(), Failure> {
     let (db, at) = (Arc::clone(&backup.db), backup.proved.proof.contents.revision);
-    let (ours, recorded) = blocking(move || {
-        let items = find(&db, &KUBE_SYSTEM_KEYS.map(<[u8]>::to_vec), at)?;
-        let values = items.iter().map(|item| Ok::<_, crate::snapshot::Error>((item.key.clone(), item.value(&db)?)));
-        Ok::<_, crate::snapshot::Error>((values.collect::<Result<Vec<_>, _>>()?, members(&db)?))
+    let (namespaces, recorded) = blocking(move || {
+        let states = find(&db, &KUBE_SYSTEM_KEYS.map(<[u8]>::to_vec), at)?;
+        let values = states.iter().map(|state| state.value(&db).map(|value| (state.key.clone(), value)));
+        Ok::<_, snapshot::Error>((values.collect::<Result<Vec<_>, _>>()?, members(&db)?))
     })
     .await?;
     let uid = |value: &[u8]| StoredValue::parse(value).object().map(|object| object.uid.clone());
-    for (key, value) in ours {
+    for (key, value) in namespaces {
         let live = writer.get(&key).await.map_err(|e| Failure::new(e.exit(), e))?;
         if let (Some(ours), Some(theirs)) = (uid(&value), live.and_then(|live| uid(&live.value))) {
             if ours == theirs {
@@ -102,6 +103,7 @@ async fn check_identity(backup: &OpenBackup, writer: &mut Writer, member: &Membe
             )));
         }
     }
+    // In an etcd without Kubernetes, or with an encrypted namespace, only the members' ids give a hint.
     if recorded.iter().all(|recorded| recorded.id != member.id) {
         tracing::warn!(
             "the backup does not record the member {}; make sure that it is the same cluster",
@@ -112,28 +114,28 @@ async fn check_identity(backup: &OpenBackup, writer: &mut Writer, member: &Membe
 }
 
 async fn plan(
-    items: Vec<KeyState>,
+    states: Vec<KeyState>,
     overwrite: bool,
     db: &Arc<Db>,
     writer: &mut Writer,
 ) -> Result<Vec<PlannedKey>, Failure> {
-    let mut planned = Vec::with_capacity(items.len());
-    for item in items {
-        let (item, value) = read(item, db).await?;
+    let mut planned = Vec::with_capacity(states.len());
+    for state in states {
+        let (state, value) = read(state, db).await?;
         let content = StoredValue::parse(&value);
-        let action = if let Some(why) = refusal(&item, content.object()) {
+        let action = if let Some(why) = refusal(&state, content.object()) {
             Action::Refuse(why)
         } else {
-            let live = writer.get(&item.key).await.map_err(|e| Failure::new(e.exit(), e))?;
-            let seen = |live: CurrentKey| LiveKey {
+            let live = writer.get(&state.key).await.map_err(|e| Failure::new(e.exit(), e))?;
+            let compared = |live: CurrentKey| LiveKey {
                 mod_revision: live.mod_revision,
                 lease: live.lease,
                 has_same_value: live.value == value,
             };
-            decide(live.map(seen), overwrite)
+            decide(live.map(compared), overwrite)
         };
         let note = note(&content).filter(|_| action.is_change());
-        planned.push(PlannedKey { item, action, note });
+        planned.push(PlannedKey { state, action, note });
     }
     Ok(planned)
 }
@@ -142,7 +144,7 @@ async fn plan(
 fn refuse_named_keys(args: &KeysToPutBack, planned: &[PlannedKey]) -> Result<(), Failure> {
     let named = planned.iter().filter(|_| !args.keys.is_empty());
     let refusals = named.filter_map(|planned| match planned.action {
-        Action::Refuse(why) => Some(format!("{}: {why}", printable(&planned.item.key))),
+        Action::Refuse(why) => Some(format!("{}: {why}", printable(&planned.state.key))),
         _ => None,
     });
     let refusals: Vec<_> = refusals.collect();
@@ -152,9 +154,10 @@ fn refuse_named_keys(args: &KeysToPutBack, planned: &[PlannedKey]) -> Result<(),
     Err(Failure::settings(format!("never put back: {}", refusals.join("; "))))
 }
 
-async fn read(item: KeyState, db: &Arc<Db>) -> Result<(KeyState, Vec<u8>), Failure> {
+/// Values are read one at a time, here and again before they are written, because all of them may not fit into memory.
+async fn read(state: KeyState, db: &Arc<Db>) -> Result<(KeyState, Vec<u8>), Failure> {
     let db = Arc::clone(db);
-    Ok(blocking(move || item.value(&db).map(|value| (item, value))).await?)
+    Ok(blocking(move || state.value(&db).map(|value| (state, value))).await?)
 }
 
 /// Writes key by key until one fails. One transaction for all would give them one revision, which no two objects of
@@ -180,6 +183,7 @@ async fn write(
                 }
             },
         };
+        // A key that somebody else has created is there now, as was wanted. One that was to be replaced was not replaced.
         overtaken |= outcome == Outcome::Overtaken && matches!(planned.action, Action::Replace { .. });
         tracing::debug!("{}", planned.text(&outcome));
         done.push((planned, outcome));
@@ -190,14 +194,15 @@ async fn write(
 }
 
 async fn write_one(planned: &PlannedKey, db: &Arc<Db>, writer: &mut Writer) -> Result<Outcome, Failure> {
-    let (item, value) = read(planned.item.clone(), db).await?;
-    let key = printable(&item.key);
+    let (state, value) = read(planned.state.clone(), db).await?;
+    let key = printable(&state.key);
     let failed = |e: crate::etcd::Error| Failure::new(e.exit(), e);
     let outcome = match planned.action {
         Action::Replace { mod_revision } => {
-            writer.replace(&item.key, value, mod_revision).await.map_err(failed)?.map(Outcome::Replaced)
+            writer.replace(&state.key, value, mod_revision).await.map_err(failed)?.map(Outcome::Replaced)
         }
-        _ => writer.create(&item.key, value).await.map_err(failed)?.map(Outcome::Created),
+        Action::Create => writer.create(&state.key, value).await.map_err(failed)?.map(Outcome::Created),
+        Action::Leave(_) | Action::Refuse(_) => return Ok(Outcome::AsPlanned),
     };
     if outcome.is_some() {
         tracing::info!("put back {key}");
@@ -289,7 +294,7 @@ mod tests {
     #[test]
     fn a_refused_key_is_a_mistake_only_by_name() {
         let revision = Revision { main: 9, sub: 0, tombstone: false };
-        let item = KeyState {
+        let state = KeyState {
             key: b"/k".to_vec(),
             revision,
             create_revision: 1,
@@ -299,7 +304,7 @@ mod tests {
             value_bytes: 0,
             fingerprint: 0,
         };
-        let planned = [PlannedKey { item, action: Action::Refuse("it is an event"), note: None }];
+        let planned = [PlannedKey { state, action: Action::Refuse("it is an event"), note: None }];
         let args = |keys: &[&str], prefix: Option<&str>| KeysToPutBack {
             keys: keys.iter().map(|key| key.as_bytes().to_vec()).collect(),
             prefix: prefix.map(|prefix| prefix.as_bytes().to_vec()),

@@ -18,15 +18,16 @@ use crate::system::blocking::blocking;
 const DEFAULT_BUMP: u64 = 1_000_000_000;
 
 pub async fn restore(config: MemberConfig, answer: &mut Answer) -> Result<(), Failure> {
-    // What can be refused without the backup is refused first, because fetching may take an hour.
+    // Everything that can be checked without the backup is checked first, because fetching it may take an hour.
     let data_dir = DataDir::check(&config.data_dir)?;
     let etcdutl = Etcdutl::find().await?;
     let bump = bump(config.bump_revision, &etcdutl)?;
     let source = Source::find(config.input).await?;
-    // The data directory has to be on a disk that is large enough anyway; the usual work directory may be small.
+    // The data directory's disk has to be large enough anyway. The usual work directory, /tmp, may be small.
     let work_dir = config.work_dir.as_deref().unwrap_or(data_dir.build_dir());
     check_room(&data_dir, &source, work_dir)?;
 
+    // Before the fetch, because it fails where the data directory cannot be written to.
     let workspace = data_dir.workspace()?;
     let proved = source.prove(work_dir).await?;
     let identity = identity(config.identity, &proved).await?;
@@ -67,6 +68,7 @@ fn warn_of_old_revision(etcdutl: &Etcdutl, proved: &ProvedFile, flag: Option<u64
 
 fn check_room(data_dir: &DataDir, source: &Source, work_dir: &Path) -> Result<(), Failure> {
     let Some(bytes) = source.bytes() else { return Ok(()) };
+    // A stored backup is fetched into the work directory before etcdutl copies it; a local file is read where it is.
     let is_staged_there = matches!(source, Source::Stored(_)) && data_dir.shares_disk_with(work_dir);
     Ok(data_dir.check_room(bytes, if is_staged_there { bytes } else { 0 })?)
 }
@@ -82,7 +84,7 @@ async fn identity(config: IdentityConfig, proved: &ProvedFile) -> Result<Identit
 }
 
 fn document(proved: &ProvedFile, path: &Path, who: &Identity, bump: Option<NonZeroU64>, etcdutl: &Etcdutl) -> Answer {
-    let (digest, contents) = (&proved.proof.file, &proved.proof.contents);
+    let (file, contents) = (&proved.proof.file, &proved.proof.contents);
     let raised = bump.map_or(0, NonZeroU64::get);
     let revision = contents.revision.saturating_add(raised);
     let raise = if raised == 0 { "not raised".to_owned() } else { format!("raised by {raised}, the rest compacted") };
@@ -91,16 +93,16 @@ fn document(proved: &ProvedFile, path: &Path, who: &Identity, bump: Option<NonZe
          revision   {revision} ({raise})\nmember     {} of {}\ntoken      {}\n",
         proved.label,
         path.display(),
-        ByteSize(digest.bytes),
-        digest.bytes,
-        digest.sha256,
+        ByteSize(file.bytes),
+        file.bytes,
+        file.sha256,
         contents.live_keys,
         who.name,
         who.cluster,
         who.token
     );
     let json = serde_json::json!({
-        "name": proved.label, "data_dir": path, "bytes": digest.bytes, "sha256": digest.sha256,
+        "name": proved.label, "data_dir": path, "bytes": file.bytes, "sha256": file.sha256,
         "keys": contents.live_keys, "revision": revision, "bumped_by": raised, "member": who.name,
         "initial_cluster": who.cluster, "initial_cluster_token": who.token,
         "initial_advertise_peer_urls": who.peer_urls, "etcdutl": etcdutl.version,

@@ -43,7 +43,7 @@ pub struct TlsFiles {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     pub topology: Topology,
-    /// The data directory of a stacked member. Of an external one kubeadm does not know it, and this is the usual one.
+    /// Of a stacked member. kubeadm does not know that of an external one, so there this is the usual one.
     pub data_dir: String,
     /// For a client of etcd on a control-plane node.
     pub client: Option<TlsFiles>,
@@ -74,7 +74,7 @@ impl Layout {
         let local = local.filter(|url| url.address().is_some_and(|address| address.is_loopback()));
         let at_node: Vec<_> = local.map(|url| url.with_address(node).to_string()).collect();
         for url in at_node {
-            push_new(&mut self.endpoints, url);
+            push_if_new(&mut self.endpoints, url);
         }
     }
 }
@@ -138,7 +138,7 @@ fn configuration(text: &str) -> Result<ClusterConfiguration, String> {
     for (n, document) in serde_yaml::Deserializer::from_str(text).enumerate() {
         let value = Value::deserialize(document).map_err(|e| format!("is not YAML: {e}"))?;
         if value.get("kind").and_then(Value::as_str) == Some("ClusterConfiguration") {
-            // Once more from the text: an error then says where.
+            // Once more from the text: an error then has the line and the column, which a `Value` does not know.
             let document = serde_yaml::Deserializer::from_str(text).nth(n);
             let config = document.map(ClusterConfiguration::deserialize).transpose();
             return config.map(Option::unwrap_or_default).map_err(|e| format!("is not a ClusterConfiguration: {e}"));
@@ -153,7 +153,7 @@ impl ClusterConfiguration {
         let local = etcd.local.unwrap_or_default();
         let data_dir = or_default(local.data_dir.as_deref(), "/var/lib/etcd").to_owned();
         match etcd.external {
-            // kubeadm refuses a file with both.
+            // kubeadm refuses a file that has both, so `local` cannot be meant.
             Some(external) => {
                 let client = external.ca_file.zip(external.cert_file).zip(external.key_file);
                 Layout {
@@ -173,6 +173,7 @@ impl ClusterConfiguration {
     }
 }
 
+// kubeadm, too, takes an empty text for one that is not set.
 fn or_default<'a>(text: Option<&'a str>, default: &'a str) -> &'a str {
     text.filter(|text| !text.is_empty()).unwrap_or(default)
 }
@@ -186,15 +187,14 @@ fn stacked_client(pki: &str) -> TlsFiles {
     }
 }
 
-/// The node's address is not in a ClusterConfiguration, so that without arguments for etcd only its loopback interface
-/// is known.
+/// The node's address is not in a ClusterConfiguration, so without arguments for etcd only its loopback address is known.
 fn local_endpoints(args: Option<&ExtraArgs>) -> Vec<String> {
     let flag = |name| args.and_then(|args| args.get(name)).unwrap_or_default();
     let mut endpoints = Vec::new();
     for url in flag("listen-client-urls").split(',').chain(flag("advertise-client-urls").split(',')) {
         let url = url.trim();
         if !url.is_empty() {
-            push_new(&mut endpoints, dialable(url));
+            push_if_new(&mut endpoints, dialable(url));
         }
     }
     if endpoints.is_empty() {
@@ -213,7 +213,7 @@ fn dialable(text: &str) -> String {
     }
 }
 
-fn push_new(urls: &mut Vec<String>, url: String) {
+fn push_if_new(urls: &mut Vec<String>, url: String) {
     if !urls.contains(&url) {
         urls.push(url);
     }

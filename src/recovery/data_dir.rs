@@ -1,5 +1,5 @@
-//! The data directory of an etcd member that is to be restored: whether it may be written to, and the one step that
-//! makes what was built beside it visible there.
+//! The data directory of an etcd member that is to be restored: whether it may be filled, and the one step that puts
+//! there what was built beside it.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -16,8 +16,8 @@ use crate::system::fs::{free_bytes, parent_dir, rename_noreplace, with_reserve};
 const WAL_BYTES: u64 = 128 << 20;
 /// The subdirectory in which etcd keeps everything.
 const MEMBER: &str = "member";
-/// Beginnings of names that an empty data directory may hold: workspaces of earlier runs that crashed, which the next
-/// one removes, and what every new ext4 file system has.
+/// How the names begin that an empty data directory may hold: workspaces that crashed runs left, which the next run
+/// removes, and what every new ext4 file system has.
 const IGNORED: [&str; 2] = [".etcd-backup-", "lost+found"];
 
 #[derive(Debug, thiserror::Error)]
@@ -28,8 +28,7 @@ pub enum Error {
     NotEmpty { path: PathBuf, entry: String },
     #[error("data-dir: {} is not a directory", .0.display())]
     NotADirectory(PathBuf),
-    /// `path` is a directory on the disk that is too small, `needed` includes etcd's own log, and `free` is what an
-    /// unprivileged process may still use; in bytes.
+    /// `needed` includes etcd's own log.
     #[error("data-dir: no room in {}: {needed} bytes needed, {free} free", path.display())]
     NoRoom { path: PathBuf, needed: u64, free: u64 },
     #[error("data-dir: cannot {doing} {}: {source}", path.display())]
@@ -68,6 +67,7 @@ impl DataDir {
             Ok(_) => {
                 // A workspace follows no symbolic link, but the data directory may be one.
                 let build_dir = path.canonicalize().map_err(failed("resolve"))?;
+                // First, because a running etcd's directory is not empty either, and needs other advice.
                 refuse_running(path)?;
                 refuse_entries(path)?;
                 Ok(Self { path: path.to_owned(), build_dir, exists: true })
@@ -90,7 +90,7 @@ impl DataDir {
         device(dir) == device(&self.build_dir)
     }
 
-    /// Checks that the disk has room for a database of this size in bytes, and for what is staged there besides.
+    /// Checks that the disk has room for a database of this size, and for what is staged there besides; in bytes.
     pub fn check_room(&self, database: u64, staged: u64) -> Result<(), Error> {
         let path = &self.build_dir;
         let failed = |source| Error::Io { doing: "read the free space of", path: path.clone(), source };
@@ -102,19 +102,18 @@ impl DataDir {
         Ok(())
     }
 
-    /// A private directory on the same disk to build in. It is removed however the restore ends, and so is one that an
-    /// earlier crash has left.
+    /// A private directory to build in. It is on the same disk, because a rename works only there.
     pub fn workspace(&self) -> Result<Workspace, crate::snapshot::Error> {
         Workspace::create(&self.build_dir)
     }
 
-    /// Makes `built`, a whole data directory in the workspace, visible at the path of this one: first synced to the
-    /// disk, then in one step, and never over anything that has appeared there meanwhile.
+    /// Syncs `built`, a whole data directory in the workspace, and renames it to this one's path: in one step, and never
+    /// over anything that has appeared there since the check.
     pub fn publish(&self, built: &Path) -> Result<(), Error> {
         let failed = |doing, path: &Path, source| Error::Io { doing, path: path.to_owned(), source };
         let owner = self.owner().map_err(|e| failed("open", &self.path, e))?;
         chown_and_sync(built, owner).map_err(|e| failed("write", built, e))?;
-        // A directory that exists keeps its owner and mode, and only its `member` is new.
+        // An existing directory may be a mount point, which cannot be replaced, and it keeps its owner and mode.
         let (from, to) = if self.exists {
             (built.join(MEMBER), self.path.join(MEMBER))
         } else {
@@ -123,8 +122,8 @@ impl DataDir {
         rename_noreplace(&from, &to).map_err(|e| failed("create", &to, e))
     }
 
-    /// The user and group that the data are given to: those of the existing directory, as etcd may run as a user of its
-    /// own. Only root may give files away.
+    /// The user and group of the existing directory, because etcd may run as a user of its own. `None` if the files stay
+    /// with this process's user: only root may give files away.
     fn owner(&self) -> io::Result<Option<(u32, u32)>> {
         if !self.exists || !rustix::process::geteuid().is_root() {
             return Ok(None);
@@ -136,6 +135,7 @@ impl DataDir {
 
 fn refuse_running(path: &Path) -> Result<(), Error> {
     let database = path.join(MEMBER).join("snap/db");
+    // Without a database that can be opened, what else is there decides.
     let Ok(file) = File::open(&database) else { return Ok(()) };
     match file.try_lock_shared() {
         // bbolt holds an exclusive lock as long as etcd runs.

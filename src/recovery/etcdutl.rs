@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::exit::{Exit, Failure};
 use crate::system::process::{BadExit, Program};
 
-/// All that etcdutl sees of our environment; everything else it is told by flags.
+/// All that etcdutl inherits. The other variables may hold passwords, and its settings are in its flags.
 const ENVIRONMENT: [&str; 3] = ["PATH", "HOME", "TMPDIR"];
 
 #[derive(Debug, thiserror::Error)]
@@ -38,11 +38,10 @@ impl From<Error> for Failure {
     }
 }
 
-/// The program, and what it can do.
 #[derive(Debug)]
 pub struct Etcdutl {
     program: PathBuf,
-    /// As the program prints it, such as `3.5.16`.
+    /// Such as `3.5.16`.
     pub version: String,
     /// Whether it can raise the revision of what it restores (`--bump-revision`, `--mark-compacted`).
     pub can_bump: bool,
@@ -74,9 +73,9 @@ impl Etcdutl {
         Ok(found)
     }
 
-    /// Builds the data directory `into`, which must not exist yet. `bump` raises the revision by so much and marks all
-    /// older ones as compacted, so that every watcher starts anew. When the future is dropped, the program is ended, and
-    /// what it has written stays for the owner of the directory around it to remove.
+    /// Builds the data directory `into`, which must not exist yet. `bump` is added to the revision, and all older ones are
+    /// marked as compacted, so that every watcher starts anew. When the future is dropped, the program is stopped, but what
+    /// it has written stays.
     pub async fn restore(
         &self,
         file: &Path,
@@ -111,7 +110,7 @@ impl Etcdutl {
     }
 }
 
-/// Logs every line, and returns the program's own complaint, which stands between lines of its log.
+/// Logs every line, and returns the program's own complaint, which is one line among those of its log.
 fn relay(stderr: PipeReader) -> String {
     let mut complaint = String::new();
     for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {

@@ -15,12 +15,12 @@ const CLIENT_PORT: u16 = 2379;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     pub name: String,
-    /// Where the other members reach it; at least one. Texts, as a snapshot may record what this program would refuse.
+    /// Where the other members reach it; at least one. Texts, because a snapshot may record URLs that `Url` refuses.
     pub urls: Vec<String>,
 }
 
 impl Peer {
-    /// Its first URL that this program understands.
+    /// The first of its URLs that `Url` accepts.
     pub fn url(&self) -> Option<Url> {
         self.urls.iter().find_map(|url| url.parse().ok())
     }
@@ -30,7 +30,7 @@ impl Peer {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InitialCluster(Vec<Peer>);
 
-/// What was given of one member's identity; the rest is that of the cluster.
+/// The flags that say which member is restored, and as what.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct IdentityFlags<'a> {
     pub name: Option<&'a str>,
@@ -50,6 +50,7 @@ impl InitialCluster {
         // A member that was added but never started has no name yet, so nothing can be restored as that member.
         let voters = members.iter().filter(|m| !m.is_learner && !m.name.is_empty() && !m.peer_urls.is_empty());
         let mut peers: Vec<_> = voters.map(|m| Peer { name: m.name.clone(), urls: m.peer_urls.clone() }).collect();
+        // The snapshot has them in the order of their ids, which means nothing to people.
         peers.sort_by(|a, b| a.name.cmp(&b.name));
         Self(peers)
     }
@@ -86,6 +87,7 @@ impl InitialCluster {
     /// The identity of the member with this name, or without a name of the only member.
     pub fn identity(&self, flags: IdentityFlags<'_>) -> Result<Identity, String> {
         let peer = self.named_or_only(flags.name)?;
+        // etcdutl refuses a member whose own peer URLs are not those in the initial cluster; their order does not matter.
         let own = peer.urls.join(",");
         let peer_urls = flags.peer_urls.unwrap_or(&own);
         if peer_urls.split(',').collect::<BTreeSet<_>>() != own.split(',').collect() {
@@ -139,7 +141,6 @@ impl InitialCluster {
         }
     }
 
-    /// The names, for people.
     pub fn names(&self) -> String {
         self.0.iter().map(|peer| peer.name.as_str()).collect::<Vec<_>>().join(", ")
     }

@@ -12,25 +12,24 @@ use crate::inspect::line::{JsonKey, printable};
 use crate::kubernetes::{Encryption, ObjectSummary, ResourceKey, StoredValue};
 use crate::snapshot::KeyState;
 
-/// A key of the backup, and what is to be done with it.
 #[derive(Debug)]
 pub struct PlannedKey {
-    pub item: KeyState,
+    /// The key as the backup has it.
+    pub state: KeyState,
     pub action: Action,
-    /// What somebody should know before the key exists again.
+    /// What people should know before the key exists again.
     pub note: Option<String>,
 }
 
-/// What the plan does with a key; a reason is for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// The cluster does not have the key.
     Create,
-    /// The cluster has another value, which is replaced if it is still the one of this revision.
+    /// The cluster has another value, which is replaced if it has not changed since this revision.
     Replace { mod_revision: i64 },
-    /// The key exists, and nothing is done.
+    /// The key exists, and nothing is done, for this reason.
     Leave(&'static str),
-    /// The key is never put back.
+    /// The key is never put back, for this reason.
     Refuse(&'static str),
 }
 
@@ -40,14 +39,14 @@ impl Action {
     }
 }
 
-/// What became of a key. A revision is the one at which it was written.
+/// What became of a key. The numbers are the revisions at which keys were written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// Nothing was to be written, or this is only a plan.
     AsPlanned,
     Created(i64),
     Replaced(i64),
-    /// Somebody else wrote the key after it was read, so it was left alone.
+    /// Another client wrote the key after it was read, so it was left alone.
     Overtaken,
     /// There was no answer, for this reason: the key may have been written or not.
     Unknown(String),
@@ -68,14 +67,14 @@ pub struct LiveKey {
 ///
 /// What is refused lives only as long as something renews it, or is made from what runs now: an old one would be wrong
 /// from the start.
-pub fn refusal(item: &KeyState, object: Option<&ObjectSummary>) -> Option<&'static str> {
-    if item.lease != 0 {
+pub fn refusal(state: &KeyState, object: Option<&ObjectSummary>) -> Option<&'static str> {
+    if state.lease != 0 {
         return Some("it expires with a lease of etcd, and leases are not put back");
     }
     // By the key's usual place, or by the object's own kind, because an API server can be told another root for its keys
     // (`--etcd-prefix`).
     let kind = object.map(|object| (object.api_version.split('/').next().unwrap_or_default(), object.kind.as_str()));
-    match (ResourceKey::parse(&item.key).map(|place| place.resource), kind) {
+    match (ResourceKey::parse(&state.key).map(|place| place.resource), kind) {
         (Some("events"), _) | (_, Some(("v1" | "events.k8s.io", "Event"))) => {
             Some("it is an event, which expires by itself")
         }
@@ -104,7 +103,6 @@ pub const fn decide(live: Option<LiveKey>, overwrite: bool) -> Action {
     }
 }
 
-/// What somebody should know about a value before it exists again.
 pub fn note(content: &StoredValue<'_>) -> Option<String> {
     match content {
         StoredValue::Encrypted(Encryption { provider, name, .. }) => {
@@ -119,19 +117,19 @@ pub fn note(content: &StoredValue<'_>) -> Option<String> {
 
 /// Sorts into the order in which the keys are written: that in which they were first created. An owner is older than
 /// what it owns, and Kubernetes' garbage collector deletes an object whose owner does not exist.
-pub fn in_order_of_creation(items: &mut [KeyState]) {
-    items.sort_by(|a, b| (a.create_revision, a.revision, &a.key).cmp(&(b.create_revision, b.revision, &b.key)));
+pub fn sort_by_creation(states: &mut [KeyState]) {
+    states.sort_by(|a, b| (a.create_revision, a.revision, &a.key).cmp(&(b.create_revision, b.revision, &b.key)));
 }
 
-/// How many keys there are for each action. In a plan, what would be written counts as written.
+/// How many keys were created, replaced and so on; in a plan, how many would be.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Totals {
     pub create: u64,
     pub replace: u64,
-    /// Left alone, the overtaken ones included.
+    /// Includes the overtaken ones.
     pub leave: u64,
     pub refuse: u64,
-    /// Those whose outcome is unknown, and those that were not attempted.
+    /// Includes those whose outcome is unknown, and those that were not attempted.
     pub fail: u64,
 }
 
@@ -176,23 +174,21 @@ impl PlannedKey {
         }
     }
 
-    /// For people.
     pub fn text(&self, outcome: &Outcome) -> String {
         let (result, why) = self.result(outcome);
         let words: Vec<_> = why.into_iter().chain(self.note.clone()).collect();
         let why = if words.is_empty() { String::new() } else { format!(" ({})", words.join("; ")) };
-        format!("{:<13} {}{why}", result.replace('-', " "), printable(&self.item.key))
+        format!("{:<13} {}{why}", result.replace('-', " "), printable(&self.state.key))
     }
 
-    /// For machines.
     pub fn json(&self, outcome: &Outcome) -> Value {
         let (result, why) = self.result(outcome);
-        let mut line = json!(JsonKey::new(&self.item.key));
+        let mut line = json!(JsonKey::new(&self.state.key));
         line["result"] = result.into();
         line["reason"] = why.into();
         line["note"] = self.note.clone().into();
-        line["backup_mod_revision"] = self.item.mod_revision.into();
-        line["bytes"] = self.item.value_bytes.into();
+        line["backup_mod_revision"] = self.state.mod_revision.into();
+        line["bytes"] = self.state.value_bytes.into();
         line
     }
 }

@@ -3,7 +3,7 @@ use rstest::rstest;
 use super::*;
 use crate::snapshot::Revision;
 
-fn item(key: &str, create_revision: i64, lease: i64) -> KeyState {
+fn state(key: &str, create_revision: i64, lease: i64) -> KeyState {
     let revision = Revision { main: 9, sub: 0, tombstone: false };
     let key = key.into();
     KeyState { key, revision, create_revision, mod_revision: 9, version: 1, lease, value_bytes: 0, fingerprint: 0 }
@@ -21,7 +21,7 @@ fn object(api_version: &str, kind: &str) -> ObjectSummary {
 #[case("/registry/endpointslices/ns/x", "endpoints")]
 #[case("/kubernetes.io/events/ns/x", "event")]
 fn refused_by_key(#[case] key: &str, #[case] why: &str) {
-    assert!(refusal(&item(key, 1, 0), None).unwrap().contains(why));
+    assert!(refusal(&state(key, 1, 0), None).unwrap().contains(why));
 }
 
 #[rstest]
@@ -31,15 +31,15 @@ fn refused_by_key(#[case] key: &str, #[case] why: &str) {
 #[case("v1", "Endpoints")]
 #[case("discovery.k8s.io/v1", "EndpointSlice")]
 fn refused_by_kind(#[case] api_version: &str, #[case] kind: &str) {
-    assert!(refusal(&item("/root/x/ns/x", 1, 0), Some(&object(api_version, kind))).is_some());
+    assert!(refusal(&state("/root/x/ns/x", 1, 0), Some(&object(api_version, kind))).is_some());
 }
 
 #[test]
 fn other_things_of_the_same_name_are_not_refused() {
     for key in ["/registry/services/specs/ns/x", "/registry/example.com/events/ns/x", "/registry/pods/leases/x"] {
-        assert_eq!(refusal(&item(key, 1, 0), Some(&object("example.com/v1", "Event"))), None);
+        assert_eq!(refusal(&state(key, 1, 0), Some(&object("example.com/v1", "Event"))), None);
     }
-    assert!(refusal(&item("/registry/pods/ns/x", 1, 7), None).unwrap().contains("lease of etcd"));
+    assert!(refusal(&state("/registry/pods/ns/x", 1, 7), None).unwrap().contains("lease of etcd"));
 }
 
 #[test]
@@ -56,14 +56,14 @@ fn only_missing_keys_are_created() {
 
 #[test]
 fn owners_come_first() {
-    let mut items = [item("/pod", 30, 0), item("/replicaset", 20, 0), item("/deployment", 10, 0)];
-    in_order_of_creation(&mut items);
-    assert_eq!(items.map(|item| item.create_revision), [10, 20, 30]);
+    let mut states = [state("/pod", 30, 0), state("/replicaset", 20, 0), state("/deployment", 10, 0)];
+    sort_by_creation(&mut states);
+    assert_eq!(states.map(|state| state.create_revision), [10, 20, 30]);
 }
 
 #[test]
 fn every_key_is_counted_once() {
-    let planned = |action| PlannedKey { item: item("/k", 1, 0), action, note: None };
+    let planned = |action| PlannedKey { state: state("/k", 1, 0), action, note: None };
     let done = [
         (planned(Action::Create), Outcome::Created(7)),
         (planned(Action::Create), Outcome::Overtaken),
@@ -97,7 +97,7 @@ fn a_note_warns_of_values_that_do_not_just_work() {
 #[case(Action::Create, Outcome::Unknown("gone".into()), "unknown       /k (gone; note)", "unknown")]
 #[case(Action::Create, Outcome::NotAttempted, "not attempted /k (note)", "not-attempted")]
 fn a_key_in_the_report(#[case] action: Action, #[case] outcome: Outcome, #[case] text: &str, #[case] result: &str) {
-    let planned = PlannedKey { item: item("/k", 1, 0), action, note: Some("note".into()) };
+    let planned = PlannedKey { state: state("/k", 1, 0), action, note: Some("note".into()) };
     assert_eq!(planned.text(&outcome), text);
     let json = planned.json(&outcome);
     assert_eq!((&json["key"], &json["result"], &json["note"]), (&"/k".into(), &result.into(), &"note".into()));
