@@ -84,8 +84,9 @@ impl FromStr for Url {
     }
 }
 
-/// The credentials in the URLs of a text, spelled as they are there: user names, passwords and the values of queries, where
-/// signed URLs have their signature. Some may be empty. The text is any configuration, so its URLs need not be well-formed.
+/// The credentials in the URLs of a text, spelled as they are there: user names, passwords and the values of queries,
+/// where signed URLs have their signature. Some may be empty. The text is any configuration, so its URLs need not be
+/// well-formed.
 pub fn credentials(text: &str) -> Vec<&str> {
     text.match_indices("://").flat_map(|(at, slashes)| credentials_after_scheme(&text[at + slashes.len()..])).collect()
 }

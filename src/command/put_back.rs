@@ -26,7 +26,7 @@ pub async fn put_back(config: PutBackConfig, answer: &mut Answer) -> Result<(), 
     let states = select(args, &backup, at).await?;
     // The report of refused members is the job's; this command has an answer instead.
     let member = healthy_member(job::choose(&config.etcd, &mut JobReport::default()).await?, args.write)?;
-    let mut writer = Writer::connect(&member, &config.etcd).await.map_err(|e| Failure::new(e.exit(), e))?;
+    let mut writer = Writer::connect(&member, &config.etcd).await?;
     refuse_other_cluster(&backup, &mut writer, &member).await?;
 
     let planned = plan(states, args.overwrite, &backup.db, &mut writer).await?;
@@ -91,7 +91,7 @@ async fn refuse_other_cluster(backup: &OpenBackup, writer: &mut Writer, member: 
     .await?;
     let uid = |value: &[u8]| StoredValue::parse(value).object().map(|object| object.uid.clone());
     for (key, value) in namespaces {
-        let live = writer.get(&key).await.map_err(|e| Failure::new(e.exit(), e))?;
+        let live = writer.get(&key).await?;
         if let (Some(ours), Some(theirs)) = (uid(&value), live.and_then(|live| uid(&live.value))) {
             if ours == theirs {
                 return Ok(());
@@ -126,7 +126,7 @@ async fn plan(
         let action = if let Some(why) = refusal(&state, content.object()) {
             Action::Refuse(why)
         } else {
-            let live = writer.get(&state.key).await.map_err(|e| Failure::new(e.exit(), e))?;
+            let live = writer.get(&state.key).await?;
             let compared = |live: CurrentKey| LiveKey {
                 mod_revision: live.mod_revision,
                 lease: live.lease,
@@ -183,7 +183,8 @@ async fn write(
                 }
             },
         };
-        // A key that somebody else has created is there now, as was wanted. One that was to be replaced was not replaced.
+        // A key that somebody else has created is there now, as was wanted. One that was to be replaced was not
+        // replaced.
         overtaken |= outcome == Outcome::Overtaken && matches!(planned.action, Action::Replace { .. });
         tracing::debug!("{}", planned.text(&outcome));
         done.push((planned, outcome));
@@ -196,12 +197,11 @@ async fn write(
 async fn write_one(planned: &PlannedKey, db: &Arc<Db>, writer: &mut Writer) -> Result<Outcome, Failure> {
     let (state, value) = read(planned.state.clone(), db).await?;
     let key = printable(&state.key);
-    let failed = |e: crate::etcd::Error| Failure::new(e.exit(), e);
     let outcome = match planned.action {
         Action::Replace { mod_revision } => {
-            writer.replace(&state.key, value, mod_revision).await.map_err(failed)?.map(Outcome::Replaced)
+            writer.replace(&state.key, value, mod_revision).await?.map(Outcome::Replaced)
         }
-        Action::Create => writer.create(&state.key, value).await.map_err(failed)?.map(Outcome::Created),
+        Action::Create => writer.create(&state.key, value).await?.map(Outcome::Created),
         Action::Leave(_) | Action::Refuse(_) => return Ok(Outcome::AsPlanned),
     };
     if outcome.is_some() {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tonic::Code;
 
-use crate::exit::Exit;
+use crate::exit::{Exit, Failure};
 
 /// How a member failed. `what` is the request.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -81,6 +81,12 @@ impl Error {
             return Self::Tls(explain_tls(&reason));
         }
         Self::Failed { what, reason }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::new(error.exit(), error)
     }
 }
 

@@ -29,8 +29,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(6);
 /// One client for one endpoint: a client of several endpoints neither fails over nor tells which one failed.
 async fn connect(endpoint: &Url, config: &config::EtcdConfig) -> Result<Client, Error> {
     let dial = dial(endpoint, config).map_err(|e| Error::from_chain("connecting", &e))?;
-    // Not etcd-client's own `connect`, which returns before there is a connection: its first request would fail instead.
-    // tonic's own limit for connecting covers TCP only, and a frozen member still accepts TCP connections.
+    // Not etcd-client's own `connect`, which returns before there is a connection: its first request would fail
+    // instead. tonic's own limit for connecting covers TCP only, and a frozen member still accepts TCP connections.
     let channel = match tokio::time::timeout(REQUEST_TIMEOUT, dial.connect()).await {
         Err(_) => return Err(Error::Timeout { what: "connecting", limit: REQUEST_TIMEOUT }),
         Ok(connected) => connected.map_err(|e| Error::from_chain("connecting", &e))?,

@@ -36,8 +36,9 @@ impl SnapshotError {
     }
 }
 
-/// Streams a snapshot of `member` into `part`, and proves it. Its revision must be at least what the cluster had reached
-/// just before, or in a degraded cluster what this member had. `progress` gets the bytes received, and the total.
+/// Streams a snapshot of `member` into `part`, and proves it. Its revision must be at least what the cluster had
+/// reached just before, or in a degraded cluster what this member had. `progress` gets the bytes received, and the
+/// total.
 pub async fn snapshot(
     member: &Member,
     config: &config::EtcdConfig,

@@ -37,8 +37,8 @@ struct Reached {
 
 /// Asks the configured endpoints, then the listed members that have not answered yet.
 pub async fn survey(config: &config::EtcdConfig) -> Survey {
-    // The configured endpoints come first, because a member may advertise an address that cannot be reached from here, or
-    // that its certificate does not name.
+    // The configured endpoints come first, because a member may advertise an address that cannot be reached from here,
+    // or that its certificate does not name.
     let configured = &config.endpoints.urls;
     let first = probe_all(configured.clone(), config).await;
     let reached = || first.iter().filter_map(|(_, probed)| probed.as_ref().ok());

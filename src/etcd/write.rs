@@ -40,8 +40,8 @@ impl Writer {
         Ok(current)
     }
 
-    /// Creates a key unless it exists, in one transaction. Returns its revision, or `None` if it exists. After a timeout
-    /// it may have been created or not.
+    /// Creates a key unless it exists, in one transaction. Returns its revision, or `None` if it exists. After a
+    /// timeout it may have been created or not.
     pub async fn create(&mut self, key: &[u8], value: Vec<u8>) -> Result<Option<i64>, Error> {
         // A key that does not exist compares as created at revision 0.
         let absent = Compare::create_revision(key, CompareOp::Equal, 0);

@@ -187,7 +187,8 @@ fn stacked_client(pki: &str) -> TlsFiles {
     }
 }
 
-/// The node's address is not in a ClusterConfiguration, so without arguments for etcd only its loopback address is known.
+/// The node's address is not in a ClusterConfiguration, so without arguments for etcd only its loopback address is
+/// known.
 fn local_endpoints(args: Option<&ExtraArgs>) -> Vec<String> {
     let flag = |name| args.and_then(|args| args.get(name)).unwrap_or_default();
     let mut endpoints = Vec::new();

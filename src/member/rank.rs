@@ -46,7 +46,8 @@ pub fn rank(members: Vec<Member>, strict: bool) -> Result<Choice, NoMember> {
         return Err(NoMember::OnlyDegraded(reason.clone()));
     }
     let best_first = if healthy.is_empty() {
-        // The applied index counts entries of raft that change no key, too; the revision is what a restored cluster has.
+        // The applied index counts entries of raft that change no key, too; the revision is what a restored cluster
+        // has.
         let mut last_resort = unhealthy;
         last_resort.sort_by_key(|m| (corrupt.contains(&m.id), std::cmp::Reverse(m.revision), m.round_trip));
         last_resort

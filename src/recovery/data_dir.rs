@@ -107,8 +107,8 @@ impl DataDir {
         Workspace::create(&self.build_dir)
     }
 
-    /// Syncs `built`, a whole data directory in the workspace, and renames it to this one's path: in one step, and never
-    /// over anything that has appeared there since the check.
+    /// Syncs `built`, a whole data directory in the workspace, and renames it to this one's path: in one step, and
+    /// never over anything that has appeared there since the check.
     pub fn publish(&self, built: &Path) -> Result<(), Error> {
         let failed = |doing, path: &Path, source| Error::Io { doing, path: path.to_owned(), source };
         let owner = self.owner().map_err(|e| failed("open", &self.path, e))?;
@@ -122,8 +122,8 @@ impl DataDir {
         rename_noreplace(&from, &to).map_err(|e| failed("create", &to, e))
     }
 
-    /// The user and group of the existing directory, because etcd may run as a user of its own. `None` if the files stay
-    /// with this process's user: only root may give files away.
+    /// The user and group of the existing directory, because etcd may run as a user of its own. `None` if the files
+    /// stay with this process's user: only root may give files away.
     fn owner(&self) -> io::Result<Option<(u32, u32)>> {
         if !self.exists || !rustix::process::geteuid().is_root() {
             return Ok(None);

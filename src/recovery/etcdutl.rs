@@ -73,9 +73,9 @@ impl Etcdutl {
         Ok(found)
     }
 
-    /// Builds the data directory `into`, which must not exist yet. `bump` is added to the revision, and all older ones are
-    /// marked as compacted, so that every watcher starts anew. When the future is dropped, the program is stopped, but what
-    /// it has written stays.
+    /// Builds the data directory `into`, which must not exist yet. `bump` is added to the revision, and all older ones
+    /// are marked as compacted, so that every watcher starts anew. When the future is dropped, the program is stopped,
+    /// but what it has written stays.
     pub async fn restore(
         &self,
         file: &Path,

@@ -87,7 +87,8 @@ impl InitialCluster {
     /// The identity of the member with this name, or without a name of the only member.
     pub fn identity(&self, flags: IdentityFlags<'_>) -> Result<Identity, String> {
         let peer = self.named_or_only(flags.name)?;
-        // etcdutl refuses a member whose own peer URLs are not those in the initial cluster; their order does not matter.
+        // etcdutl refuses a member whose own peer URLs are not those in the initial cluster; their order does not
+        // matter.
         let own = peer.urls.join(",");
         let peer_urls = flags.peer_urls.unwrap_or(&own);
         if peer_urls.split(',').collect::<BTreeSet<_>>() != own.split(',').collect() {

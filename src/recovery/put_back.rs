@@ -71,8 +71,8 @@ pub fn refusal(state: &KeyState, object: Option<&ObjectSummary>) -> Option<&'sta
     if state.lease != 0 {
         return Some("it expires with a lease of etcd, and leases are not put back");
     }
-    // By the key's usual place, or by the object's own kind, because an API server can be told another root for its keys
-    // (`--etcd-prefix`).
+    // By the key's usual place, or by the object's own kind, because an API server can be told another root for its
+    // keys (`--etcd-prefix`).
     let kind = object.map(|object| (object.api_version.split('/').next().unwrap_or_default(), object.kind.as_str()));
     match (ResourceKey::parse(&state.key).map(|place| place.resource), kind) {
         (Some("events"), _) | (_, Some(("v1" | "events.k8s.io", "Event"))) => {

@@ -150,8 +150,8 @@ impl Runbook {
 
     fn move_aside(&self) -> Vec<String> {
         let (dir, aside) = (quoted(&self.data_dir), quoted(&self.old_data_dir()));
-        // etcd holds this lock as long as it runs, and the manifest's removal only asks it to end. One command does both,
-        // because a shell runs the next line of what is pasted whether or not the one before it has failed.
+        // etcd holds this lock as long as it runs, and the manifest's removal only asks it to end. One command does
+        // both, because a shell runs the next line of what is pasted whether or not the one before it has failed.
         let wait = format!("[ ! -e {dir}/member/snap/db ] || flock --verbose --timeout 60 {dir}/member/snap/db true");
         // Pasted twice, this fails: without -T the restored data would be moved into what was moved aside before.
         let rename = format!("[ ! -e {dir}/member ] || mv -T {dir}/member {aside}");
