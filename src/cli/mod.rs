@@ -176,7 +176,7 @@ pub fn man_page(name: Option<&str>) -> Option<String> {
 /// `run` is meant where no command is named.
 fn with_default_command(mut args: Vec<OsString>) -> Vec<OsString> {
     let command = Cli::command();
-    // The command may stand behind global flags, whose values look like anything.
+    // Global flags may stand before the command, and their values look like anything.
     let known = |arg: &OsString| {
         let arg = arg.to_string_lossy();
         matches!(&*arg, "-h" | "--help" | "-V" | "--version" | "help") || command.find_subcommand(&*arg).is_some()

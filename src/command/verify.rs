@@ -155,10 +155,10 @@ impl VerifiedBackup {
         let mut lines = vec![(self.verdict.word(), self.name.clone())];
         lines.extend(self.error.iter().map(|error| ("why", error.clone())));
         if let Some((bytes, sha256)) = self.bytes.zip(self.sha256.as_ref()) {
-            let noted =
+            let compared =
                 if self.sha256_noted { "the same as when it was stored" } else { "not recorded when it was stored" };
             lines.push(("size", format!("{} ({bytes} bytes)", ByteSize(bytes))));
-            lines.push(("sha256", format!("{sha256} ({noted})")));
+            lines.push(("sha256", format!("{sha256} ({compared})")));
             lines.push(("checked", self.checked()));
         }
         labelled(lines)
