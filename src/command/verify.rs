@@ -16,7 +16,7 @@ use crate::snapshot::{Contents, FileHash};
 use crate::store::{self, Detail, Store, StoredBackup};
 
 /// What was read of a good backup; what its pages hold only if they were walked.
-type Outcome = Result<(FileHash, Option<Contents>), Failure>;
+type Verification = Result<(FileHash, Option<Contents>), Failure>;
 
 /// The result for one backup, as `verify --output json` prints it. Its fields are an interface; what is not known is
 /// `null`.
@@ -82,7 +82,7 @@ async fn stored(config: StoreConfig) -> Result<Vec<Source>, Failure> {
     Ok(listing.backups.into_iter().map(source).collect())
 }
 
-async fn check(source: &Source, deep: bool, work_dir: &Path) -> Outcome {
+async fn check(source: &Source, deep: bool, work_dir: &Path) -> Verification {
     if !deep {
         return Ok((source.prove_passing().await?, None));
     }
@@ -90,11 +90,11 @@ async fn check(source: &Source, deep: bool, work_dir: &Path) -> Outcome {
     Ok((proved.proof.file, Some(proved.proof.contents)))
 }
 
-fn verdicts(outcomes: &[Outcome]) -> Vec<Verdict> {
+fn verdicts(outcomes: &[Verification]) -> Vec<Verdict> {
     // A crypt remote's password that decrypts one object is right. One that it does not decrypt is then damaged.
     let decrypted = outcomes.iter().any(Result::is_ok);
     let is_undecryptable = |f: &Failure| matches!(f.error.downcast_ref(), Some(store::Error::Undecryptable { .. }));
-    let verdict = |outcome: &Outcome| match outcome {
+    let verdict = |outcome: &Verification| match outcome {
         Ok(_) => Verdict::Good,
         Err(failure) if failure.exit == Exit::Proof || (decrypted && is_undecryptable(failure)) => Verdict::Bad,
         Err(_) => Verdict::Unread,
@@ -102,7 +102,7 @@ fn verdicts(outcomes: &[Outcome]) -> Vec<Verdict> {
     outcomes.iter().map(verdict).collect()
 }
 
-fn line(source: &Source, deep: bool, outcome: &Outcome, verdict: Verdict) -> VerifiedBackup {
+fn line(source: &Source, deep: bool, outcome: &Verification, verdict: Verdict) -> VerifiedBackup {
     let good = outcome.as_ref().ok();
     let contents = good.and_then(|(_, contents)| contents.as_ref());
     VerifiedBackup {
@@ -118,7 +118,7 @@ fn line(source: &Source, deep: bool, outcome: &Outcome, verdict: Verdict) -> Ver
     }
 }
 
-fn conclude(lines: &[VerifiedBackup], outcomes: Vec<Outcome>) -> Result<(), Failure> {
+fn conclude(lines: &[VerifiedBackup], outcomes: Vec<Verification>) -> Result<(), Failure> {
     let failed: Vec<_> = lines.iter().filter(|line| line.verdict != Verdict::Good).map(|l| l.name.as_str()).collect();
     let bad = lines.iter().any(|line| line.verdict == Verdict::Bad);
     let Some(first) = outcomes.into_iter().find_map(Result::err) else { return Ok(()) };
@@ -189,24 +189,24 @@ mod tests {
     use super::*;
     use crate::rclone;
 
-    fn outcome(failure: Option<Failure>) -> Outcome {
+    fn outcome(failure: Option<Failure>) -> Verification {
         failure.map_or_else(|| Ok((FileHash { bytes: 1, sha256: "ab".into() }, None)), Err)
     }
 
-    fn good() -> Outcome {
+    fn good() -> Verification {
         outcome(None)
     }
 
-    fn failed(exit: Exit) -> Outcome {
+    fn failed(exit: Exit) -> Verification {
         outcome(Some(Failure::message(exit, "why")))
     }
 
-    fn undecryptable() -> Outcome {
+    fn undecryptable() -> Verification {
         let cause = rclone::Error::Missing { path: String::new() };
         outcome(Some(store::Error::Undecryptable { object: "r:b".into(), read: 0, cause }.into()))
     }
 
-    fn concluded(outcomes: Vec<Outcome>) -> Result<(), (Exit, String)> {
+    fn concluded(outcomes: Vec<Verification>) -> Result<(), (Exit, String)> {
         let named = verdicts(&outcomes).into_iter().zip(["a", "b", "c"]);
         let line = |(verdict, name): (Verdict, &str)| VerifiedBackup {
             name: name.to_owned(),
