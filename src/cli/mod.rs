@@ -181,7 +181,9 @@ fn with_default_command(mut args: Vec<OsString>) -> Vec<OsString> {
         let arg = arg.to_string_lossy();
         matches!(&*arg, "-h" | "--help" | "-V" | "--version" | "help") || command.find_subcommand(&*arg).is_some()
     };
-    if !args.iter().skip(1).any(known) {
+    // A word that stands first is a misspelt command, for which clap knows the nearest one.
+    let is_word = args.get(1).is_some_and(|first| !first.to_string_lossy().starts_with('-'));
+    if !is_word && !args.iter().skip(1).any(known) {
         args.insert(args.len().min(1), "run".into());
     }
     args
@@ -200,6 +202,12 @@ mod tests {
         assert!(matches!(parsed(&[]), Command::Run(_)));
         assert!(matches!(parsed(&["--target", "a:b"]), Command::Run(_)));
         assert!(matches!(parsed(&["--output", "json", "prune"]), Command::Prune(_)));
+    }
+
+    #[test]
+    fn a_misspelt_command_is_not_an_argument_of_run() {
+        let error = parse(["etcd-backup", "lst"].map(OsString::from)).unwrap_err().to_string();
+        assert!(error.contains("unrecognized subcommand 'lst'") && error.contains("'list'"), "{error}");
     }
 
     #[test]
