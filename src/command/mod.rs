@@ -32,11 +32,11 @@ use crate::report::{Answer, Report};
 pub async fn execute(
     cli: &Cli,
     now: DateTime<Utc>,
-    zone: Result<Tz, Failure>,
+    zone: Result<Tz, String>,
     report: &mut Report,
 ) -> Result<Exit, Failure> {
     let Some(args) = cli.command.settings() else { return without_settings(&cli.command, report) };
-    let settings = Settings::read(args, zone?)?;
+    let settings = Settings::read(args, zone)?;
     within(settings.timeout, with_settings(cli, &settings, now, report)).await
 }
 
@@ -64,7 +64,10 @@ async fn with_settings(
     let (format, answer) = (cli.output.output, &mut report.answer);
     match &cli.command {
         Command::Run(args) => return run::run(settings.run(args, now)?, now, report).await,
-        Command::Snapshot(args) => return snapshot::snapshot(settings.snapshot_step(args, now)?, now, report).await,
+        Command::Snapshot(args) => {
+            let etcd = settings.snapshot_source(args, now);
+            return snapshot::snapshot(settings.snapshot_step(args)?, etcd, now, report).await;
+        }
         Command::Store(args) => return store::store(settings.store_step(args)?, report).await,
         Command::Prune(args) => return prune::prune(settings.prune(args)?, now, report).await,
         Command::List(args) => list::list(settings.list(args)?, now, answer).await,

@@ -12,17 +12,24 @@ use super::job;
 use crate::backup::handover::Handover;
 use crate::backup::metadata::Metadata;
 use crate::backup::name::BackupName;
-use crate::config::{Naming, SnapshotConfig};
+use crate::config::{EtcdConfig, Naming, SnapshotConfig};
 use crate::exit::{Exit, Failure};
 use crate::report::{Report, since};
 use crate::snapshot::Workspace;
 use crate::system::fs::rename_noreplace;
 
-pub async fn snapshot(config: SnapshotConfig, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
-    let SnapshotConfig { etcd, naming, work_dir, in_place } = config;
+/// `etcd` are its settings, or what is wrong with them.
+pub async fn snapshot(
+    config: SnapshotConfig,
+    etcd: Result<EtcdConfig, Failure>,
+    now: DateTime<Utc>,
+    report: &mut Report,
+) -> Result<Exit, Failure> {
+    let SnapshotConfig { naming, work_dir, in_place } = config;
     let workspace = Workspace::create(&work_dir)?;
-    // Before the snapshot, so that a run that fails leaves no record that `prune --after` would believe.
+    // First of all, so that a run that fails, even for its settings, leaves no record that `prune --after` would believe.
     let before = invalidate_earlier_record(&work_dir, &naming, in_place)?;
+    let etcd = etcd?;
 
     let begun = Instant::now();
     let choice = job::choose(&etcd, &mut report.job).await?;

@@ -19,7 +19,6 @@ pub struct RunConfig {
 
 #[derive(Debug)]
 pub struct SnapshotConfig {
-    pub etcd: EtcdConfig,
     pub naming: Naming,
     pub work_dir: PathBuf,
     /// Whether the work directory is where backups are stored, rather than a station on their way to `store`.
@@ -60,12 +59,17 @@ impl Settings {
         })
     }
 
-    pub fn snapshot_step(&self, args: &SnapshotArgs, now: DateTime<Utc>) -> Result<SnapshotConfig, Failure> {
+    /// The etcd of [`Self::snapshot_step`].
+    pub fn snapshot_source(&self, args: &SnapshotArgs, now: DateTime<Utc>) -> Result<EtcdConfig, Failure> {
+        self.etcd(&args.etcd, now)
+    }
+
+    pub fn snapshot_step(&self, args: &SnapshotArgs) -> Result<SnapshotConfig, Failure> {
         let work_dir = work_dir(&args.work);
         let naming = self.naming(&args.naming)?;
         // The package for a claim mounts it as the work directory and sets no target.
         let in_place = self.target(&args.naming)?.is_none_or(|target| Path::new(&target.to_string()) == work_dir);
-        Ok(SnapshotConfig { etcd: self.etcd(&args.etcd, now)?, naming, work_dir, in_place })
+        Ok(SnapshotConfig { naming, work_dir, in_place })
     }
 
     pub fn store_step(&self, args: &StoreStepArgs) -> Result<StoreStepConfig, Failure> {

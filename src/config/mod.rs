@@ -94,14 +94,15 @@ pub struct StoreConfig {
 #[derive(Debug)]
 pub struct Settings {
     dir: SettingsDir,
-    pub zone: Tz,
+    /// What is wrong with it matters only to commands that use it.
+    zone: Result<Tz, String>,
     /// The deadline of the whole command.
     pub timeout: Duration,
 }
 
 impl Settings {
     /// Reads the ConfigMap's directory.
-    pub fn read(args: &SettingsArgs, zone: Tz) -> Result<Self, Failure> {
+    pub fn read(args: &SettingsArgs, zone: Result<Tz, String>) -> Result<Self, Failure> {
         let dir = SettingsDir::read(&args.config_dir).map_err(Failure::settings)?;
         for warning in dir.warnings() {
             tracing::warn!("{warning}");
@@ -138,9 +139,14 @@ impl Settings {
         Ok(EtcdConfig { endpoints, tls, user, idle_timeout, strict: args.strict })
     }
 
+    /// The zone of the times in names.
+    fn zone(&self) -> Result<Tz, Failure> {
+        self.zone.clone().map_err(Failure::settings)
+    }
+
     fn naming(&self, args: &NamingArgs) -> Result<Naming, Failure> {
         let prefix = self.dir.or(args.backup_prefix.clone(), "backup-prefix").map_err(Failure::settings)?;
-        Ok(Naming { prefix: prefix.unwrap_or_default(), zone: self.zone })
+        Ok(Naming { prefix: prefix.unwrap_or_default(), zone: self.zone()? })
     }
 
     /// The target; `None` when it is not set anywhere.
@@ -190,13 +196,12 @@ fn work_dir(args: &WorkArgs) -> PathBuf {
 }
 
 /// `TZ`, an IANA name; UTC when it is not set.
-pub fn time_zone() -> Result<Tz, Failure> {
+pub fn time_zone() -> Result<Tz, String> {
     match env::var("TZ").ok().filter(|zone| !zone.is_empty()) {
         None => Ok(Tz::UTC),
         // POSIX allows a colon in front of a name.
-        Some(zone) => Tz::from_str(zone.trim_start_matches(':')).map_err(|_| {
-            Failure::settings(format!("TZ: `{zone}` is not a time zone; allowed is an IANA name such as Europe/Rome"))
-        }),
+        Some(zone) => Tz::from_str(zone.trim_start_matches(':'))
+            .map_err(|_| format!("TZ: `{zone}` is not a time zone; allowed is an IANA name such as Europe/Rome")),
     }
 }
 

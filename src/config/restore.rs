@@ -103,7 +103,7 @@ impl Settings {
 
     fn restored_backup(&self, args: &RestoreArgs) -> Result<Input, Failure> {
         match args.before {
-            Some(time) => self.stored(Selector::Before(time.at(self.zone)), &args.read),
+            Some(time) => self.stored(Selector::Before(time.at(self.zone()?)), &args.read),
             // Only a plan may leave it out, which clap has checked.
             None => Ok(self.backup(args.backup.as_deref().unwrap_or("latest"), &args.read)?.input),
         }

@@ -91,7 +91,7 @@ impl InitialCluster {
         // matter.
         let own = peer.urls.join(",");
         let peer_urls = flags.peer_urls.unwrap_or(&own);
-        if peer_urls.split(',').collect::<BTreeSet<_>>() != own.split(',').collect() {
+        if url_set(peer_urls) != url_set(&own) {
             let name = &peer.name;
             return Err(format!(
                 "initial-advertise-peer-urls: `{peer_urls}` is not what the cluster has for {name}, {own}; \
@@ -145,6 +145,11 @@ impl InitialCluster {
     pub fn names(&self) -> String {
         self.0.iter().map(|peer| peer.name.as_str()).collect::<Vec<_>>().join(", ")
     }
+}
+
+/// URLs as they are compared: those of a list may end in a slash, those of the cluster do not.
+fn url_set(list: &str) -> BTreeSet<String> {
+    list.split(',').map(|url| url.parse::<Url>().map_or_else(|_| url.to_owned(), |url| url.to_string())).collect()
 }
 
 impl FromStr for InitialCluster {
@@ -208,6 +213,7 @@ mod tests {
         assert_eq!(identity("x=https://h:1", None, None).unwrap().name, "x");
         let swapped = "http://[::1]:3,https://h:1";
         assert_eq!(identity(TWO, Some("a"), Some(swapped)).unwrap().peer_urls, swapped);
+        assert!(identity("x=https://h:1/", None, Some("https://h:1/")).is_ok());
         for (name, urls, why) in [
             (None, None, "is not set, and the cluster has the members a, b"),
             (Some("c"), None, "none of the members a, b"),

@@ -273,3 +273,10 @@ fn an_unreadable_settings_folder_is_said() {
     fs::write(&file, "").unwrap();
     refused(|run| run.arg("--config-dir").arg(&file), &["config-dir", file.to_str().unwrap()]);
 }
+
+#[test]
+fn a_local_file_is_read_whatever_the_time_zone() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/etcd-3.5.1.etcdb");
+    // Not an IANA name, but usual on an administrator's machine. No name of a backup is read here.
+    Run::new().args(["verify", file]).env("TZ", ":/etc/localtime").success();
+}

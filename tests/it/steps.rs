@@ -149,6 +149,21 @@ fn in_place_the_staging_folder_is_the_store() {
 }
 
 #[test]
+fn a_snapshot_that_fails_for_its_settings_authorises_no_pruning() {
+    needs!("etcd", "rclone");
+    let (cluster, staging) = (Cluster::small(), Staging::new());
+    staging.snapshot(&cluster).success();
+    assert!(record(staging.path())["stored"].is_string());
+    // No endpoints at all, then one that is none.
+    for (endpoints, code) in [("", 4), ("nonsense", 2)] {
+        staging.snapshot(&cluster).env("ETCDCTL_ENDPOINTS", endpoints).exits(code);
+        assert_eq!(record(staging.path())["stored"], Value::Null);
+    }
+    let prune = Run::new().arg("prune").env("TARGET", staging.path()).arg("--after").arg(staging.record());
+    prune.exits(6).says(&["does not say that its backup is stored"]);
+}
+
+#[test]
 fn a_degraded_snapshot_is_handed_on_and_the_last_step_says_so() {
     needs!("etcd", "etcdctl", "rclone");
     let mut cluster = Cluster::start(3);

@@ -68,6 +68,8 @@ pub enum Reason {
     /// Dated in the future, so a clock is or was wrong.
     Future,
     NoLimit,
+    /// Made by this very run; younger ones are from other runs.
+    ThisRun,
     Expired,
     BeyondCount,
 }
@@ -75,6 +77,7 @@ pub enum Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::ThisRun => "made by this run",
             Self::Newest => "one of the newest",
             Self::Young => "younger than the age limit",
             Self::WithinCount => "within the count limit",
@@ -86,8 +89,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Decides about each of `names`. `own` is the backup of this very run: it counts as the newest, whatever other clocks have
-/// dated theirs.
+/// Decides about each of `names`. `own` is the backup of this very run, which stays, however other clocks have dated theirs.
 ///
 /// Backups that are dated after `now` stay and do not count as the newest. Otherwise the backups of a wrong clock would take
 /// the places of good ones, and those would be removed.
@@ -99,7 +101,7 @@ pub fn plan(
     zone: Tz,
 ) -> Plan {
     let mut names: Vec<_> = names.into_iter().collect();
-    names.sort_by_cached_key(|name| (Some(name) != own, Reverse(name.age_key(zone))));
+    names.sort_by_cached_key(|name| Reverse(name.age_key(zone)));
     let mut plan = Plan::default();
     let mut rank = 0;
     for name in names {
@@ -112,6 +114,8 @@ pub fn plan(
         let against = reasons_to_remove(rank, now - taken_at, policy);
         if rank <= policy.keep_last.get() || against.is_empty() {
             plan.keep.push(Decision { name, reasons: reasons_to_keep(rank, policy, &against) });
+        } else if Some(&name) == own {
+            plan.keep.push(Decision { name, reasons: vec![Reason::ThisRun] });
         } else {
             plan.remove.push(Decision { name, reasons: against });
         }
@@ -212,8 +216,9 @@ mod tests {
     fn the_runs_own_backup_stays_beside_younger_ones() {
         let own = &names(&[0])[0];
         let plan = plan(names(&[0, 1, 2]), Some(own), &policy(Some("1d"), Some(1), 1), at(40), Tz::UTC);
-        assert_eq!(removed(&plan), names(&[2, 1]));
-        assert_eq!(plan.keep[0].reasons, [Reason::Newest, Reason::WithinCount]);
+        // The newest stays too: it may be what another run has just made.
+        assert_eq!(removed(&plan), names(&[1]));
+        assert_eq!(plan.keep[1].reasons, [Reason::ThisRun]);
     }
 
     proptest! {
