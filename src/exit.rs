@@ -136,7 +136,7 @@ impl Failure {
     }
 
     /// The error and its causes in one line.
-    pub fn words(&self) -> String {
+    pub fn one_line(&self) -> String {
         format!("{:#}", self.error)
     }
 }

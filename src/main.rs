@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     let mut report = Report::new(cli.command.name(), cli.command.purpose());
     let (exit, error) = match start(&cli, now, &mut report) {
         Ok(exit) => (exit, None),
-        Err(failure) => (failure.exit, Some(failure.words())),
+        Err(failure) => (failure.exit, Some(failure.one_line())),
     };
     if let Some(error) = &error {
         tracing::error!(exit = exit.code(), "{error}");

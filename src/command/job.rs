@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use bytesize::ByteSize;
 use chrono::{DateTime, Utc};
 
 use crate::backup::metadata::Metadata;
@@ -10,14 +9,13 @@ use crate::backup::name::BackupName;
 use crate::backup::record::Record;
 use crate::backup::retention::{Policy, Removal, plan};
 use crate::config;
-use crate::etcd::{self, Survey};
+use crate::etcd;
 use crate::exit::{Exit, Failure};
 use crate::logging::progress::Meter;
-use crate::member::{self, Choice, Member, NoMember, Refusal};
+use crate::member::{Choice, Member, Refusal};
 use crate::report::JobReport;
 use crate::snapshot::{Snapshot, Workspace};
 use crate::store::{self, Detail, Listing, Store};
-use crate::url::Url;
 
 /// How many names are tried when other runs take them first.
 const NAMES: u8 = 5;
@@ -26,71 +24,6 @@ const NAMES: u8 = 5;
 pub struct Backup {
     pub record: Record,
     pub file: PathBuf,
-}
-
-/// Asks the members and ranks them.
-pub async fn choose(etcd: &config::EtcdConfig, report: &mut JobReport) -> Result<Choice, Failure> {
-    let source = &etcd.endpoints.source;
-    tracing::info!(%source, "looking for members at {}", list(&etcd.endpoints.urls));
-    let mut survey = etcd::survey(etcd).await;
-    // Right after a leader has died, an election looks like a lost quorum.
-    if survey.lacks_quorum() {
-        tracing::warn!("no quorum; asking once more, in case a leader is being elected");
-        survey = etcd::survey(etcd).await;
-    }
-    if survey.members.iter().any(|m| m.no_space) {
-        tracing::warn!(
-            "NOSPACE alarm: the cluster accepts no writes; compact and defragment it, then disarm the alarm"
-        );
-    }
-    report.refuse(&survey.refused);
-    let ranked = member::rank(survey.members.clone(), etcd.strict);
-    let unfit = match &ranked {
-        Ok(Choice { refused, .. }) | Err(NoMember::AllRefused(refused)) => refused.as_slice(),
-        Err(NoMember::SeveralClusters(_) | NoMember::OnlyDegraded(_)) => &[],
-    };
-    report.refuse(unfit);
-    let best = ranked.as_ref().map_or(&[][..], |choice| &choice.members);
-    log_members(&survey, best, unfit);
-    if let Ok(Choice { degraded: Some(why), .. }) = &ranked {
-        tracing::warn!("degraded: {why}; taking the best snapshot that can be had");
-    }
-    ranked.map_err(|error| no_member(error, &survey, source))
-}
-
-fn no_member(error: NoMember, survey: &Survey, source: &str) -> Failure {
-    match error {
-        NoMember::SeveralClusters(_) => Failure::new(Exit::Settings, error),
-        NoMember::OnlyDegraded(_) => Failure::new(Exit::NoMember, error),
-        NoMember::AllRefused(learners) => {
-            let reasons: Vec<_> =
-                survey.refused.iter().chain(&learners).map(|r| format!("{}: {}", r.endpoint, r.reason)).collect();
-            let exit = survey.exit.filter(|_| learners.is_empty()).unwrap_or(Exit::NoMember);
-            Failure::message(exit, format!("no member of {source} can be used: {}", reasons.join("; ")))
-        }
-    }
-}
-
-/// One line for each member.
-fn log_members(survey: &Survey, best: &[Member], unfit: &[Refusal]) {
-    let newest = survey.members.iter().map(|m| m.applied_index).max().unwrap_or_default();
-    for m in &survey.members {
-        let rank = match best.iter().position(|b| b.id == m.id) {
-            Some(0) => "chosen".to_owned(),
-            Some(n) => format!("spare {n}"),
-            None => "refused".to_owned(),
-        };
-        let refused = unfit.iter().find(|r| r.endpoint == m.endpoint).map(|r| r.reason.clone());
-        let behind = newest.saturating_sub(m.applied_index);
-        let reason = refused.unwrap_or_else(|| format!("{}, {behind} entries behind the newest", m.role));
-        tracing::info!(
-            version = m.version, role = %m.role, size = %ByteSize(m.db_size), applied = m.applied_index,
-            round_trip_ms = m.round_trip.as_millis(), verdict = rank, reason, "member {}", m.endpoint
-        );
-    }
-    for refusal in &survey.refused {
-        tracing::warn!(verdict = "refused", reason = refusal.reason, "member {}", refusal.endpoint);
-    }
 }
 
 /// Takes a snapshot from the best member; when that one fails, from the next.
@@ -253,57 +186,26 @@ fn not_deleted(removal: &Removal) -> Failure {
     Failure::message(Exit::Retention, format!("could not delete {}: {why}; the backup is safe", names.join(", ")))
 }
 
-fn list(endpoints: &[Url]) -> String {
-    endpoints.iter().map(Url::to_string).collect::<Vec<_>>().join(", ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn refusal(endpoint: &str, reason: &str) -> Refusal {
-        Refusal { endpoint: endpoint.parse().unwrap(), reason: reason.into() }
-    }
-
-    #[test]
-    fn every_endpoint_is_named_with_its_reason() {
-        let refused = vec![refusal("https://a:1", "connection refused")];
-        let survey = Survey { refused, exit: Some(Exit::Denied), ..Survey::default() };
-        let failure =
-            no_member(NoMember::AllRefused(vec![refusal("https://b:1", "is a learner")]), &survey, "the flags");
-        assert_eq!(
-            failure.words(),
-            "no member of the flags can be used: https://a:1: connection refused; https://b:1: is a learner"
-        );
-    }
-
-    #[test]
-    fn the_most_telling_failure_is_the_exit_when_no_member_answered() {
-        let survey = Survey { exit: Some(Exit::Denied), ..Survey::default() };
-        assert_eq!(no_member(NoMember::AllRefused(vec![]), &survey, "x").exit, Exit::Denied);
-        // A learner did answer, so nothing is wrong with the credentials.
-        let learner = vec![refusal("https://b:1", "is a learner")];
-        assert_eq!(no_member(NoMember::AllRefused(learner), &survey, "x").exit, Exit::NoMember);
-        assert_eq!(no_member(NoMember::SeveralClusters("x".into()), &survey, "x").exit, Exit::Settings);
-        assert_eq!(no_member(NoMember::OnlyDegraded("x".into()), &survey, "x").exit, Exit::NoMember);
-    }
 
     #[test]
     fn snapshots_are_denied_only_if_all_are() {
         let failures = |exits: &[Exit]| exits.iter().map(|exit| (*exit, "why".to_owned())).collect();
         assert_eq!(no_snapshot(failures(&[Exit::Denied, Exit::Denied])).exit, Exit::Denied);
         let mixed = no_snapshot(failures(&[Exit::Denied, Exit::Proof]));
-        assert_eq!((mixed.exit, mixed.words().as_str()), (Exit::Proof, "no member gave a good snapshot: why; why"));
+        assert_eq!((mixed.exit, mixed.one_line().as_str()), (Exit::Proof, "no member gave a good snapshot: why; why"));
     }
 
     #[test]
     fn what_could_not_be_deleted_is_named() {
         let name = BackupName::parse(&"p-".parse().unwrap(), "p-202601010000.etcdb").unwrap();
         let mut removal = Removal { failed: vec![name], ..Removal::default() };
-        assert!(not_deleted(&removal).words().contains("p-202601010000.etcdb: rclone found them younger"));
+        assert!(not_deleted(&removal).one_line().contains("p-202601010000.etcdb: rclone found them younger"));
         removal.complaint = Some("AccessDenied".into());
         let failure = not_deleted(&removal);
         assert_eq!(failure.exit, Exit::Retention);
-        assert!(failure.words().ends_with("AccessDenied; the backup is safe"));
+        assert!(failure.one_line().ends_with("AccessDenied; the backup is safe"));
     }
 }

@@ -8,6 +8,7 @@ mod input;
 mod inspect;
 mod job;
 mod list;
+mod members;
 mod plan;
 mod prune;
 mod put_back;

@@ -2,21 +2,19 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
-
 use super::input::OpenBackup;
-use super::job;
+use super::members;
 use crate::config::{KeysToPutBack, PutBackConfig};
 use crate::etcd::{CurrentKey, Writer};
 use crate::exit::{Exit, Failure};
 use crate::inspect::line::printable;
 use crate::kubernetes::{KUBE_SYSTEM_KEYS, StoredValue};
-use crate::member::{Choice, Member};
+use crate::member::Member;
 use crate::recovery::put_back::{
-    Action, LiveKey, Outcome, PlannedKey, Totals, decide, note, refusal, sort_by_creation,
+    Action, Ending, LiveKey, Outcome, PlannedKey, decide, healthy_member, note, refusal, refusals, sort_by_creation,
 };
-use crate::report::{Answer, JobReport};
-use crate::snapshot::{self, Db, KeyState, SortedKeys, find, members};
+use crate::report::Answer;
+use crate::snapshot::{self, Db, KeyState, SortedKeys, find};
 use crate::system::blocking::blocking;
 
 pub async fn put_back(config: PutBackConfig, answer: &mut Answer) -> Result<(), Failure> {
@@ -24,19 +22,31 @@ pub async fn put_back(config: PutBackConfig, answer: &mut Answer) -> Result<(), 
     let args = &config.keys;
     let at = backup.revision(args.revision)?;
     let states = select(args, &backup, at).await?;
-    // The report of refused members is the job's; this command has an answer instead.
-    let member = healthy_member(job::choose(&config.etcd, &mut JobReport::default()).await?, args.write)?;
+    // Refused members are in the log; the answer of this command is about keys.
+    let choice = members::choose(&config.etcd, |_| {}).await?;
+    let member = healthy_member(choice, args.write).map_err(|why| Failure::message(Exit::NoMember, why))?;
     let mut writer = Writer::connect(&member, &config.etcd).await?;
     refuse_other_cluster(&backup, &mut writer, &member).await?;
 
     let planned = plan(states, args.overwrite, &backup.db, &mut writer).await?;
-    refuse_named_keys(args, &planned)?;
+    // A prefix may cover keys that are never put back, but to name one is a mistake, and then nothing is written.
+    if let Some(refusals) = refusals(&planned).filter(|_| !args.keys.is_empty()) {
+        return Err(Failure::settings(format!("never put back: {refusals}")));
+    }
     let (done, error) = if args.write {
         write(planned, &backup.db, &mut writer).await
     } else {
         (planned.into_iter().map(|planned| (planned, Outcome::AsPlanned)).collect(), None)
     };
-    *answer = document(args, &backup, at, &member, &done, error.as_ref());
+    let ending = Ending {
+        backup: &backup.proved.label,
+        revision: at,
+        member: &member,
+        written: args.write,
+        done: &done,
+        error: error.as_ref().map(Failure::one_line),
+    };
+    *answer = Answer::Document { text: ending.text(), json: ending.json() };
     error.map_or(Ok(()), Err)
 }
 
@@ -66,19 +76,6 @@ async fn select(args: &KeysToPutBack, backup: &OpenBackup, at: u64) -> Result<Ve
     Ok(states)
 }
 
-/// The best member of a cluster that has a quorum and no CORRUPT alarm, and, for writing, no NOSPACE alarm.
-fn healthy_member(choice: Choice, writing: bool) -> Result<Member, Failure> {
-    let no_member = |why: String| Err(Failure::message(Exit::NoMember, why));
-    if let Some(why) = choice.degraded {
-        return no_member(format!("cannot put keys back into a cluster that is not healthy: {why}"));
-    }
-    let Some(member) = choice.members.into_iter().next() else { return no_member("no member can be used".into()) };
-    if writing && member.no_space {
-        return no_member("the cluster accepts no writes (NOSPACE); compact, defragment and disarm it first".into());
-    }
-    Ok(member)
-}
-
 /// Refuses a backup of another cluster, known by the UID of the namespace kube-system. A restore keeps that, but gives
 /// the cluster and its members new ids.
 async fn refuse_other_cluster(backup: &OpenBackup, writer: &mut Writer, member: &Member) -> Result<(), Failure> {
@@ -86,7 +83,7 @@ async fn refuse_other_cluster(backup: &OpenBackup, writer: &mut Writer, member: 
     let (namespaces, recorded) = blocking(move || {
         let states = find(&db, &KUBE_SYSTEM_KEYS.map(<[u8]>::to_vec), at)?;
         let values = states.iter().map(|state| state.value(&db).map(|value| (state.key.clone(), value)));
-        Ok::<_, snapshot::Error>((values.collect::<Result<Vec<_>, _>>()?, members(&db)?))
+        Ok::<_, snapshot::Error>((values.collect::<Result<Vec<_>, _>>()?, snapshot::members(&db)?))
     })
     .await?;
     let uid = |value: &[u8]| StoredValue::parse(value).object().map(|object| object.uid.clone());
@@ -140,20 +137,6 @@ async fn plan(
     Ok(planned)
 }
 
-/// A prefix may cover keys that are never put back, but to name one is a mistake, and then nothing is written.
-fn refuse_named_keys(args: &KeysToPutBack, planned: &[PlannedKey]) -> Result<(), Failure> {
-    let named = planned.iter().filter(|_| !args.keys.is_empty());
-    let refusals = named.filter_map(|planned| match planned.action {
-        Action::Refuse(why) => Some(format!("{}: {why}", printable(&planned.state.key))),
-        _ => None,
-    });
-    let refusals: Vec<_> = refusals.collect();
-    if refusals.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::settings(format!("never put back: {}", refusals.join("; "))))
-}
-
 /// Values are read one at a time, here and again before they are written, because all of them may not fit into memory.
 async fn read(state: KeyState, db: &Arc<Db>) -> Result<(KeyState, Vec<u8>), Failure> {
     let db = Arc::clone(db);
@@ -177,7 +160,7 @@ async fn write(
             (None, true) => match write_one(&planned, db, writer).await {
                 Ok(outcome) => outcome,
                 Err(failure) => {
-                    let why = failure.words();
+                    let why = failure.one_line();
                     failed = Some(Failure { exit: failure.exit, error: failure.error.context("putting keys back") });
                     Outcome::Unknown(why)
                 }
@@ -210,110 +193,4 @@ async fn write_one(planned: &PlannedKey, db: &Arc<Db>, writer: &mut Writer) -> R
         tracing::warn!("left alone {key}: somebody else wrote it meanwhile");
     }
     Ok(outcome.unwrap_or(Outcome::Overtaken))
-}
-
-fn document(
-    args: &KeysToPutBack,
-    backup: &OpenBackup,
-    at: u64,
-    member: &Member,
-    done: &[(PlannedKey, Outcome)],
-    error: Option<&Failure>,
-) -> Answer {
-    let (label, totals) = (&backup.proved.label, Totals::of(done));
-    let mut text = format!("from {label} (revision {at}) through {}:\n", member.endpoint);
-    for (planned, outcome) in done {
-        text.push_str(&planned.text(outcome));
-        text.push('\n');
-    }
-    let end = match (args.write, totals.create + totals.replace) {
-        (true, _) => format!("{totals}\n"),
-        (false, 0) => format!("{totals}: there is nothing to do\n"),
-        (false, _) => format!("{totals} if you add --yes; nothing was written\n"),
-    };
-    text.push_str(&end);
-    let json = json!({
-        "backup": label,
-        "revision": at,
-        "cluster_id": format!("{:x}", member.cluster_id),
-        "member": member.endpoint.to_string(),
-        "written": args.write,
-        "counts": totals,
-        "keys": done.iter().map(|(planned, outcome)| planned.json(outcome)).collect::<Vec<_>>(),
-        "error": error.map(Failure::words),
-    });
-    Answer::Document { text, json }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-    use std::time::Duration;
-
-    use super::*;
-    use crate::member::Role;
-    use crate::snapshot::Revision;
-
-    fn member(no_space: bool) -> Member {
-        Member {
-            endpoint: "https://10.0.0.1:2379".parse().unwrap(),
-            id: 1,
-            cluster_id: 1,
-            version: "3.5.16".into(),
-            role: Role::Leader,
-            db_size: 1,
-            applied_index: 1,
-            revision: 1,
-            round_trip: Duration::ZERO,
-            read_error: None,
-            corrupt: BTreeSet::new(),
-            no_space,
-        }
-    }
-
-    #[test]
-    fn only_a_healthy_cluster_is_written_to() {
-        let choice = |members, degraded: Option<&str>| Choice {
-            members,
-            refused: vec![],
-            degraded: degraded.map(ToOwned::to_owned),
-        };
-        assert!(healthy_member(choice(vec![member(false)], None), true).is_ok());
-        // A plan only reads, which NOSPACE allows.
-        assert!(healthy_member(choice(vec![member(true)], None), false).is_ok());
-        for (choice, why) in [
-            (choice(vec![member(true)], None), "NOSPACE"),
-            (choice(vec![member(false)], Some("no quorum")), "not healthy: no quorum"),
-            (choice(vec![], None), "no member"),
-        ] {
-            let failure = healthy_member(choice, true).unwrap_err();
-            assert!(failure.exit == Exit::NoMember && failure.words().contains(why), "{failure:?}");
-        }
-    }
-
-    #[test]
-    fn a_refused_key_is_a_mistake_only_by_name() {
-        let revision = Revision { main: 9, sub: 0, tombstone: false };
-        let state = KeyState {
-            key: b"/k".to_vec(),
-            revision,
-            create_revision: 1,
-            mod_revision: 9,
-            version: 1,
-            lease: 0,
-            value_bytes: 0,
-            fingerprint: 0,
-        };
-        let planned = [PlannedKey { state, action: Action::Refuse("it is an event"), note: None }];
-        let args = |keys: &[&str], prefix: Option<&str>| KeysToPutBack {
-            keys: keys.iter().map(|key| key.as_bytes().to_vec()).collect(),
-            prefix: prefix.map(|prefix| prefix.as_bytes().to_vec()),
-            revision: None,
-            overwrite: false,
-            write: true,
-        };
-        assert!(refuse_named_keys(&args(&[], Some("/")), &planned).is_ok());
-        let failure = refuse_named_keys(&args(&["/k"], None), &planned).unwrap_err();
-        assert_eq!((failure.exit, failure.words().as_str()), (Exit::Settings, "never put back: /k: it is an event"));
-    }
 }

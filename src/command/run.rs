@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 
-use super::job;
+use super::{job, members};
 use crate::backup::metadata::Metadata;
 use crate::config::RunConfig;
 use crate::exit::{Exit, Failure};
@@ -25,7 +25,8 @@ pub async fn run(config: RunConfig, now: DateTime<Utc>, report: &mut Report) -> 
         let listing = store.list(Detail::Sizes).await?;
         Ok::<_, Failure>((store, listing))
     };
-    let (choice, (store, listing)) = tokio::try_join!(job::choose(&etcd, &mut report.job), preflight)?;
+    let (choice, (store, listing)) =
+        tokio::try_join!(members::choose(&etcd, |refused| report.job.refuse(refused)), preflight)?;
     report.job.foreign = listing.foreign;
     report.seconds.survey = Some(since(begun));
 

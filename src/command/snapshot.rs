@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 
-use super::job;
+use super::{job, members};
 use crate::backup::handover::Handover;
 use crate::backup::metadata::Metadata;
 use crate::backup::name::BackupName;
@@ -32,7 +32,7 @@ pub async fn snapshot(
     let etcd = etcd?;
 
     let begun = Instant::now();
-    let choice = job::choose(&etcd, &mut report.job).await?;
+    let choice = members::choose(&etcd, |refused| report.job.refuse(refused)).await?;
     report.seconds.survey = Some(since(begun));
     let begun = Instant::now();
     let backup = job::snapshot(choice, &etcd, &workspace, now, &mut report.job).await?;

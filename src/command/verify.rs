@@ -3,50 +3,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bytesize::ByteSize;
-use serde::Serialize;
-
 use super::input::{Source, StoredSource};
 use crate::backup::select::SelectError;
 use crate::config::{StoreConfig, VerifyConfig, WhichBackups};
 use crate::exit::{Exit, Failure};
 use crate::report::Answer;
-use crate::report::table::{Align, Table, known, labelled};
+use crate::report::verify::{self, Verdict, VerifiedBackup};
 use crate::snapshot::{Contents, FileHash};
 use crate::store::{self, Detail, Store, StoredBackup};
 
 /// What was read of a good backup; what its pages hold only if they were walked.
 type Verification = Result<(FileHash, Option<Contents>), Failure>;
-
-/// The result for one backup, as `verify --output json` prints it. Its fields are an interface; what is not known is
-/// `null`.
-#[derive(Debug, Serialize)]
-struct VerifiedBackup {
-    /// Its name below the target, or the path of a local file.
-    name: String,
-    verdict: Verdict,
-    error: Option<String>,
-    bytes: Option<u64>,
-    /// Of the whole file, in hexadecimal.
-    sha256: Option<String>,
-    /// Whether the SHA-256 could be compared with the one from when the backup was stored.
-    sha256_noted: bool,
-    /// Whether every page was walked.
-    deep: bool,
-    /// Known only if every page was walked, as are the keys.
-    revision: Option<u64>,
-    keys: Option<u64>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Verdict {
-    Good,
-    /// etcd could not be restored from it.
-    Bad,
-    /// It could not be read to its end.
-    Unread,
-}
 
 pub async fn verify(config: VerifyConfig, answer: &mut Answer) -> Result<(), Failure> {
     let VerifyConfig { which, work_dir, deep } = config;
@@ -61,14 +28,14 @@ pub async fn verify(config: VerifyConfig, answer: &mut Answer) -> Result<(), Fai
         match &outcome {
             Ok(_) => tracing::info!(name = source.label(), "good"),
             // A single failure is logged when the command ends.
-            Err(failure) if all => tracing::error!(name = source.label(), "{}", failure.words()),
+            Err(failure) if all => tracing::error!(name = source.label(), "{}", failure.one_line()),
             Err(_) => {}
         }
         outcomes.push(outcome);
     }
     let verdicts = verdicts(&outcomes);
     let lines: Vec<_> = sources.iter().zip(&outcomes).zip(&verdicts).map(|((s, o), v)| line(s, deep, o, *v)).collect();
-    *answer = document(&lines)?;
+    *answer = verify::answer(&lines);
     conclude(&lines, outcomes)
 }
 
@@ -108,7 +75,7 @@ fn line(source: &Source, deep: bool, outcome: &Verification, verdict: Verdict) -
     VerifiedBackup {
         name: source.label(),
         verdict,
-        error: outcome.as_ref().err().map(Failure::words),
+        error: outcome.as_ref().err().map(Failure::one_line),
         bytes: good.map(|(digest, _)| digest.bytes),
         sha256: good.map(|(digest, _)| digest.sha256.clone()),
         sha256_noted: matches!(source, Source::Stored(stored) if stored.backup.metadata.sha256.is_some()),
@@ -128,60 +95,6 @@ fn conclude(lines: &[VerifiedBackup], outcomes: Vec<Verification>) -> Result<(),
     }
     let (some, of) = (failed.len(), lines.len());
     Err(Failure::message(exit, format!("{some} of {of} backups did not prove good: {}", failed.join(", "))))
-}
-
-fn document(lines: &[VerifiedBackup]) -> Result<Answer, Failure> {
-    let count = |verdict| lines.iter().filter(|line| line.verdict == verdict).count();
-    let json = serde_json::json!({
-        "backups": serde_json::to_value(lines).map_err(|e| Failure::new(Exit::Unexpected, e))?,
-        "good": count(Verdict::Good), "bad": count(Verdict::Bad), "unread": count(Verdict::Unread),
-    });
-    let text = if let [only] = lines { only.text() } else { table(lines) };
-    Ok(Answer::Document { text, json })
-}
-
-fn table(lines: &[VerifiedBackup]) -> String {
-    let left = Align::Left;
-    let mut table = Table::new([("VERDICT", left), ("NAME", left), ("SIZE", Align::Right), ("WHY", left)]);
-    for line in lines {
-        let why = line.error.clone().unwrap_or_default();
-        table.row([line.verdict.word().to_owned(), line.name.clone(), known(line.bytes.map(ByteSize)), why]);
-    }
-    table.to_string()
-}
-
-impl VerifiedBackup {
-    fn text(&self) -> String {
-        let mut lines = vec![(self.verdict.word(), self.name.clone())];
-        lines.extend(self.error.iter().map(|error| ("why", error.clone())));
-        if let Some((bytes, sha256)) = self.bytes.zip(self.sha256.as_ref()) {
-            let compared =
-                if self.sha256_noted { "the same as when it was stored" } else { "not recorded when it was stored" };
-            lines.push(("size", format!("{} ({bytes} bytes)", ByteSize(bytes))));
-            lines.push(("sha256", format!("{sha256} ({compared})")));
-            lines.push(("checked", self.checked()));
-        }
-        labelled(lines)
-    }
-
-    fn checked(&self) -> String {
-        match self.revision.zip(self.keys) {
-            Some((revision, keys)) => {
-                format!("the SHA-256 at its end and every page: revision {revision}, {keys} keys")
-            }
-            None => "the SHA-256 at its end; --deep also walks every page".to_owned(),
-        }
-    }
-}
-
-impl Verdict {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Good => "good",
-            Self::Bad => "BAD",
-            Self::Unread => "NOT READ",
-        }
-    }
 }
 
 #[cfg(test)]
@@ -219,7 +132,7 @@ mod tests {
             revision: None,
             keys: None,
         };
-        conclude(&named.map(line).collect::<Vec<_>>(), outcomes).map_err(|failure| (failure.exit, failure.words()))
+        conclude(&named.map(line).collect::<Vec<_>>(), outcomes).map_err(|failure| (failure.exit, failure.one_line()))
     }
 
     #[test]

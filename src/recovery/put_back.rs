@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::inspect::line::{JsonKey, printable};
 use crate::kubernetes::{Encryption, ObjectSummary, ResourceKey, StoredValue};
+use crate::member::{Choice, Member};
 use crate::snapshot::KeyState;
 
 #[derive(Debug)]
@@ -61,6 +62,19 @@ pub struct LiveKey {
     /// The lease with which it expires; 0 for none.
     pub lease: i64,
     pub has_same_value: bool,
+}
+
+/// The best member of a cluster that has a quorum and no CORRUPT alarm, and, for writing, no NOSPACE alarm; else why there
+/// is none.
+pub fn healthy_member(choice: Choice, writing: bool) -> Result<Member, String> {
+    if let Some(why) = choice.degraded {
+        return Err(format!("cannot put keys back into a cluster that is not healthy: {why}"));
+    }
+    let member = choice.members.into_iter().next().ok_or("no member can be used")?;
+    if writing && member.no_space {
+        return Err("the cluster accepts no writes (NOSPACE); compact, defragment and disarm it first".into());
+    }
+    Ok(member)
 }
 
 /// Why a key is never put back; `None` for one that may be.
@@ -121,6 +135,16 @@ pub fn sort_by_creation(states: &mut [KeyState]) {
     states.sort_by(|a, b| (a.create_revision, a.revision, &a.key).cmp(&(b.create_revision, b.revision, &b.key)));
 }
 
+/// The keys that are never put back, each with its reason, in one line; `None` if there are none.
+pub fn refusals(planned: &[PlannedKey]) -> Option<String> {
+    let refused = planned.iter().filter_map(|planned| match planned.action {
+        Action::Refuse(why) => Some(format!("{}: {why}", printable(&planned.state.key))),
+        _ => None,
+    });
+    let refused: Vec<_> = refused.collect();
+    (!refused.is_empty()).then(|| refused.join("; "))
+}
+
 /// How many keys were created, replaced and so on; in a plan, how many would be.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Totals {
@@ -155,6 +179,47 @@ impl fmt::Display for Totals {
         let Self { create, replace, leave, refuse, fail } = self;
         write!(f, "{create} created, {replace} replaced, {leave} left alone, {refuse} refused")?;
         if *fail > 0 { write!(f, ", {fail} NOT DONE OR UNKNOWN") } else { Ok(()) }
+    }
+}
+
+/// What `put-back` prints at its end. The fields of its JSON are an interface.
+#[derive(Debug)]
+pub struct Ending<'a> {
+    pub backup: &'a str,
+    /// The revision at which the backup was read.
+    pub revision: u64,
+    /// The member that the keys were written through.
+    pub member: &'a Member,
+    /// Whether keys were written, not only the plan printed.
+    pub written: bool,
+    pub done: &'a [(PlannedKey, Outcome)],
+    pub error: Option<String>,
+}
+
+impl Ending<'_> {
+    pub fn text(&self) -> String {
+        let (totals, endpoint) = (Totals::of(self.done), &self.member.endpoint);
+        let head = format!("from {} (revision {}) through {endpoint}:\n", self.backup, self.revision);
+        let keys: String = self.done.iter().map(|(planned, outcome)| planned.text(outcome) + "\n").collect();
+        let end = match (self.written, totals.create + totals.replace) {
+            (true, _) => "",
+            (false, 0) => ": there is nothing to do",
+            (false, _) => " if you add --yes; nothing was written",
+        };
+        format!("{head}{keys}{totals}{end}\n")
+    }
+
+    pub fn json(&self) -> Value {
+        json!({
+            "backup": self.backup,
+            "revision": self.revision,
+            "cluster_id": format!("{:x}", self.member.cluster_id),
+            "member": self.member.endpoint.to_string(),
+            "written": self.written,
+            "counts": Totals::of(self.done),
+            "keys": self.done.iter().map(|(planned, outcome)| planned.json(outcome)).collect::<Vec<_>>(),
+            "error": self.error,
+        })
     }
 }
 

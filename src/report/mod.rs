@@ -2,9 +2,11 @@
 //! termination message. The only writer of stdout.
 
 pub mod job;
+pub mod list;
 mod stdout;
 pub mod table;
 mod termination;
+pub mod verify;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;

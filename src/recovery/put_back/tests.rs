@@ -1,6 +1,10 @@
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use rstest::rstest;
 
 use super::*;
+use crate::member::Role;
 use crate::snapshot::Revision;
 
 fn state(key: &str, create_revision: i64, lease: i64) -> KeyState {
@@ -101,4 +105,67 @@ fn a_key_in_the_report(#[case] action: Action, #[case] outcome: Outcome, #[case]
     assert_eq!(planned.text(&outcome), text);
     let json = planned.json(&outcome);
     assert_eq!((&json["key"], &json["result"], &json["note"]), (&"/k".into(), &result.into(), &"note".into()));
+}
+
+fn member(no_space: bool) -> Member {
+    Member {
+        endpoint: "https://10.0.0.1:2379".parse().unwrap(),
+        id: 1,
+        cluster_id: 1,
+        version: "3.5.16".into(),
+        role: Role::Leader,
+        db_size: 1,
+        applied_index: 1,
+        revision: 1,
+        round_trip: Duration::ZERO,
+        read_error: None,
+        corrupt: BTreeSet::new(),
+        no_space,
+    }
+}
+
+#[test]
+fn only_a_healthy_cluster_is_written_to() {
+    let choice = |members, degraded: Option<&str>| Choice {
+        members,
+        refused: vec![],
+        degraded: degraded.map(ToOwned::to_owned),
+    };
+    assert!(healthy_member(choice(vec![member(false)], None), true).is_ok());
+    // A plan only reads, which NOSPACE allows.
+    assert!(healthy_member(choice(vec![member(true)], None), false).is_ok());
+    for (choice, why) in [
+        (choice(vec![member(true)], None), "NOSPACE"),
+        (choice(vec![member(false)], Some("no quorum")), "not healthy: no quorum"),
+        (choice(vec![], None), "no member"),
+    ] {
+        let refused = healthy_member(choice, true).unwrap_err();
+        assert!(refused.contains(why), "{refused}");
+    }
+}
+
+fn planned(key: &str, action: Action) -> PlannedKey {
+    PlannedKey { state: state(key, 1, 0), action, note: None }
+}
+
+#[test]
+fn refused_keys_are_named_with_their_reasons() {
+    let event = planned("/k", Action::Refuse("it is an event"));
+    assert_eq!(refusals(&[planned("/a", Action::Create), event]).unwrap(), "/k: it is an event");
+    assert_eq!(refusals(&[planned("/a", Action::Create)]), None);
+}
+
+#[test]
+fn a_plan_says_how_it_is_carried_out() {
+    let member = member(false);
+    let text = |written, action, outcome| {
+        let done = [(planned("/k", action), outcome)];
+        Ending { backup: "b", revision: 9, member: &member, written, done: &done, error: None }.text()
+    };
+    let counts = "created, 0 replaced, 0 left alone, 0 refused";
+    let plan = text(false, Action::Create, Outcome::AsPlanned);
+    assert!(plan.starts_with("from b (revision 9) through https://10.0.0.1:2379:\nwould create  /k\n"), "{plan}");
+    assert!(plan.ends_with(&format!("1 {counts} if you add --yes; nothing was written\n")), "{plan}");
+    assert!(text(true, Action::Create, Outcome::Created(3)).ends_with(&format!("1 {counts}\n")));
+    assert!(text(false, Action::Leave("x"), Outcome::AsPlanned).ends_with(": there is nothing to do\n"));
 }
