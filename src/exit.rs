@@ -70,6 +70,7 @@ impl Exit {
             Self::Degraded => 8,
             Self::Denied => 9,
             Self::Disk => 10,
+            // 128 and the number of the signal, as shells have it.
             Self::Interrupted => 130,
             Self::Terminated => 143,
         }
@@ -112,7 +113,7 @@ impl Exit {
     }
 }
 
-/// An error and the exit that it leads to; what every command fails with.
+/// What every command fails with.
 #[derive(Debug)]
 pub struct Failure {
     pub exit: Exit,
@@ -125,7 +126,6 @@ impl Failure {
         Self { exit, error: error.into() }
     }
 
-    /// A failure that no error type describes.
     pub fn message(exit: Exit, message: impl Display) -> Self {
         Self::new(exit, anyhow::anyhow!("{message}"))
     }

@@ -28,7 +28,7 @@ use report::Report;
 use system::core_dumps::no_core_files;
 use system::signals::Signals;
 
-/// How long threads that still read the disk may take once all else has ended.
+/// How long threads that still read or write a file may go on after the command has ended.
 const LAST_THREADS: Duration = Duration::from_secs(1);
 
 #[expect(clippy::disallowed_methods, reason = "the clock is read once, here")]
@@ -54,10 +54,11 @@ fn main() -> ExitCode {
 
 fn start(cli: &cli::Cli, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
     let zone = config::time_zone();
-    // A wrong zone is an error of the command, and the log has to be there to say so.
+    // The log must be there before a wrong zone is reported.
     logging::start(&cli.output, *zone.as_ref().unwrap_or(&chrono_tz::UTC));
     no_core_files();
     let unexpected = |e: std::io::Error| Failure::new(Exit::Unexpected, e);
+    // One thread: the server that sends a snapshot is the bottleneck, and more threads gain nothing.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unexpected)?;
     let outcome = runtime.block_on(async {
         let mut signals = Signals::new().map_err(unexpected)?;
@@ -66,6 +67,7 @@ fn start(cli: &cli::Cli, now: DateTime<Utc>, report: &mut Report) -> Result<Exit
             signal = signals.first() => Err(Failure::message(signal.exit(), format!("interrupted by {signal}; nothing half-made is left"))),
         }
     });
+    // Dropping the runtime would wait without limit for a thread that a hung disk blocks.
     runtime.shutdown_timeout(LAST_THREADS);
     outcome
 }

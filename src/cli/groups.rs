@@ -80,7 +80,7 @@ pub struct EtcdArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Work directory")]
 pub struct WorkArgs {
-    /// Directory for snapshots on their way [default: /backup if it is a directory, else the system's temporary one]
+    /// Directory in which snapshots are staged [default: /backup if it is a directory, else the system's temporary one]
     #[arg(long, env = "WORK_DIR", value_name = "DIR")]
     pub work_dir: Option<PathBuf>,
 }

@@ -8,13 +8,12 @@ use std::path::{Path, PathBuf};
 use crate::cli::CopyTlsArgs;
 use crate::exit::{Exit, Failure};
 
-/// Copies the files that are set. One that is not below `--from` is refused, because the next container would not find its
-/// copy where the settings say.
 pub fn copy_tls(args: &CopyTlsArgs) -> Result<(), Failure> {
     for (setting, file) in [("cacert", &args.cacert), ("cert", &args.cert), ("key", &args.key)] {
         let Some(file) = file.as_ref().filter(|file| !file.as_os_str().is_empty()) else { continue };
         let refused = |why: String| Failure::settings(format!("{setting}: {why}"));
         let (shown, from) = (file.display(), args.from.display());
+        // The next container mounts `--to` in the place of `--from`, so its settings lead to files below that alone.
         let copy = destination(file, args)
             .ok_or_else(|| refused(format!("`{shown}` is not below {from}, and cannot be copied")))?;
         let content = fs::read(file).map_err(|e| refused(format!("cannot read {shown}: {e}")))?;
@@ -28,14 +27,17 @@ pub fn copy_tls(args: &CopyTlsArgs) -> Result<(), Failure> {
 
 fn destination(file: &Path, args: &CopyTlsArgs) -> Option<PathBuf> {
     let inside = file.strip_prefix(&args.from).ok()?;
+    // A `..` would lead out of `--to`.
     inside.components().all(|part| matches!(part, std::path::Component::Normal(_))).then(|| args.to.join(inside))
 }
 
-/// Readable by the group of the volume, which is the pod's `fsGroup`. A copy of an earlier try is replaced.
+/// Makes the copy readable by the group of the volume, which is the pod's `fsGroup`.
 fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     if let Some(dir) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o750).create(dir)?;
     }
+    // A container that is retried finds its own copies. They are removed and not written to, because something else in
+    // the volume may have put a link in their place.
     match fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}

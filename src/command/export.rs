@@ -12,15 +12,15 @@ use crate::report::Answer;
 use crate::snapshot::{Db, SortedKeys};
 use crate::system::blocking::blocking;
 
-/// How many keys were written, and how many of them without their value.
 #[derive(Default)]
 struct Exported {
     keys: u64,
+    /// How many of them without their value.
     withheld: u64,
 }
 
 pub async fn export(config: ExportConfig, answer: &mut Answer) -> Result<(), Failure> {
-    // What reads this wants keys and nothing else, also when the command fails.
+    // A program reads this stdout, so no report may follow the keys, even if the command fails.
     *answer = Answer::Streamed;
     let backup = OpenBackup::open(config.backup).await?;
     let revision = backup.revision(config.revision)?;
@@ -32,6 +32,7 @@ pub async fn export(config: ExportConfig, answer: &mut Answer) -> Result<(), Fai
     let (db, prefix) = (Arc::clone(&backup.db), config.prefix.clone());
     let Exported { keys, withheld } = blocking(move || write_keys(&db, &prefix, revision, values)).await?;
     let (name, prefix) = (&backup.proved.label, printable(&config.prefix));
+    // A prefix without keys is most likely misspelt, which an empty output alone would not show.
     if keys == 0 && !prefix.is_empty() {
         return Err(Failure::settings(format!("{name} has no key that begins with {prefix} at revision {revision}")));
     }
@@ -45,10 +46,10 @@ pub async fn export(config: ExportConfig, answer: &mut Answer) -> Result<(), Fai
 fn write_keys(db: &Db, prefix: &[u8], revision: u64, values: ShowValues) -> Result<Exported, Failure> {
     let mut exported = Exported::default();
     streaming(|out| {
-        for item in SortedKeys::new(db, prefix, revision) {
-            let item = item?;
-            let value = item.value(db)?;
-            let line = KeyLine::new(&item, &value, values);
+        for state in SortedKeys::new(db, prefix, revision) {
+            let state = state?;
+            let value = state.value(db)?;
+            let line = KeyLine::new(&state, &value, values);
             exported.withheld += u64::from(line.is_withheld());
             serde_json::to_writer(&mut *out, &line)?;
             writeln!(out)?;

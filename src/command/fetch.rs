@@ -13,15 +13,16 @@ use crate::report::table::labelled;
 use crate::snapshot::{Proof, Workspace};
 use crate::system::fs::{parent_dir, rename_noreplace};
 
-/// Downloads it beside PATH, proves it, and gives it that name.
 pub async fn fetch(config: FetchConfig, answer: &mut Answer) -> Result<(), Failure> {
     let FetchConfig { input, path } = config;
-    // The real directory behind a link, as a workspace follows none.
+    // A workspace refuses a link, but the user may well name a directory through one.
     let dir = parent_dir(&path).and_then(|dir| dir.canonicalize()).map_err(|e| refuse(&path, &e))?;
+    // Before the download, which may take an hour.
     if path.symlink_metadata().is_ok() {
         return Err(refuse(&path, &io::ErrorKind::AlreadyExists.into()));
     }
     let source = Source::find(input).await?;
+    // Beside PATH, because a rename works within one file system only.
     let workspace = Workspace::create(&dir)?;
     let snapshot = source.receive(&workspace).await?;
     rename_noreplace(&snapshot.path, &path).map_err(|e| match e.kind() {
@@ -41,15 +42,15 @@ fn refuse(path: &Path, why: &io::Error) -> Failure {
 }
 
 fn document(source: &Source, path: &Path, proof: &Proof) -> Answer {
-    let (name, digest, contents) = (source.label(), &proof.file, &proof.contents);
+    let (name, file, contents) = (source.label(), &proof.file, &proof.contents);
     let text = labelled([
         ("fetched", format!("{name} to {}", path.display())),
-        ("size", format!("{} ({} bytes)", ByteSize(digest.bytes), digest.bytes)),
-        ("sha256", digest.sha256.clone()),
+        ("size", format!("{} ({} bytes)", ByteSize(file.bytes), file.bytes)),
+        ("sha256", file.sha256.clone()),
         ("content", format!("revision {}, {} keys; every page proved good", contents.revision, contents.live_keys)),
     ]);
     let json = serde_json::json!({
-        "name": name, "path": path, "bytes": digest.bytes, "sha256": digest.sha256,
+        "name": name, "path": path, "bytes": file.bytes, "sha256": file.sha256,
         "revision": contents.revision, "keys": contents.live_keys,
     });
     Answer::Document { text, json }

@@ -17,23 +17,23 @@ use crate::system::blocking::blocking;
 pub async fn get(config: GetConfig, format: Format, answer: &mut Answer) -> Result<(), Failure> {
     let GetConfig { backup, key, revision, raw, show_secrets } = config;
     if raw {
-        // What reads this wants the bytes and nothing else, also when the command fails.
+        // A program reads this stdout, so no report may follow the value, even if the command fails.
         *answer = Answer::Streamed;
     }
     let backup = OpenBackup::open(backup).await?;
     let revision = backup.revision(revision)?;
-    let (item, value) = read(&backup, key, revision).await?;
+    let (state, value) = read(&backup, key, revision).await?;
     *answer = Answer::Streamed;
     if raw {
-        if !show_secrets && is_secret(&item.key, StoredValue::parse(&value).object()) {
-            let key = printable(&item.key);
+        if !show_secrets && is_secret(&state.key, StoredValue::parse(&value).object()) {
+            let key = printable(&state.key);
             return Err(Failure::settings(format!("{key} is a Secret; add --show-secrets to write its value")));
         }
         return blocking(move || streaming(|out| Ok(out.write_all(&value)?))).await;
     }
     let values = if show_secrets { ShowValues::All } else { ShowValues::WithoutSecrets };
     let write = move || {
-        let line = KeyLine::new(&item, &value, values);
+        let line = KeyLine::new(&state, &value, values);
         if line.is_withheld() {
             tracing::warn!("the value of a Secret is withheld; add --show-secrets to see it");
         }
@@ -51,9 +51,9 @@ pub async fn get(config: GetConfig, format: Format, answer: &mut Answer) -> Resu
 async fn read(backup: &OpenBackup, key: Vec<u8>, revision: u64) -> Result<(KeyState, Vec<u8>), Failure> {
     let (db, wanted) = (Arc::clone(&backup.db), key.clone());
     let read = move || {
-        let Some(item) = find(&db, &[wanted], revision)?.pop() else { return Ok::<_, snapshot::Error>(None) };
-        let value = item.value(&db)?;
-        Ok(Some((item, value)))
+        let Some(state) = find(&db, &[wanted], revision)?.pop() else { return Ok::<_, snapshot::Error>(None) };
+        let value = state.value(&db)?;
+        Ok(Some((state, value)))
     };
     blocking(read).await?.ok_or_else(|| {
         let (name, key) = (&backup.proved.label, printable(&key));

@@ -13,29 +13,31 @@ use crate::store::{BackupStream, Detail, Store, StoredBackup};
 use crate::system::blocking::blocking;
 use crate::system::fs::open_regular;
 
-/// A backup that was found and not read yet.
+/// A backup may be of any age. Only a snapshot that is taken now has to reach a revision.
+const ANY_REVISION: u64 = 0;
+
+/// A backup that was found, but not read yet.
 pub enum Source {
     Local(PathBuf),
     Stored(Box<StoredSource>),
 }
 
-/// A backup at the remote.
 pub struct StoredSource {
     pub store: Arc<Store>,
     pub backup: StoredBackup,
 }
 
-/// A local file that proved good, every page of it. A fetched one is removed with this value.
+/// A local file of which every page is proved. A fetched one is removed when this value is dropped.
 pub struct ProvedFile {
     pub path: PathBuf,
-    /// What messages call it: its name, or its path.
+    /// Its name at the remote, or its path.
     pub label: String,
     pub proof: Proof,
     _workspace: Option<Workspace>,
 }
 
 impl ProvedFile {
-    /// The first digits of its SHA-256, which tell this backup from others in names that people read.
+    /// The first digits of its SHA-256, for names that people read.
     pub fn short_id(&self) -> &str {
         let sha256 = &self.proof.file.sha256;
         sha256.get(..8).unwrap_or(sha256)
@@ -54,7 +56,6 @@ pub struct OpenBackup {
 }
 
 impl OpenBackup {
-    /// Finds the backup, fetches it if it is elsewhere, proves it and opens its pages.
     pub async fn open(config: ReadConfig) -> Result<Self, Failure> {
         let proved = Source::find(config.input).await?.prove(&config.work_dir).await?;
         let path = proved.path.clone();
@@ -69,7 +70,6 @@ impl OpenBackup {
 }
 
 impl Source {
-    /// Finds what NAME stands for.
     pub async fn find(input: Input) -> Result<Self, Failure> {
         match input {
             Input::Local(path) => Ok(Self::Local(path)),
@@ -77,7 +77,7 @@ impl Source {
         }
     }
 
-    /// What messages call it.
+    /// Its name at the remote, or its path.
     pub fn label(&self) -> String {
         match self {
             Self::Local(path) => path.display().to_string(),
@@ -85,7 +85,7 @@ impl Source {
         }
     }
 
-    /// Its size in bytes, where that is known before it is read.
+    /// Its size in bytes, if that is known before it is read.
     pub fn bytes(&self) -> Option<u64> {
         match self {
             Self::Local(path) => path.metadata().ok().map(|metadata| metadata.len()),
@@ -93,15 +93,14 @@ impl Source {
         }
     }
 
-    /// Proves all of it. A stored backup is fetched into a workspace in `work_dir` first; a local file is
-    /// proved where it is.
+    /// Proves every page. A stored backup is first fetched into a workspace in `work_dir`.
     pub async fn prove(&self, work_dir: &Path) -> Result<ProvedFile, Failure> {
         let label = self.label();
         match self {
             Self::Local(path) => {
-                let (path, file) = (path.clone(), path.clone());
+                let file = path.clone();
                 let proof = blocking(move || prove_file(&file)).await?;
-                Ok(ProvedFile { path, label, proof, _workspace: None })
+                Ok(ProvedFile { path: path.clone(), label, proof, _workspace: None })
             }
             Self::Stored(_) => {
                 let workspace = Workspace::create(work_dir)?;
@@ -111,8 +110,8 @@ impl Source {
         }
     }
 
-    /// Proves its SHA-256 as the bytes pass by: constant memory, no disk. The pages are not looked at.
-    pub async fn prove_passing(&self) -> Result<FileHash, Failure> {
+    /// Proves its SHA-256 alone, in constant memory and without a disk.
+    pub async fn prove_hash(&self) -> Result<FileHash, Failure> {
         match self {
             Self::Local(path) => {
                 let path = path.clone();
@@ -122,11 +121,11 @@ impl Source {
                 };
                 Ok(blocking(prove).await?)
             }
-            Self::Stored(stored) => stored.prove_passing().await,
+            Self::Stored(stored) => stored.prove_hash().await,
         }
     }
 
-    /// Copies it into the workspace and proves all of it on the way.
+    /// Copies it into the workspace, and proves every page.
     pub async fn receive(&self, workspace: &Workspace) -> Result<Snapshot, Failure> {
         let part = workspace.part_file("backup")?;
         match self {
@@ -147,12 +146,13 @@ fn copy(path: &Path, mut part: PartFile) -> Result<Snapshot, snapshot::Error> {
     let (file, bytes) = open_local(path)?;
     part.expect_file(bytes)?;
     part.push_all(path, &mut Metered::new("copy", file, bytes))?;
-    part.finish(0).map_err(|e| e.renamed(&path.to_string_lossy()))
+    part.finish(ANY_REVISION).map_err(|e| e.renamed(&path.to_string_lossy()))
 }
 
 impl StoredSource {
     async fn find(selector: &Selector, config: StoreConfig) -> Result<Self, Failure> {
         let store = Store::open(config).await?;
+        // On S3 the metadata cost a request for each backup, and only those of one are needed.
         let names = store.list(Detail::Sizes).await?.names().cloned().collect();
         let name = select(selector, names, store.config().naming.zone).map_err(|error| {
             let config = store.config();
@@ -176,28 +176,29 @@ impl StoredSource {
         let label = self.backup.name.to_string();
         let take = move |stream: &mut BackupStream| {
             part.push_all(Path::new(&label), stream)?;
-            part.finish(0).map_err(|e| e.renamed(&label))
+            part.finish(ANY_REVISION).map_err(|e| e.renamed(&label))
         };
         let snapshot = self.store.read(&self.backup, "fetch", take).await?;
         self.check_hash(&snapshot.proof.file)?;
         Ok(snapshot)
     }
 
-    async fn prove_passing(&self) -> Result<FileHash, Failure> {
+    async fn prove_hash(&self) -> Result<FileHash, Failure> {
         let label = PathBuf::from(self.backup.name.to_string());
         let take = move |stream: &mut BackupStream| prove_stream(&label, stream);
-        let digest = self.store.read(&self.backup, "verify", take).await?;
-        self.check_hash(&digest)?;
-        Ok(digest)
+        let hash = self.store.read(&self.backup, "verify", take).await?;
+        self.check_hash(&hash)?;
+        Ok(hash)
     }
 
-    /// Compares with the hash that the backup had when it was stored: another one is a whole snapshot, but not the one
-    /// that was stored.
-    fn check_hash(&self, digest: &FileHash) -> Result<(), Failure> {
+    fn check_hash(&self, hash: &FileHash) -> Result<(), Failure> {
+        // A file with another hash may be a good snapshot by itself, but it is not the one that was stored.
         match &self.backup.metadata.sha256 {
-            Some(stored) if !stored.eq_ignore_ascii_case(&digest.sha256) => {
-                let (name, found) = (&self.backup.name, &digest.sha256);
-                let why = format!("{name} is not what was stored: its SHA-256 is {found}, it was stored with {stored}");
+            Some(stored) if !stored.eq_ignore_ascii_case(&hash.sha256) => {
+                let (name, found) = (&self.backup.name, &hash.sha256);
+                let why = format!(
+                    "{name} is not what was stored: its SHA-256 is {found}, the one recorded when it was stored is {stored}"
+                );
                 Err(Failure::message(Exit::Proof, why))
             }
             _ => Ok(()),

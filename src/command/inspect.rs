@@ -36,7 +36,7 @@ async fn summary(backup: &OpenBackup) -> Result<Answer, Failure> {
     Ok(Answer::Document { text: summary.text(is_on_terminal()), json: summary.json() })
 }
 
-/// One of the two backups that are compared.
+/// One of two backups that are compared.
 struct Side {
     name: String,
     db: Arc<Db>,
@@ -57,10 +57,8 @@ impl Side {
 fn write_differences(out: &mut Stdout, before: &Side, after: &Side, format: Format) -> Result<(), streaming::Error> {
     // Values are compared by fingerprints, because those of all keys do not fit into memory.
     let hasher = RandomState::new();
-    let keys = |side: &'_ Side| (Arc::clone(&side.db), side.revision);
-    let ((old, old_revision), (new, new_revision)) = (keys(before), keys(after));
-    let sorted = |db, revision| SortedKeys::new(db, b"", revision).with_fingerprints(&hasher);
-    let mut diff = Diff::new(sorted(&old, old_revision), sorted(&new, new_revision));
+    let keys_of = |side| keys_of(side, &hasher);
+    let mut diff = Diff::new(keys_of(before), keys_of(after));
     for difference in diff.by_ref() {
         let difference = difference?;
         match format {
@@ -69,6 +67,10 @@ fn write_differences(out: &mut Stdout, before: &Side, after: &Side, format: Form
         }
     }
     write_counts(out, before, after, diff.counts(), format).map_err(Into::into)
+}
+
+fn keys_of<'a>(side: &'a Side, hasher: &'a RandomState) -> SortedKeys<'a> {
+    SortedKeys::new(&side.db, b"", side.revision).with_fingerprints(hasher)
 }
 
 fn write_counts(out: &mut Stdout, before: &Side, after: &Side, counts: DiffCounts, format: Format) -> io::Result<()> {

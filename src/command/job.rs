@@ -17,7 +17,7 @@ use crate::report::JobReport;
 use crate::snapshot::{Snapshot, Workspace};
 use crate::store::{self, Detail, Listing, Store};
 
-/// How many names are tried when other runs take them first.
+/// How many names are tried, in case other runs take them first.
 const NAMES: u8 = 5;
 
 /// A proved snapshot that is not stored yet.
@@ -58,7 +58,7 @@ pub async fn snapshot(
     Err(no_snapshot(failures))
 }
 
-/// What the job fails with when every member has: an exit and a reason for each.
+/// `failures` has an exit and a reason for each member.
 fn no_snapshot(failures: Vec<(Exit, String)>) -> Failure {
     let denied = failures.iter().all(|(exit, _)| *exit == Exit::Denied);
     let reasons: Vec<_> = failures.into_iter().map(|(_, reason)| reason).collect();
@@ -95,12 +95,12 @@ fn backup(snapshot: Snapshot, member: &Member, degraded: Option<String>, taken_a
     Backup { record, file: snapshot.path }
 }
 
-/// Uploads under the first free name, and confirms. The listing is a fresh one, because the snapshot may have taken an
-/// hour; when another run takes the name first, the next one is tried.
+/// Uploads the backup under a free name, and confirms it.
 pub async fn put(store: &Store, backup: &Backup) -> Result<BackupName, Failure> {
     let config = store.config();
     let mut tries = 1..=NAMES;
     loop {
+        // A new listing, because the snapshot may have taken an hour, and other runs store backups, too.
         let listing = store.list(Detail::Sizes).await?;
         let existing: Vec<_> = listing.names().cloned().collect();
         let name = BackupName::free(&config.naming.prefix, backup.record.taken_at, config.naming.zone, &existing);
@@ -125,37 +125,41 @@ pub async fn prune(
     report: &mut JobReport,
 ) -> Result<Exit, Failure> {
     let listing = store.list(Detail::Sizes).await.map_err(incomplete)?;
-    // The record may be of an earlier run that had another target.
+    // `prune --after` gets its record from a file, which may be of a run with another target.
     if !listing.contains(name) {
         let why = format!("{name} is not at {}; nothing was pruned", store.config().target);
         return Err(Failure::message(Exit::Store, why));
     }
-    let previous = previous(store, &listing, name).await.map(|stored| stored.or(before));
-    if let Some(why) = previous.map_or_else(Some, |previous| record.suspicion(&previous)) {
+    let suspicion = match previous(store, &listing, name).await {
+        Ok(stored) => record.suspicion(&stored.or(before)),
+        // Without the metadata it is not known whether this backup is of the same cluster.
+        Err(why) => Some(why),
+    };
+    if let Some(why) = suspicion {
         tracing::warn!("retention is held back: {why}");
         report.held_back = Some(why);
+        // A degraded backup is always held back, and the state of the cluster is the more urgent news.
         return Ok(if record.degraded.is_some() { Exit::Degraded } else { Exit::Retention });
     }
     retain(store, listing, Some(name), policy, now, report).await
 }
 
-/// The metadata of the newest backup besides `this`. An error is the reason to prune nothing; the backup itself is safe.
+/// The metadata of the newest backup besides `this`; empty if there is none.
 async fn previous(store: &Store, listing: &Listing, this: &BackupName) -> Result<Metadata, String> {
     let Some(name) = listing.names().find(|name| *name != this) else { return Ok(Metadata::default()) };
     match store.stat(name).await {
         Ok(backup) => Ok(backup.metadata),
-        // Another run has pruned it meanwhile.
+        // Another run has pruned it since the listing.
         Err(store::Error::Gone(_)) => Ok(Metadata::default()),
         Err(error) => Err(format!("cannot read the metadata of {name}: {error}")),
     }
 }
 
-/// A failure that leaves the stored backup as it is.
 fn incomplete(error: store::Error) -> Failure {
     Failure::new(Exit::Retention, anyhow::Error::new(error).context("the backup is safe, retention is not done"))
 }
 
-/// Plans what goes by the policy, and deletes it; `own` is the backup of this run, if it has made one.
+/// Deletes what the policy does not keep; `own` is the backup of this run, if it has made one.
 pub async fn retain(
     store: &Store,
     listing: Listing,
@@ -180,7 +184,7 @@ pub async fn retain(
 
 fn not_deleted(removal: &Removal) -> Failure {
     let names: Vec<_> = removal.failed.iter().map(ToString::to_string).collect();
-    // rclone compares the objects' own times, and says nothing of those that it leaves.
+    // rclone goes by the time of the object itself, and does not report the objects that it leaves.
     let younger = "rclone found them younger than the age limit by its own clock";
     let why = removal.complaint.as_deref().unwrap_or(younger);
     Failure::message(Exit::Retention, format!("could not delete {}: {why}; the backup is safe", names.join(", ")))

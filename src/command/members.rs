@@ -13,7 +13,7 @@ pub async fn choose(etcd: &EtcdConfig, mut on_refused: impl FnMut(&[Refusal])) -
     let source = &etcd.endpoints.source;
     tracing::info!(%source, "looking for members at {}", list(&etcd.endpoints.urls));
     let mut survey = etcd::survey(etcd).await;
-    // Right after a leader has died, an election looks like a lost quorum.
+    // While a new leader is elected, a healthy cluster looks as if it had lost its quorum.
     if survey.lacks_quorum() {
         tracing::warn!("no quorum; asking once more, in case a leader is being elected");
         survey = etcd::survey(etcd).await;
@@ -45,13 +45,13 @@ fn no_member(error: NoMember, survey: &Survey, source: &str) -> Failure {
         NoMember::AllRefused(learners) => {
             let reasons: Vec<_> =
                 survey.refused.iter().chain(&learners).map(|r| format!("{}: {}", r.endpoint, r.reason)).collect();
+            // A learner that answered shows that certificates and permissions are right.
             let exit = survey.exit.filter(|_| learners.is_empty()).unwrap_or(Exit::NoMember);
             Failure::message(exit, format!("no member of {source} can be used: {}", reasons.join("; ")))
         }
     }
 }
 
-/// One line for each member.
 fn log_members(survey: &Survey, best: &[Member], unfit: &[Refusal]) {
     let newest = survey.members.iter().map(|m| m.applied_index).max().unwrap_or_default();
     for m in &survey.members {

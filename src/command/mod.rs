@@ -29,13 +29,14 @@ use crate::config::{RestoreConfig, Settings};
 use crate::exit::{Exit, Failure};
 use crate::report::{Answer, Report};
 
-/// Runs the command under its deadline. `zone` is that of the names, or what is wrong with its setting.
+/// Runs the command under its deadline. `zone` is an error if its setting is wrong.
 pub async fn execute(
     cli: &Cli,
     now: DateTime<Utc>,
     zone: Result<Tz, String>,
     report: &mut Report,
 ) -> Result<Exit, Failure> {
+    // These have to work without a ConfigMap, a target or a valid zone.
     let Some(args) = cli.command.settings() else { return without_settings(&cli.command, report) };
     let settings = Settings::read(args, zone)?;
     within(settings.timeout, with_settings(cli, &settings, now, report)).await

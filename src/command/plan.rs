@@ -13,7 +13,7 @@ use crate::report::Answer;
 
 pub async fn plan(config: PlanConfig, answer: &mut Answer) -> Result<(), Failure> {
     let source = Source::find(config.backup.input).await?;
-    // A damaged backup has to be found here, before the plan's first step stops the cluster.
+    // The first step of the plan stops the cluster, so a damaged backup has to be found before.
     let proved = source.prove(&config.backup.work_dir).await?;
     let recorded_members = proved.recorded_members().await?;
     let recorded = InitialCluster::recorded(&recorded_members);
@@ -31,7 +31,7 @@ pub async fn plan(config: PlanConfig, answer: &mut Answer) -> Result<(), Failure
         keys: proved.proof.contents.live_keys,
         topology: config.layout.topology,
         topology_source: config.topology_source,
-        // The old data are moved to this name with an ending.
+        // The plan moves the old data to this name with a suffix, which must not become a file inside the directory.
         data_dir: config.layout.data_dir.trim_end_matches('/').to_owned(),
         endpoints: config.endpoints.unwrap_or_else(|| members.client_urls(&recorded_members, &config.layout)),
         members,
@@ -50,9 +50,9 @@ pub async fn plan(config: PlanConfig, answer: &mut Answer) -> Result<(), Failure
     Ok(())
 }
 
-/// The full name and never `latest`, so that every member restores the same backup even if another one is stored now.
 fn backup(source: &Source) -> Result<String, Failure> {
     match source {
+        // Never `latest`: every member has to restore the same backup, even if another one is stored meanwhile.
         Source::Stored(stored) => Ok(stored.backup.name.to_string()),
         Source::Local(path) => absolute(path),
     }

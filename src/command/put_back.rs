@@ -20,8 +20,8 @@ use crate::system::blocking::blocking;
 pub async fn put_back(config: PutBackConfig, answer: &mut Answer) -> Result<(), Failure> {
     let backup = OpenBackup::open(config.backup).await?;
     let args = &config.keys;
-    let at = backup.revision(args.revision)?;
-    let states = select(args, &backup, at).await?;
+    let revision = backup.revision(args.revision)?;
+    let states = select(args, &backup, revision).await?;
     // Refused members are in the log; the answer of this command is about keys.
     let choice = members::choose(&config.etcd, |_| {}).await?;
     let member = healthy_member(choice, args.write).map_err(|why| Failure::message(Exit::NoMember, why))?;
@@ -29,7 +29,7 @@ pub async fn put_back(config: PutBackConfig, answer: &mut Answer) -> Result<(), 
     refuse_other_cluster(&backup, &mut writer, &member).await?;
 
     let planned = plan(states, args.overwrite, &backup.db, &mut writer).await?;
-    // A prefix may cover keys that are never put back, but to name one is a mistake, and then nothing is written.
+    // A prefix may well cover keys that are never put back. To name one is a mistake, and then nothing is written.
     if let Some(refusals) = refusals(&planned).filter(|_| !args.keys.is_empty()) {
         return Err(Failure::settings(format!("never put back: {refusals}")));
     }
@@ -40,7 +40,7 @@ pub async fn put_back(config: PutBackConfig, answer: &mut Answer) -> Result<(), 
     };
     let ending = Ending {
         backup: &backup.proved.label,
-        revision: at,
+        revision,
         member: &member,
         written: args.write,
         done: &done,
@@ -51,37 +51,40 @@ pub async fn put_back(config: PutBackConfig, answer: &mut Answer) -> Result<(), 
 }
 
 /// The keys to put back, in the order in which they are written.
-async fn select(args: &KeysToPutBack, backup: &OpenBackup, at: u64) -> Result<Vec<KeyState>, Failure> {
+async fn select(args: &KeysToPutBack, backup: &OpenBackup, revision: u64) -> Result<Vec<KeyState>, Failure> {
     let label = &backup.proved.label;
     let db = Arc::clone(&backup.db);
     let (keys, prefix) = (args.keys.clone(), args.prefix.clone());
     let searched = (keys.clone(), prefix.clone());
     let mut states = blocking(move || match searched {
-        (_, Some(prefix)) => SortedKeys::new(&db, &prefix, at).collect::<Result<Vec<_>, _>>(),
-        (keys, None) => find(&db, &keys, at),
+        (_, Some(prefix)) => SortedKeys::new(&db, &prefix, revision).collect::<Result<Vec<_>, _>>(),
+        (keys, None) => find(&db, &keys, revision),
     })
     .await?;
     if let Some(prefix) = prefix.filter(|_| states.is_empty()) {
         return Err(Failure::settings(format!(
-            "{label} has no key that begins with {} at revision {at}",
+            "{label} has no key that begins with {} at revision {revision}",
             printable(&prefix)
         )));
     }
     let missing: Vec<_> = keys.iter().filter(|key| states.iter().all(|state| state.key != **key)).collect();
     if !missing.is_empty() {
         let missing: Vec<_> = missing.into_iter().map(|key| printable(key)).collect();
-        return Err(Failure::settings(format!("{label} does not have, at revision {at}: {}", missing.join(", "))));
+        return Err(Failure::settings(format!(
+            "{label} does not have, at revision {revision}: {}",
+            missing.join(", ")
+        )));
     }
     sort_by_creation(&mut states);
     Ok(states)
 }
 
-/// Refuses a backup of another cluster, known by the UID of the namespace kube-system. A restore keeps that, but gives
-/// the cluster and its members new ids.
 async fn refuse_other_cluster(backup: &OpenBackup, writer: &mut Writer, member: &Member) -> Result<(), Failure> {
-    let (db, at) = (Arc::clone(&backup.db), backup.proved.proof.contents.revision);
+    let (db, newest) = (Arc::clone(&backup.db), backup.proved.proof.contents.revision);
+    // A cluster is known by the UID of its namespace kube-system. A restore keeps that, but gives the cluster and its
+    // members new ids.
     let (namespaces, recorded) = blocking(move || {
-        let states = find(&db, &KUBE_SYSTEM_KEYS.map(<[u8]>::to_vec), at)?;
+        let states = find(&db, &KUBE_SYSTEM_KEYS.map(<[u8]>::to_vec), newest)?;
         let values = states.iter().map(|state| state.value(&db).map(|value| (state.key.clone(), value)));
         Ok::<_, snapshot::Error>((values.collect::<Result<Vec<_>, _>>()?, snapshot::members(&db)?))
     })
@@ -137,14 +140,13 @@ async fn plan(
     Ok(planned)
 }
 
-/// Values are read one at a time, here and again before they are written, because all of them may not fit into memory.
+/// One value at a time, and again before it is written, because all of them may not fit into memory.
 async fn read(state: KeyState, db: &Arc<Db>) -> Result<(KeyState, Vec<u8>), Failure> {
     let db = Arc::clone(db);
     Ok(blocking(move || state.value(&db).map(|value| (state, value))).await?)
 }
 
-/// Writes key by key until one fails. One transaction for all would give them one revision, which no two objects of
-/// Kubernetes share.
+/// Writes key by key until one fails.
 async fn write(
     planned: Vec<PlannedKey>,
     db: &Arc<Db>,
@@ -157,6 +159,7 @@ async fn write(
         let outcome = match (&failed, planned.action.is_change()) {
             (_, false) => Outcome::AsPlanned,
             (Some(_), true) => Outcome::NotAttempted,
+            // A transaction for each: in Kubernetes no two objects are written at one revision.
             (None, true) => match write_one(&planned, db, writer).await {
                 Ok(outcome) => outcome,
                 Err(failure) => {
@@ -166,13 +169,13 @@ async fn write(
                 }
             },
         };
-        // A key that somebody else has created is there now, as was wanted. One that was to be replaced was not
-        // replaced.
+        // If another client has created a key, it is there, as was wanted. But one that was to be replaced still has
+        // another value.
         overtaken |= outcome == Outcome::Overtaken && matches!(planned.action, Action::Replace { .. });
         tracing::debug!("{}", planned.text(&outcome));
         done.push((planned, outcome));
     }
-    let changed = "keys were changed after they were read, and left alone; run it again";
+    let changed = "some keys were changed after they were read, and were left alone; run the command again";
     let error = failed.or_else(|| overtaken.then(|| Failure::message(Exit::Unexpected, changed)));
     (done, error)
 }

@@ -27,7 +27,8 @@ pub async fn snapshot(
 ) -> Result<Exit, Failure> {
     let SnapshotConfig { naming, work_dir, in_place } = config;
     let workspace = Workspace::create(&work_dir)?;
-    // First of all, so that a run that fails, even for its settings, leaves no record that `prune --after` would believe.
+    // First of all, so that a run that fails, even for its settings, leaves no record that lets `prune --after` delete
+    // anything.
     let before = invalidate_earlier_record(&work_dir, &naming, in_place)?;
     let etcd = etcd?;
 
@@ -52,8 +53,8 @@ pub async fn snapshot(
     Ok(Exit::Ok)
 }
 
-/// Marks an earlier record as not stored, so that a failed run cannot authorise pruning. A snapshot that was never
-/// stored is deleted with it; a stored one stays. Returns what the earlier record tells of the cluster.
+/// Marks an earlier record as not stored, and deletes its snapshot if that was on the way to a remote and never got
+/// there. Returns what the record tells of the cluster.
 fn invalidate_earlier_record(work_dir: &Path, naming: &Naming, in_place: bool) -> Result<Metadata, Failure> {
     let path = work_dir.join(Handover::FILE);
     if !path.exists() {
@@ -64,10 +65,10 @@ fn invalidate_earlier_record(work_dir: &Path, naming: &Naming, in_place: bool) -
         return Ok(Metadata::default());
     };
     let before = earlier.record.metadata();
-    // The record lies in a shared volume: only a file with a name of ours is deleted at its word.
+    // Other containers can write to the shared volume. Whatever the record names, only a backup of our prefix is deleted.
     let ours = earlier.file.to_str().and_then(|file| BackupName::parse_path(&naming.prefix, file)).is_some();
     if ours && !in_place && earlier.stored.is_none() {
-        // A file that is not there any more needs no deleting.
+        // If it cannot be deleted, the new snapshot gets another name.
         let _ = fs::remove_file(work_dir.join(&earlier.file));
     }
     Handover { stored: None, ..earlier }.write(work_dir)?;
@@ -82,7 +83,7 @@ fn move_to_name(file: &Path, work_dir: &Path, naming: &Naming, now: DateTime<Utc
     loop {
         let name = BackupName::free(&naming.prefix, now, naming.zone, &existing(work_dir, naming)?);
         match rename_noreplace(file, &work_dir.join(name.to_string())) {
-            // Another run was quicker.
+            // Another run took the name after the listing.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             moved => return moved.map(|()| name),
         }

@@ -16,7 +16,7 @@ pub async fn store(config: StoreStepConfig, report: &mut Report) -> Result<Exit,
     let handover = Handover::read(&work_dir.join(Handover::FILE))?;
     report.job.target = Some(store.target.to_string());
     report.job.backup = Some(handover.record.clone());
-    // A pod that is retried finds the work of the one before it.
+    // A container that is started again finds that an earlier one has done the work.
     if let Some(name) = &handover.stored {
         tracing::info!(name, "already stored and confirmed");
         report.job.name = Some(name.clone());
@@ -35,8 +35,8 @@ pub async fn store(config: StoreStepConfig, report: &mut Report) -> Result<Exit,
     Ok(Exit::Ok)
 }
 
-/// Proves the file again: it has lain in a volume that other containers can write to.
 async fn prove(backup: &Backup) -> Result<(), Failure> {
+    // Again, because other containers can write to the volume that the file comes from.
     let file = backup.file.clone();
     let proof = blocking(move || prove_file(&file)).await?;
     if proof.file.sha256 == backup.record.sha256 {

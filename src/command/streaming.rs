@@ -18,7 +18,7 @@ pub enum Error {
 
 impl From<serde_json::Error> for Error {
     fn from(error: serde_json::Error) -> Self {
-        // `serde_json::to_writer` fails when stdout does.
+        // `serde_json::to_writer` wraps the errors of stdout in its own.
         if error.is_io() { Self::Stdout(error.into()) } else { Self::Json(error) }
     }
 }
@@ -33,13 +33,13 @@ impl From<Error> for Failure {
     }
 }
 
-/// Runs `work` with stdout. A reader that closes it early, as `head` does, has what it wanted: that is no error.
 pub fn streaming(work: impl FnOnce(&mut Stdout) -> Result<(), Error>) -> Result<(), Failure> {
     let written = Stdout::open().map_err(Error::Stdout).and_then(|mut out| {
         work(&mut out)?;
         Ok(out.flush()?)
     });
     match written {
+        // A reader such as `head` closes stdout as soon as it has what it wants.
         Err(Error::Stdout(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }

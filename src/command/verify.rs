@@ -12,7 +12,7 @@ use crate::report::verify::{self, Verdict, VerifiedBackup};
 use crate::snapshot::{Contents, FileHash};
 use crate::store::{self, Detail, Store, StoredBackup};
 
-/// What was read of a good backup; what its pages hold only if they were walked.
+/// The contents are known only if every page was walked.
 type Verification = Result<(FileHash, Option<Contents>), Failure>;
 
 pub async fn verify(config: VerifyConfig, answer: &mut Answer) -> Result<(), Failure> {
@@ -34,7 +34,12 @@ pub async fn verify(config: VerifyConfig, answer: &mut Answer) -> Result<(), Fai
         outcomes.push(outcome);
     }
     let verdicts = verdicts(&outcomes);
-    let lines: Vec<_> = sources.iter().zip(&outcomes).zip(&verdicts).map(|((s, o), v)| line(s, deep, o, *v)).collect();
+    let lines: Vec<_> = sources
+        .iter()
+        .zip(&outcomes)
+        .zip(&verdicts)
+        .map(|((source, outcome), verdict)| verified(source, deep, outcome, *verdict))
+        .collect();
     *answer = verify::answer(&lines);
     conclude(&lines, outcomes)
 }
@@ -51,14 +56,15 @@ async fn stored(config: StoreConfig) -> Result<Vec<Source>, Failure> {
 
 async fn check(source: &Source, deep: bool, work_dir: &Path) -> Verification {
     if !deep {
-        return Ok((source.prove_passing().await?, None));
+        return Ok((source.prove_hash().await?, None));
     }
     let proved = source.prove(work_dir).await?;
     Ok((proved.proof.file, Some(proved.proof.contents)))
 }
 
 fn verdicts(outcomes: &[Verification]) -> Vec<Verdict> {
-    // A crypt remote's password that decrypts one object is right. One that it does not decrypt is then damaged.
+    // If the password of a crypt remote decrypts one object, it is right, and an object that it does not decrypt is
+    // damaged. If it decrypts none, it may as well be wrong.
     let decrypted = outcomes.iter().any(Result::is_ok);
     let is_undecryptable = |f: &Failure| matches!(f.error.downcast_ref(), Some(store::Error::Undecryptable { .. }));
     let verdict = |outcome: &Verification| match outcome {
@@ -69,15 +75,15 @@ fn verdicts(outcomes: &[Verification]) -> Vec<Verdict> {
     outcomes.iter().map(verdict).collect()
 }
 
-fn line(source: &Source, deep: bool, outcome: &Verification, verdict: Verdict) -> VerifiedBackup {
+fn verified(source: &Source, deep: bool, outcome: &Verification, verdict: Verdict) -> VerifiedBackup {
     let good = outcome.as_ref().ok();
     let contents = good.and_then(|(_, contents)| contents.as_ref());
     VerifiedBackup {
         name: source.label(),
         verdict,
         error: outcome.as_ref().err().map(Failure::one_line),
-        bytes: good.map(|(digest, _)| digest.bytes),
-        sha256: good.map(|(digest, _)| digest.sha256.clone()),
+        bytes: good.map(|(file, _)| file.bytes),
+        sha256: good.map(|(file, _)| file.sha256.clone()),
         sha256_noted: matches!(source, Source::Stored(stored) if stored.backup.metadata.sha256.is_some()),
         deep,
         revision: contents.map(|contents| contents.revision),
@@ -87,6 +93,7 @@ fn line(source: &Source, deep: bool, outcome: &Verification, verdict: Verdict) -
 
 fn conclude(lines: &[VerifiedBackup], outcomes: Vec<Verification>) -> Result<(), Failure> {
     let failed: Vec<_> = lines.iter().filter(|line| line.verdict != Verdict::Good).map(|l| l.name.as_str()).collect();
+    // A damaged backup is the worst finding, whatever went wrong with the others.
     let bad = lines.iter().any(|line| line.verdict == Verdict::Bad);
     let Some(first) = outcomes.into_iter().find_map(Result::err) else { return Ok(()) };
     let exit = if bad { Exit::Proof } else { first.exit };

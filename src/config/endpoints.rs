@@ -1,4 +1,4 @@
-//! Which members are asked first, and which setting or file named them.
+//! Which members are asked first, and which setting or file names them.
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,7 @@ pub struct Endpoints {
 /// Takes them from the first source that is not empty: flag, environment, ConfigMap, kubeadm's file.
 pub fn find(args: &EtcdArgs, settings: &SettingsDir) -> Result<Endpoints, Failure> {
     if let Some(list) = not_blank(args.endpoints.clone()) {
-        // clap has merged the two; they differ only in what the log says.
+        // clap does not tell which of the two it took. Only the log needs to know.
         let from_environment = env::var(VARIABLE).is_ok_and(|variable| variable == list);
         let source = if from_environment { VARIABLE } else { "--endpoints" };
         return Ok(Endpoints { source: source.into(), urls: parse_list(&list)? });
@@ -48,8 +48,8 @@ pub fn given(list: Option<&str>) -> Result<Option<Vec<Url>>, Failure> {
     not_blank(list.map(ToOwned::to_owned)).map(|list| parse_list(&list)).transpose()
 }
 
-/// Kubernetes mounts a key that was left empty as an empty file, and a shell passes an unset variable as an empty one.
 fn not_blank(list: Option<String>) -> Option<String> {
+    // Kubernetes mounts an empty key as an empty file, and scripts pass an unset variable on as an empty one.
     list.filter(|list| !list.trim().is_empty())
 }
 
@@ -107,6 +107,7 @@ fn parse_all<'a>(setting: &str, texts: impl Iterator<Item = &'a str>) -> Result<
             };
             Failure::settings(format!("{setting}: {why}; {advice}"))
         })?;
+        // The same member is not asked twice.
         if !urls.contains(&url) {
             urls.push(url);
         }

@@ -21,11 +21,10 @@ pub struct RunConfig {
 pub struct SnapshotConfig {
     pub naming: Naming,
     pub work_dir: PathBuf,
-    /// Whether the work directory is where backups are stored, rather than a station on their way to `store`.
+    /// Whether backups stay in the work directory, so that there is no step `store`.
     pub in_place: bool,
 }
 
-/// `store`.
 #[derive(Debug)]
 pub struct StoreStepConfig {
     pub store: StoreConfig,
@@ -67,7 +66,8 @@ impl Settings {
     pub fn snapshot_step(&self, args: &SnapshotArgs) -> Result<SnapshotConfig, Failure> {
         let work_dir = work_dir(&args.work);
         let naming = self.naming(&args.naming)?;
-        // The package for a claim mounts it as the work directory and sets no target.
+        // The package `etcd-backup-pvc` mounts its claim as the work directory, and names it as the target. By hand,
+        // `snapshot` needs no target at all.
         let in_place = self.target(&args.naming)?.is_none_or(|target| Path::new(&target.to_string()) == work_dir);
         Ok(SnapshotConfig { naming, work_dir, in_place })
     }

@@ -1,4 +1,4 @@
-//! What was written, in flags, environment and ConfigMap, becomes what is used: checked here once and never again.
+//! Turns flags, environment and ConfigMap into checked values. No other room reads them.
 
 #![expect(clippy::disallowed_methods, reason = "this module owns the environment")]
 
@@ -47,7 +47,6 @@ const WORK_DIR: &str = "/backup";
 const TIMEOUT: Duration = Duration::from_hours(1);
 const KEEP_LAST: usize = 3;
 
-/// How to reach etcd.
 #[derive(Debug)]
 pub struct EtcdConfig {
     pub endpoints: Endpoints,
@@ -72,7 +71,6 @@ impl std::fmt::Debug for User {
     }
 }
 
-/// What backups are called.
 #[derive(Clone, Debug)]
 pub struct Naming {
     pub prefix: Prefix,
@@ -80,7 +78,6 @@ pub struct Naming {
     pub zone: Tz,
 }
 
-/// Where backups are, and how to get there.
 #[derive(Debug)]
 pub struct StoreConfig {
     pub target: Target,
@@ -90,7 +87,6 @@ pub struct StoreConfig {
     pub rclone_flags: RcloneFlags,
 }
 
-/// What all commands share, and where the settings of each come from.
 #[derive(Debug)]
 pub struct Settings {
     dir: SettingsDir,
@@ -101,7 +97,6 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads the ConfigMap's directory.
     pub fn read(args: &SettingsArgs, zone: Result<Tz, String>) -> Result<Self, Failure> {
         let dir = SettingsDir::read(&args.config_dir).map_err(Failure::settings)?;
         for warning in dir.warnings() {
@@ -149,7 +144,6 @@ impl Settings {
         Ok(Naming { prefix: prefix.unwrap_or_default(), zone: self.zone()? })
     }
 
-    /// The target; `None` when it is not set anywhere.
     fn target(&self, args: &NamingArgs) -> Result<Option<Target>, Failure> {
         self.dir.or_text(args.target.as_deref(), "target").map_err(Failure::settings)
     }
@@ -161,7 +155,7 @@ impl Settings {
             )
         })?;
         let rclone_config = args.rclone_config.clone().or_else(|| existing(RCLONE_FILE));
-        // rclone would go on with an empty configuration, and complain of a missing section.
+        // Without the file rclone would use an empty configuration, and its error would be about a missing section.
         if let Some(file) = &rclone_config {
             let cannot_read = |e| Failure::settings(format!("rclone-config: cannot read {}: {e}", file.display()));
             std::fs::File::open(file).map_err(cannot_read)?;
@@ -190,6 +184,7 @@ impl Settings {
 
 fn work_dir(args: &WorkArgs) -> PathBuf {
     args.work_dir.clone().unwrap_or_else(|| {
+        // Outside the packages there is no such directory.
         let usual = Path::new(WORK_DIR);
         if usual.is_dir() { usual.to_owned() } else { env::temp_dir() }
     })
@@ -205,8 +200,8 @@ pub fn time_zone() -> Result<Tz, String> {
     }
 }
 
-/// An empty variable is an unset one, as it is for etcdctl.
 fn present(text: Option<&str>) -> Option<String> {
+    // For etcdctl, too, an empty variable is one that is not set.
     text.filter(|text| !text.is_empty()).map(ToOwned::to_owned)
 }
 
@@ -215,9 +210,9 @@ fn existing(path: &str) -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
-/// `ETCDCTL_USER`, which may be `user:password` as for etcdctl, and `ETCDCTL_PASSWORD`. They have no flags, because
-/// every process of a machine can read the others' arguments.
+/// `ETCDCTL_USER`, which may be `user:password` as for etcdctl, and `ETCDCTL_PASSWORD`.
 fn user() -> Result<Option<User>, Failure> {
+    // There are no flags for them, because every process of a machine can read the arguments of the others.
     let variable = |name| env::var(name).ok().filter(|v: &String| !v.is_empty());
     let Some(user) = variable("ETCDCTL_USER") else { return Ok(None) };
     let (name, password) = match (user.split_once(':'), variable("ETCDCTL_PASSWORD")) {

@@ -1,15 +1,16 @@
-//! Extra flags for rclone, split as a shell would, without those that could change what is stored or deleted.
+//! Extra flags for rclone, without those that could change what is stored or deleted.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::target::is_credential;
 
-/// Checked flags, one argument each.
+/// Checked flags and their values, one argument each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RcloneFlags(pub Vec<String>);
 
-/// Flags with these beginnings filter, dry-run, delete, move, overwrite, or replace what this program sets itself.
+/// Flags that begin with one of these filter, dry-run, delete, move, overwrite, or replace what this program sets.
+// Beginnings, because rclone has whole families, such as `--delete-before` and `--delete-excluded`, and adds to them.
 const REFUSED: [&str; 53] = [
     "ask-password",
     "auto-confirm",
@@ -66,8 +67,8 @@ const REFUSED: [&str; 53] = [
     "version",
 ];
 
-/// Options of backends that hide objects, or show old versions instead of the current ones. Each backend puts its own
-/// name in front.
+/// Options of backends that hide objects, or show old versions in place of the current ones.
+// Endings, because the name of the backend comes first.
 const REFUSED_ENDINGS: [&str; 6] =
     ["-show-mapping", "-starred-only", "-trashed-only", "-version-at", "-version-deleted", "-versions"];
 
@@ -81,7 +82,7 @@ impl fmt::Display for RcloneFlags {
 impl FromStr for RcloneFlags {
     type Err = String;
 
-    // An error repeats no word, because any may be a secret.
+    // An error repeats no value, because it may be a secret.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let Some(words) = shlex::split(text) else { return Err("has an open quote".into()) };
         let mut value_may_follow = false;
@@ -98,6 +99,7 @@ impl FromStr for RcloneFlags {
                 header_follows = value_may_follow && name.starts_with("header");
                 value.filter(|_| name.starts_with("header")).map_or(Ok(()), check_header)?;
             } else if word.starts_with('-') {
+                // Short forms can be joined (`-vn`), so none of them is easy to tell.
                 return Err("has a flag in its short form; write the long one, such as `--bwlimit 10M`".into());
             } else if !std::mem::take(&mut value_may_follow) {
                 return Err("has a word that is neither a flag nor the value of one".into());
@@ -121,8 +123,8 @@ fn check(flag: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// A header may carry a credential, and every process of a machine can read the arguments of the others.
 fn check_header(header: &str) -> Result<(), String> {
+    // Every process of a machine can read the arguments of the others.
     let name = header.split(':').next().unwrap_or(header).to_lowercase();
     if is_credential(&name) || name.contains("auth") || name.contains("cookie") {
         return Err("carries a credential in a header; put it into rclone.conf".into());

@@ -17,7 +17,6 @@ pub enum Input {
     Stored(Selector, StoreConfig),
 }
 
-/// One backup, and where it is put while it is read.
 #[derive(Debug)]
 pub struct ReadConfig {
     pub input: Input,
@@ -82,7 +81,6 @@ pub struct PutBackConfig {
     pub keys: KeysToPutBack,
 }
 
-/// Which keys are brought back, and how.
 #[derive(Debug)]
 pub struct KeysToPutBack {
     /// Keys by name; empty when there is a prefix.
@@ -90,7 +88,7 @@ pub struct KeysToPutBack {
     pub prefix: Option<Vec<u8>>,
     pub revision: Option<u64>,
     pub overwrite: bool,
-    /// Whether keys are written, not only the plan printed.
+    /// Whether keys are written; otherwise only the plan is printed.
     pub write: bool,
 }
 
@@ -140,7 +138,7 @@ impl Settings {
     pub fn put_back(&self, args: &PutBackArgs, now: DateTime<Utc>) -> Result<PutBackConfig, Failure> {
         let prefix = args.prefix.as_ref().map(|prefix| prefix.as_bytes().to_vec());
         if prefix.as_ref().is_some_and(Vec::is_empty) {
-            return Err(Failure::settings("--prefix is empty, which would be every key; name a part of them"));
+            return Err(Failure::settings("prefix: is empty, which would mean every key; allowed is a part of them"));
         }
         let keys = KeysToPutBack {
             keys: args.keys.iter().map(|key| key.as_bytes().to_vec()).collect(),
@@ -150,7 +148,7 @@ impl Settings {
             write: args.yes,
         };
         let backup = self.backup(&args.name, &args.read)?;
-        // A cluster that is degraded is refused later, with its own words.
+        // `put-back` refuses every degraded cluster itself. The error for `--strict` is about backups.
         let etcd = EtcdConfig { strict: false, ..self.etcd(&args.etcd, now)? };
         Ok(PutBackConfig { backup, etcd, keys })
     }
@@ -159,7 +157,6 @@ impl Settings {
         Ok(ReadConfig { input: self.input(name, &args.store)?, work_dir: work_dir(&args.work) })
     }
 
-    /// A stored backup.
     pub fn stored(&self, selector: Selector, args: &ReadArgs) -> Result<Input, Failure> {
         Ok(Input::Stored(selector, self.store(&args.store)?))
     }

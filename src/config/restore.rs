@@ -17,7 +17,6 @@ pub enum RestoreConfig {
     Plan(Box<PlanConfig>),
 }
 
-/// The restore of one member.
 #[derive(Debug)]
 pub struct MemberConfig {
     pub input: Input,
@@ -29,7 +28,7 @@ pub struct MemberConfig {
     pub bump_revision: Option<u64>,
 }
 
-/// What was set of the restored member's identity; the rest comes from the snapshot.
+/// What is not set here comes from the snapshot.
 #[derive(Debug)]
 pub struct IdentityConfig {
     pub name: Option<String>,
@@ -44,7 +43,7 @@ pub struct PlanConfig {
     pub backup: ReadConfig,
     /// What the kubeadm file says, and the flags that overrule it.
     pub layout: Layout,
-    /// What tells whether etcd is stacked, for the head of the plan.
+    /// Where the topology comes from, for the head of the plan.
     pub topology_source: String,
     /// Empty for the members that the snapshot records.
     pub members: InitialCluster,
@@ -104,13 +103,13 @@ impl Settings {
     fn restored_backup(&self, args: &RestoreArgs) -> Result<Input, Failure> {
         match args.before {
             Some(time) => self.stored(Selector::Before(time.at(self.zone()?)), &args.read),
-            // Only a plan may leave it out, which clap has checked.
+            // clap has checked that only a plan leaves the name out.
             None => Ok(self.backup(args.backup.as_deref().unwrap_or("latest"), &args.read)?.input),
         }
     }
 }
 
-/// The layout of the cluster to restore, and what tells its topology.
+/// The layout of the cluster to restore, and where its topology comes from.
 fn planned_layout(args: &ClusterArgs, data_dir: Option<&Path>) -> Result<(Layout, String), Failure> {
     let (mut layout, mut source) = match layout(args.kubeadm_config.as_deref())? {
         Some((path, layout)) => (layout, format!("according to {}", path.display())),

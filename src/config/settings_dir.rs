@@ -8,7 +8,6 @@ use std::str::FromStr;
 
 use super::target::is_credential;
 
-/// Every key that is a setting.
 pub const KEYS: [&str; 8] =
     ["target", "retention", "retention-count", "keep-last", "backup-prefix", "endpoints", "rclone-flags", "timeout"];
 
@@ -19,8 +18,7 @@ pub struct SettingsDir {
 }
 
 impl SettingsDir {
-    /// Reads the directory; one that does not exist counts as empty. Names that begin with a dot, such as Kubernetes' own
-    /// `..data`, are passed over, and one newline at a value's end is dropped.
+    /// A directory that does not exist counts as empty.
     pub fn read(path: &Path) -> Result<Self, String> {
         let fail = |path: &Path, e: &dyn Display| format!("config-dir: cannot read {}: {e}", path.display());
         let mut values = BTreeMap::new();
@@ -32,18 +30,18 @@ impl SettingsDir {
         for entry in entries {
             let file = entry.map_err(|e| fail(path, &e))?.path();
             let Some(key) = file.file_name().and_then(|n| n.to_str()) else { continue };
-            // `is_file` follows links: a mounted key is a link into `..data`.
+            // Kubernetes mounts each key as a link into a directory `..data`. `is_file` follows links.
             if key.starts_with('.') || !file.is_file() {
                 continue;
             }
             let value = std::fs::read_to_string(&file).map_err(|e| fail(&file, &e))?;
+            // An editor or `kubectl create configmap --from-file` leaves a newline at the end.
             values.insert(key.to_owned(), value.strip_suffix('\n').map_or(value.as_str(), |v| v).to_owned());
         }
         Ok(Self { path: path.to_owned(), values })
     }
 
-    /// The value from the command line or the environment, else the key's value here. An error names the key, its value,
-    /// and what is allowed.
+    /// The value from the command line or the environment, else from the key's file.
     pub fn or<T>(&self, flag: Option<T>, key: &str) -> Result<Option<T>, String>
     where
         T: FromStr<Err: Display>,
@@ -62,8 +60,8 @@ impl SettingsDir {
         self.path.join(key)
     }
 
-    /// The same for a setting in which users write secrets by mistake. clap must not parse it, because clap repeats
-    /// whatever it refuses; the error here leaves the value out when it may hold a secret.
+    /// The same for a setting in which users write secrets by mistake. clap has not parsed it, because the error of clap
+    /// repeats the value; the error here leaves it out if it may hold a secret.
     pub fn or_text<T>(&self, flag: Option<&str>, key: &str) -> Result<Option<T>, String>
     where
         T: FromStr<Err: Display>,
@@ -73,7 +71,7 @@ impl SettingsDir {
         text.parse().map(Some).map_err(refused)
     }
 
-    /// One warning for each key that is no setting.
+    /// One warning for each key that is not a setting.
     pub fn warnings(&self) -> Vec<String> {
         let unknown = self.values.keys().filter(|key| !KEYS.contains(&key.as_str()));
         unknown
@@ -90,7 +88,7 @@ impl SettingsDir {
     }
 }
 
-/// What an error repeats of a value: nothing, when a target or flag may hold a secret.
+/// What an error repeats of a value: nothing if it may hold a secret.
 fn shown<'a>(key: &str, value: &'a str) -> &'a str {
     let suspect = value.contains(['=', '@', '?']) || is_credential(value);
     if matches!(key, "target" | "rclone-flags") && suspect { "…" } else { value }
@@ -123,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn no_folder_is_an_empty_one() {
+    fn a_missing_directory_is_an_empty_one() {
         let settings = SettingsDir::read(Path::new("/nonexistent")).unwrap();
         assert_eq!(settings.or(None::<u32>, "keep-last").unwrap(), None);
     }

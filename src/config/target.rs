@@ -19,7 +19,7 @@ impl Target {
         if self.remote.is_empty() { "/" } else { &self.remote }
     }
 
-    /// Whether it names no bucket or directory of the remote.
+    /// Whether it names no bucket and no directory.
     pub fn is_whole_remote(&self) -> bool {
         self.path.trim_matches('/').is_empty()
     }
@@ -47,10 +47,11 @@ impl FromStr for Target {
 }
 
 fn parse(text: &str) -> Result<Target, String> {
+    // With an empty target rclone would write to the root directory, and report success.
     if text.trim().is_empty() {
         return Err("is empty".into());
     }
-    // rclone would take a line feed into the object's key.
+    // rclone would accept a newline, and make it a part of the object's name.
     if text.chars().any(char::is_control) {
         return Err("has a control character".into());
     }
@@ -59,7 +60,7 @@ fn parse(text: &str) -> Result<Target, String> {
     if path.split('/').any(|part| part == ".." || part == ".") {
         return Err("has a `.` or `..` in its path".into());
     }
-    // rclone folds them, so that one directory would have two spellings.
+    // rclone reads it as one slash, so one directory would have two spellings.
     if path.contains("//") {
         return Err("has an empty directory name (`//`)".into());
     }
@@ -91,7 +92,7 @@ fn split(text: &str) -> Result<(&str, &str), String> {
 }
 
 fn check_remote(remote: &str) -> Result<(), String> {
-    // No remote can be called so.
+    // rclone allows no such name, and would read `-x:` as a flag.
     if remote.starts_with(['-', ' ']) || remote == ":" {
         return Err("does not begin with the name of a remote".into());
     }

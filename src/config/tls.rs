@@ -12,13 +12,12 @@ use x509_parser::prelude::FromDer;
 /// A certificate that expires within this time is worth a warning.
 const EXPIRES_SOON: Duration = Duration::days(14);
 
-/// The settings of TLS.
 #[derive(Clone, Debug, Default)]
 pub struct TlsSettings {
     pub cacert: Option<PathBuf>,
     pub cert: Option<PathBuf>,
     pub key: Option<PathBuf>,
-    /// The name to expect in the members' certificates, when it is not the one dialled.
+    /// The name to expect in the members' certificates, if it is not the host of the URL.
     pub server_name: Option<String>,
 }
 
@@ -78,7 +77,7 @@ fn load_identity(
         Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) => {
             Err(format!("key: {} is not the key of the certificate {}", key.display(), cert.display()))
         }
-        // Other findings concern the chain, which the members judge.
+        // The other errors are about the chain, which the members check.
         _ => Ok((cert_pem, key_pem)),
     }
 }
@@ -109,19 +108,21 @@ fn private_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, String
         return Err(format!("key: {} is encrypted with a password; etcd clients need a plain key", path.display()));
     }
     PrivateKeyDer::from_pem_slice(pem)
+        // The parser's error may repeat a line of the file.
         .map_err(|_| format!("key: {} holds no PEM private key (-----BEGIN … PRIVATE KEY-----)", path.display()))
         .map_err(|what| what + &der_hint(pem, "pkey"))
 }
 
-/// A hint for DER, the binary form, which begins with a long ASN.1 sequence.
+/// A hint for DER, the binary form of the same content.
 fn der_hint(bytes: &[u8], command: &str) -> String {
+    // The tag of a sequence, and a length of one or two more bytes.
     let looks_like_it = bytes.starts_with(&[0x30, 0x81]) || bytes.starts_with(&[0x30, 0x82]);
     let hint = format!("; it looks like DER, convert it with `openssl {command} -inform der`");
     if looks_like_it { hint } else { String::new() }
 }
 
-/// One valid authority is enough: while authorities change, a bundle keeps the old one for some time.
 fn check_authorities(path: &Path, all: &[CertificateDer<'_>], now: DateTime<Utc>) -> Result<(), String> {
+    // One valid authority is enough: after a change of authorities, a bundle keeps the old one for some time.
     let mut last = Ok(());
     for authority in all {
         match check_validity("cacert", path, authority, now) {
@@ -132,6 +133,7 @@ fn check_authorities(path: &Path, all: &[CertificateDer<'_>], now: DateTime<Utc>
     last
 }
 
+/// An error if it is not valid now, a warning if it soon will not be.
 fn check_validity(
     setting: &str,
     path: &Path,

@@ -8,7 +8,7 @@ use crate::backup::record::Record;
 use crate::backup::retention::{Decision, Plan, Reason};
 use crate::member::Refusal;
 
-/// Filled while the job runs, so that one that is cut short can still be reported. The fields are an interface.
+/// Filled while the job runs, so that it can be printed even if the job is cut short. The fields are an interface.
 #[derive(Debug, Default, Serialize)]
 pub struct JobReport {
     /// The stored backup's name, below the target.
@@ -21,13 +21,10 @@ pub struct JobReport {
     /// Why nothing was pruned although a limit is set.
     pub held_back: Option<String>,
     pub dry_run: bool,
-    /// Backups that retention keeps.
     pub kept: Vec<DecidedBackup>,
-    /// Backups that retention chose to delete. What became of them is in `removed` and `failed`.
+    /// What retention chose to delete. What became of that is in `removed` and `failed`.
     pub planned: Vec<DecidedBackup>,
-    /// Backups that were deleted.
     pub removed: Vec<DecidedBackup>,
-    /// Backups that could not be deleted.
     pub failed: Vec<String>,
     /// How many other files are in the directory; they are never touched.
     pub foreign: usize,
@@ -47,7 +44,6 @@ pub struct DecidedBackup {
 }
 
 impl JobReport {
-    /// Adds members that were not used.
     pub fn refuse(&mut self, refusals: &[Refusal]) {
         let refused = refusals.iter();
         self.refused
@@ -59,14 +55,13 @@ impl JobReport {
         self.planned = plan.remove.iter().map(DecidedBackup::from).collect();
     }
 
-    /// Notes what became of the planned deletions.
     pub fn deleted(&mut self, removed: &[BackupName], failed: &[BackupName]) {
         let removed: Vec<_> = removed.iter().map(ToString::to_string).collect();
         self.removed = self.planned.iter().filter(|planned| removed.contains(&planned.name)).cloned().collect();
         self.failed = failed.iter().map(ToString::to_string).collect();
     }
 
-    /// Labels and values, a line each.
+    /// Labels and values, one pair for each line.
     pub fn lines(&self) -> Vec<(&'static str, String)> {
         let mut lines = Vec::new();
         if let Some(name) = &self.name {
@@ -91,7 +86,8 @@ impl JobReport {
         lines.extend(self.removed.iter().map(|removed| ("removed", removed.to_string())));
         lines.extend(self.failed.iter().map(|name| ("NOT gone", name.clone())));
         if self.foreign > 0 {
-            lines.push(("foreign", format!("{} other files, never touched", self.foreign)));
+            let plural = if self.foreign == 1 { "" } else { "s" };
+            lines.push(("foreign", format!("{} other file{plural}, never touched", self.foreign)));
         }
         lines
     }

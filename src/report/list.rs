@@ -11,7 +11,6 @@ use super::table::{Align, Table, known};
 pub struct Listed {
     pub target: String,
     pub prefix: String,
-    /// Newest first.
     pub backups: Vec<ListedBackup>,
     /// How many other files are in the directory.
     pub foreign: usize,
@@ -72,10 +71,10 @@ impl Listed {
     }
 }
 
-/// An age in the largest unit of which there are at least two or three.
 fn age(age: TimeDelta) -> String {
     let (before, after) = if age < TimeDelta::zero() { ("in ", "") } else { ("", " ago") };
     let age = age.abs();
+    // The number is rounded down, which would hide almost half of `1 day`.
     let text = match (age.num_days(), age.num_hours(), age.num_minutes()) {
         (days @ 3.., _, _) => format!("{days} days"),
         (_, hours @ 3.., _) => format!("{hours} h"),

@@ -1,5 +1,5 @@
-//! What a command tells its user at its end: text for people, one JSON line for machines, and in brief the pod's
-//! termination message. The only writer of stdout.
+//! What a command prints at its end: text for people or one JSON line for machines, and the pod's termination message.
+//! The only writer of stdout.
 
 pub mod job;
 pub mod list;
@@ -20,7 +20,6 @@ use crate::exit::{Exit, Purpose};
 pub use job::JobReport;
 pub use stdout::Stdout;
 
-/// Everything that a command has to say.
 #[derive(Debug)]
 pub struct Report {
     command: &'static str,
@@ -32,13 +31,12 @@ pub struct Report {
     pub answer: Answer,
 }
 
-/// What a command that is not the job prints.
 #[derive(Debug, Default)]
 pub enum Answer {
-    /// Nothing came of it: how the command ended is printed instead.
+    /// How the command ended is printed instead.
     #[default]
     None,
-    /// A text that is its only form, whatever `--output` says.
+    /// Printed whatever `--output` is.
     Text(String),
     Document {
         /// For people; ends with a newline.
@@ -46,11 +44,11 @@ pub enum Answer {
         /// For machines, printed as one line.
         json: serde_json::Value,
     },
-    /// The command has written its stdout itself; nothing is added, whatever the end.
+    /// The command has written to stdout itself. Nothing is added, even if it failed.
     Streamed,
 }
 
-/// How long each stage took, in seconds; `None` for one that was not reached.
+/// How long each stage took; `None` for one that was not reached.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Seconds {
     /// Asking the members and the remote.
@@ -61,7 +59,6 @@ pub struct Seconds {
     pub store: Option<f64>,
     /// Planning and deleting.
     pub prune: Option<f64>,
-    /// All of it.
     pub total: f64,
 }
 
@@ -70,7 +67,6 @@ pub struct Seconds {
 struct Ending {
     /// `ok`, `retention-incomplete`, `degraded`, `interrupted` or `failed`.
     outcome: &'static str,
-    /// The exit code.
     exit: u8,
     command: &'static str,
     error: Option<String>,
@@ -82,7 +78,6 @@ impl Report {
         Self { command, purpose, job: JobReport::default(), seconds: Seconds::default(), answer: Answer::None }
     }
 
-    /// Prints it. `error` is what the command failed with, and `total` how long it ran.
     pub fn print(self, exit: Exit, error: Option<String>, format: Format, total: Duration) -> io::Result<()> {
         let seconds = Seconds { total: rounded(total), ..self.seconds };
         let (outcome, command) = (exit.outcome(), self.command);
@@ -99,7 +94,7 @@ impl Report {
         };
         let mut out = io::stdout().lock();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            // Whoever read it has seen enough.
+            // The reader, such as `head`, needs no more of it.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             written => written,
         }
@@ -130,6 +125,7 @@ impl Ending {
             #[serde(flatten)]
             job: Option<&'a JobReport>,
         }
+        // Only the job has a backup, members and retention to report.
         let line = Line { ending: self, job: (purpose == Purpose::Job).then_some(job) };
         Ok(serde_json::to_string(&line)? + "\n")
     }
@@ -153,11 +149,11 @@ impl std::fmt::Display for Seconds {
     }
 }
 
-/// Prints help, the version, or what is wrong with the usage; answers the process's exit code.
+/// Prints help, the version, or what is wrong with the usage, and returns the exit code of the process.
 pub fn usage(usage: &clap::Error) -> ExitCode {
-    // Help that cannot be written has nobody to read it.
+    // If it cannot be written, there is nobody to tell.
     let _ = usage.print();
-    // clap prints help and the version as errors, too, but not to stderr.
+    // Help and the version are errors to clap, too, which it prints to stdout.
     if !usage.use_stderr() {
         return ExitCode::SUCCESS;
     }

@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::AsFd;
 
+/// As much as a pipe holds by default on Linux.
 const BUFFER: usize = 64 << 10;
 
-/// A buffered stdout. It takes no lock, because a reader that has stopped reading would then keep the whole process from
-/// ending.
+/// A buffered stdout.
+// Not `io::stdout`: Rust flushes that when the process ends, which hangs if the reader has stopped reading.
 pub struct Stdout(BufWriter<File>);
 
 impl Stdout {

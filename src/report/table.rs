@@ -4,7 +4,6 @@ use std::fmt::{self, Write as _};
 
 pub const UNKNOWN: &str = "–";
 
-/// How the cells of a column are aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Align {
     Left,
@@ -27,7 +26,6 @@ impl<const N: usize> Table<N> {
     }
 }
 
-/// Labels and their values, a line each.
 pub fn labelled<'a>(lines: impl IntoIterator<Item = (&'a str, String)>) -> String {
     lines.into_iter().fold(String::new(), |mut text, (label, value)| {
         // Writing to a string cannot fail.
@@ -43,6 +41,7 @@ pub fn known<T: fmt::Display>(value: Option<T>) -> String {
 
 impl<const N: usize> fmt::Display for Table<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // In characters: the dash has three bytes.
         let width = |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max();
         let widths: Vec<_> = (0..N).map(|column| width(column).unwrap_or_default()).collect();
         for row in &self.rows {

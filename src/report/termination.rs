@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-/// Where Kubernetes reads the message from (`terminationMessagePath`); elsewhere there is no such file.
+/// Kubernetes' default `terminationMessagePath`; outside a pod there is no such file.
 const PATH: &str = "/dev/termination-log";
-/// Kubernetes keeps 4,096 bytes.
+/// In bytes. Kubernetes keeps 4,096.
 const LIMIT: usize = 4_000;
 
-/// Writes the message, where there is a file for it.
 pub fn write(text: &str) {
     let path = Path::new(PATH);
     if !path.is_file() {
@@ -16,6 +15,6 @@ pub fn write(text: &str) {
     let text = text.get(..text.floor_char_boundary(LIMIT)).unwrap_or(text);
     // A message that cannot be written must not change how the command ends.
     if let Err(error) = std::fs::write(path, text) {
-        tracing::debug!(%error, "writing {PATH}");
+        tracing::debug!(%error, "cannot write {PATH}");
     }
 }

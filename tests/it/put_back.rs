@@ -325,7 +325,7 @@ fn a_key_that_changes_meanwhile_is_not_overwritten() {
     let job = put_back(&cluster, &backup, &["--prefix=/registry/", "--overwrite", "--yes"]).spawn();
     until_it_writes(&job);
     put(&cluster, &[(name(59), b"theirs".to_vec())]);
-    let report = end(job, 1).says(&["changed after they were read", "run it again"]).report();
+    let report = end(job, 1).says(&["changed after they were read", "run the command again"]).report();
     assert_eq!(results(&report)[&name(59)], "overtaken");
     assert_eq!(count(&report, "replace"), 59);
     assert_eq!(cluster.keys_at(&name(59), 0)[0].value, b"theirs");
