@@ -67,6 +67,7 @@ async fn with_settings(
     match &cli.command {
         Command::Run(args) => return run::run(settings.run(args, now)?, now, report).await,
         Command::Snapshot(args) => {
+            // Even if this fails, the step has to mark an earlier record as not stored.
             let etcd = settings.snapshot_source(args, now);
             return snapshot::snapshot(settings.snapshot_step(args)?, etcd, now, report).await;
         }

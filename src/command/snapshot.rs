@@ -18,7 +18,7 @@ use crate::report::{Report, since};
 use crate::snapshot::Workspace;
 use crate::system::fs::rename_noreplace;
 
-/// `etcd` are its settings, or what is wrong with them.
+/// `etcd` is an error if its settings are wrong.
 pub async fn snapshot(
     config: SnapshotConfig,
     etcd: Result<EtcdConfig, Failure>,

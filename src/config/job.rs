@@ -58,7 +58,6 @@ impl Settings {
         })
     }
 
-    /// The etcd of [`Self::snapshot_step`].
     pub fn snapshot_source(&self, args: &SnapshotArgs, now: DateTime<Utc>) -> Result<EtcdConfig, Failure> {
         self.etcd(&args.etcd, now)
     }

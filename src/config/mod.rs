@@ -90,7 +90,7 @@ pub struct StoreConfig {
 #[derive(Debug)]
 pub struct Settings {
     dir: SettingsDir,
-    /// What is wrong with it matters only to commands that use it.
+    /// That of the times in names. An error is one of the commands that use names.
     zone: Result<Tz, String>,
     /// The deadline of the whole command.
     pub timeout: Duration,
@@ -134,7 +134,6 @@ impl Settings {
         Ok(EtcdConfig { endpoints, tls, user, idle_timeout, strict: args.strict })
     }
 
-    /// The zone of the times in names.
     fn zone(&self) -> Result<Tz, Failure> {
         self.zone.clone().map_err(Failure::settings)
     }
