@@ -8,7 +8,7 @@ use crate::exit::{Exit, Failure};
 use crate::member::{self, Choice, Member, NoMember, Refusal};
 use crate::url::Url;
 
-/// Asks the members and ranks them. `on_refused` hears of those that are not used even when none can be.
+/// Asks the members and ranks them. `on_refused` is given those that are not used, even when none can be.
 pub async fn choose(etcd: &EtcdConfig, mut on_refused: impl FnMut(&[Refusal])) -> Result<Choice, Failure> {
     let source = &etcd.endpoints.source;
     tracing::info!(%source, "looking for members at {}", list(&etcd.endpoints.urls));
