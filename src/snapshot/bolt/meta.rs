@@ -34,10 +34,10 @@ pub struct MetaPage {
 impl MetaPage {
     /// The sound meta page with the larger transaction number, in a database of `len` bytes.
     pub fn newest(file: &File, path: &Path, len: u64) -> Result<Self, Error> {
-        let first = Self::read(file, path, len, 0, 0)?;
+        let first = Self::parse(0, &read(file, path, len, 0)?);
         let second = match &first {
             // A second page that is not sound is no damage: a commit that was cut short leaves it so.
-            Ok(meta) => Self::read(file, path, len, 1, u64::from(meta.page_size))?.ok(),
+            Ok(meta) => Self::parse(1, &read(file, path, len, meta.page_size)?).ok(),
             Err(_) => Self::search_second(file, path, len)?,
         };
         match (first, second) {
@@ -52,7 +52,7 @@ impl MetaPage {
         // Without a sound page 0 the page size is unknown, so page 1 is looked for where each size would put it.
         let mut size = *PAGE_SIZES.start();
         while size <= *PAGE_SIZES.end() {
-            let meta = Self::read(file, path, len, 1, u64::from(size))?;
+            let meta = Self::parse(1, &read(file, path, len, size)?);
             if let Some(meta) = meta.ok().filter(|meta| meta.page_size == size) {
                 return Ok(Some(meta));
             }
@@ -61,21 +61,10 @@ impl MetaPage {
         Ok(None)
     }
 
-    /// Reads meta page `page` at byte `at`. The outer error is one of the disk, the inner one damage of the page.
-    fn read(file: &File, path: &Path, len: u64, page: u64, at: u64) -> Result<Result<Self, Damage>, Error> {
-        let mut bytes = [0; META_END];
-        let fits = u64::try_from(META_END).is_ok_and(|need| at.saturating_add(need) <= len);
-        if !fits {
-            return Ok(Err(Damage::page(page, "the file ends before its meta page")));
-        }
-        file.read_exact_at(&mut bytes, at).map_err(Error::io("read", path))?;
-        Ok(Self::parse(page, &bytes))
-    }
-
     /// Reads and checks meta page `page` (0 or 1) from its first 80 bytes.
     fn parse(page: u64, bytes: &[u8]) -> Result<Self, Damage> {
         let damage = |what: &str| Damage::page(page, what);
-        let short = || Damage::page(page, "the meta page is cut off");
+        let short = || Damage::page(page, "the file ends before its meta page");
         let header = PageHeader::parse(bytes).ok_or_else(short)?;
         let body = slice(bytes, PAGE_HEADER, META_END - PAGE_HEADER).ok_or_else(short)?;
         let u64_field = |at| u64_at(body, at).ok_or_else(short);
@@ -111,4 +100,13 @@ impl MetaPage {
 /// FNV-1a with 64 bits, bbolt's checksum of a meta page.
 pub fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// The bytes of the meta page at byte `at`; fewer if the database of `len` bytes ends before.
+fn read(file: &File, path: &Path, len: u64, at: u32) -> Result<Vec<u8>, Error> {
+    let at = u64::from(at);
+    let mut bytes = vec![0; META_END];
+    bytes.truncate(usize::try_from(len.saturating_sub(at)).unwrap_or(META_END));
+    file.read_exact_at(&mut bytes, at).map_err(Error::io("read", path))?;
+    Ok(bytes)
 }
