@@ -29,7 +29,9 @@ pub async fn snapshot(
     let workspace = Workspace::create(&work_dir)?;
     // First of all, so that a run that fails, even for its settings, leaves no record that lets `prune --after` delete
     // anything.
-    let before = invalidate_earlier_record(&work_dir, &naming, in_place)?;
+    // Its snapshot goes only when a new one can be taken.
+    let keeps_file = in_place || etcd.is_err();
+    let before = invalidate_earlier_record(&work_dir, &naming, keeps_file)?;
     let etcd = etcd?;
 
     let begun = Instant::now();
@@ -53,9 +55,9 @@ pub async fn snapshot(
     Ok(Exit::Ok)
 }
 
-/// Marks an earlier record as not stored, and deletes its snapshot if that was on the way to a remote and never got
-/// there. Returns what the record tells of the cluster.
-fn invalidate_earlier_record(work_dir: &Path, naming: &Naming, in_place: bool) -> Result<Metadata, Failure> {
+/// Marks an earlier record as not stored, and deletes its snapshot if that never got to its remote, unless `keeps_file`.
+/// Returns what the record tells of the cluster.
+fn invalidate_earlier_record(work_dir: &Path, naming: &Naming, keeps_file: bool) -> Result<Metadata, Failure> {
     let path = work_dir.join(Handover::FILE);
     if !path.exists() {
         return Ok(Metadata::default());
@@ -67,7 +69,7 @@ fn invalidate_earlier_record(work_dir: &Path, naming: &Naming, in_place: bool) -
     let before = earlier.record.metadata();
     // Other containers can write to the shared volume. Whatever the record names, only a backup of our prefix is deleted.
     let ours = earlier.file.to_str().and_then(|file| BackupName::parse_path(&naming.prefix, file)).is_some();
-    if ours && !in_place && earlier.stored.is_none() {
+    if ours && !keeps_file && earlier.stored.is_none() {
         // If it cannot be deleted, the new snapshot gets another name.
         let _ = fs::remove_file(work_dir.join(&earlier.file));
     }

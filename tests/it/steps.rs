@@ -159,6 +159,12 @@ fn a_snapshot_that_fails_for_its_settings_authorises_no_pruning() {
         staging.snapshot(&cluster).env("ETCDCTL_ENDPOINTS", endpoints).exits(code);
         assert_eq!(record(staging.path())["stored"], Value::Null);
     }
+    // What waits for `store` is not deleted before there can be something newer.
+    let waiting = Staging::new();
+    waiting.snapshot(&cluster).env("TARGET", "elsewhere:x").success();
+    let before = files(waiting.path());
+    waiting.snapshot(&cluster).env("TARGET", "elsewhere:x").env("ETCDCTL_ENDPOINTS", "nonsense").exits(2);
+    assert_eq!(files(waiting.path()), before);
     let prune = Run::new().arg("prune").env("TARGET", staging.path()).arg("--after").arg(staging.record());
     prune.exits(6).says(&["does not say that its backup is stored"]);
 }

@@ -14,6 +14,7 @@ use crate::support::{
     etcd::Cluster,
     eventually,
     http_proxy::{Action, HttpProxy},
+    output::Output,
     proxy::{Fault, Proxy},
     remote::Remote,
     run::Run,
@@ -40,6 +41,18 @@ fn leaf(path: &str) -> String {
     path.split('?').next().unwrap().rsplit('/').next().unwrap().to_owned()
 }
 
+/// Runs the job, whose first name another run takes meanwhile; both backups have to be there afterwards.
+fn stored_beside_anothers(remote: &Remote, config: &PathBuf) -> Output {
+    let output = job(&Cluster::small(), remote, config).without_env("RETENTION").exits(0);
+    let report = output.report();
+    let names = remote.names();
+    assert_eq!(names.len(), 3, "{names:?}");
+    let others = names.iter().find(|name| *name != report.text("name") && *name != "202001010000.etcdb").unwrap();
+    assert_eq!(remote.read(others), b"another run's");
+    assert_eq!(sha256(&remote.read(report.text("name"))), report.text("sha256"));
+    output
+}
+
 #[test]
 fn a_name_that_another_takes_meanwhile_is_left_alone() {
     needs!("etcd", "rclone", "weed");
@@ -51,13 +64,7 @@ fn a_name_that_another_takes_meanwhile_is_left_alone() {
         }
         Action::Forward
     });
-    let output = job(&Cluster::small(), &remote, &config).without_env("RETENTION").exits(0);
-    let report = output.report();
-    let names = remote.names();
-    assert_eq!(names.len(), 3, "{names:?}");
-    let others = names.iter().find(|name| *name != report.text("name") && *name != "202001010000.etcdb").unwrap();
-    assert_eq!(remote.read(others), b"another run's");
-    assert_eq!(sha256(&remote.read(report.text("name"))), report.text("sha256"));
+    let output = stored_beside_anothers(&remote, &config);
     output.says(&["is already there; it is never overwritten; taking another name"]);
 }
 
@@ -163,13 +170,7 @@ fn without_conditional_uploads_a_taken_name_is_left_alone_too() {
         }
         None => Action::Forward,
     });
-    let output = job(&Cluster::small(), &remote, &config).without_env("RETENTION").exits(0);
-    let report = output.report();
-    let names = remote.names();
-    assert_eq!(names.len(), 3, "{names:?}");
-    let others = names.iter().find(|name| *name != report.text("name") && *name != "202001010000.etcdb").unwrap();
-    assert_eq!(remote.read(others), b"another run's");
-    assert_eq!(sha256(&remote.read(report.text("name"))), report.text("sha256"));
+    let output = stored_beside_anothers(&remote, &config);
     output.says(&["is already there; it is never overwritten; taking another name"]);
 }
 
