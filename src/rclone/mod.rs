@@ -43,7 +43,9 @@ pub struct Call<'a> {
     pub subcommand: &'a str,
     /// The remote, directory or object that it is about, for error messages.
     pub path: &'a str,
-    /// Everything after the subcommand.
+    /// Flags that the user's own override. Only those belong here that can change nothing but how long a call takes.
+    pub defaults: &'a [&'a str],
+    /// Everything after the user's flags, which these override.
     pub args: &'a [&'a str],
     pub stdin: Vec<u8>,
     /// How long it may take. Without a limit only the deadline of the whole command ends it.
@@ -51,9 +53,9 @@ pub struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// A call without input and without a limit.
+    /// A call without defaults, without input and without a limit.
     pub const fn new(subcommand: &'a str, path: &'a str, args: &'a [&'a str]) -> Self {
-        Self { subcommand, path, args, stdin: Vec::new(), limit: None }
+        Self { subcommand, path, defaults: &[], args, stdin: Vec::new(), limit: None }
     }
 }
 
@@ -164,7 +166,8 @@ impl Rclone {
 
     fn argv(&self, call: &Call<'_>) -> Vec<OsString> {
         let mut argv: Vec<OsString> = vec![call.subcommand.into()];
-        // rclone takes the last one of a repeated flag, so the user's come first.
+        // rclone takes the last one of a repeated flag.
+        argv.extend(call.defaults.iter().map(OsString::from));
         argv.extend(self.user_flags.iter().map(OsString::from));
         // Without the last one, rclone would ask for the password of an encrypted configuration.
         argv.extend(["--use-json-log", "--log-level=INFO", "--ask-password=false"].map(OsString::from));

@@ -86,7 +86,7 @@ impl Store {
 
     pub async fn stat(&self, name: &BackupName) -> Result<StoredBackup, Error> {
         let metadata: &[&str] = if self.features.has("ReadMetadata") { &["--metadata"] } else { &[] };
-        let object = self.object(name, &[&FAIL_FAST, metadata].concat(), Some(QUERY_LIMIT)).await?;
+        let object = self.object(name, &FAIL_FAST, metadata, Some(QUERY_LIMIT)).await?;
         let object = object.ok_or_else(|| Error::Gone(self.object_path(name)))?;
         Ok(StoredBackup::new(name.clone(), &object))
     }
@@ -97,11 +97,9 @@ impl Store {
         // The type and the time are in the object's headers, for which rclone would ask S3 about one object after another.
         let mut args = vec!["--files-only", "--no-mimetype", "--no-modtime"];
         args.extend(more);
-        args.extend(FAIL_FAST);
         args.extend(["--", &directory]);
-        let listed =
-            self.rclone.listing::<Vec<RemoteObject>>(Call { limit, ..Call::new("lsjson", &directory, &args) }).await;
-        match listed {
+        let call = Call { defaults: &FAIL_FAST, limit, ..Call::new("lsjson", &directory, &args) };
+        match self.rclone.listing::<Vec<RemoteObject>>(call).await {
             // A bucket has no directories of its own: a listing below one that is there is empty and no error.
             Err(e) if e.is_directory_not_found() && self.is_bucket_based() => Err(Error::NoBucket(directory)),
             Err(e) if e.is_directory_not_found() => Ok(Vec::new()),
@@ -116,6 +114,7 @@ impl Store {
     pub(super) async fn object(
         &self,
         name: &BackupName,
+        defaults: &[&str],
         more: &[&str],
         limit: Option<Duration>,
     ) -> Result<Option<RemoteObject>, Error> {
@@ -124,7 +123,8 @@ impl Store {
         let mut args = vec!["--stat", "--files-only", "--no-mimetype"];
         args.extend(more);
         args.extend(["--", &path]);
-        match self.rclone.json::<Option<RemoteObject>>(Call { limit, ..Call::new("lsjson", &path, &args) }).await {
+        let call = Call { defaults, limit, ..Call::new("lsjson", &path, &args) };
+        match self.rclone.json::<Option<RemoteObject>>(call).await {
             Err(e) if e.is_directory_not_found() => Ok(None),
             other => other.map_err(|e| Error::of(e, "read there")),
         }

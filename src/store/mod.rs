@@ -87,6 +87,7 @@ impl Store {
 }
 
 async fn ask_features(rclone: &Rclone, target: &Target) -> Result<Features, Error> {
-    let args = ["features", "--contimeout=10s", "--", target.root()];
-    Ok(rclone.json(Call { limit: Some(QUERY_LIMIT), ..Call::new("backend", target.root(), &args) }).await?)
+    let args = ["features", "--", target.root()];
+    let call = Call { defaults: &["--contimeout=10s"], ..Call::new("backend", target.root(), &args) };
+    Ok(rclone.json(Call { limit: Some(QUERY_LIMIT), ..call }).await?)
 }

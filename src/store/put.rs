@@ -50,8 +50,9 @@ impl Store {
         if self.uploads_a_part() {
             let part = format!("{object}{}", self.rclone.part_suffix());
             self.copy(file, &part, record, &[]).await?;
-            let args = [&RETRY[..], &REFUSE_EXISTING, &["--", &part, &object]].concat();
-            return self.rclone.call(Call::new("moveto", &object, &args)).await.map(drop);
+            let args = [&REFUSE_EXISTING[..], &["--", &part, &object]].concat();
+            let call = Call { defaults: &RETRY, ..Call::new("moveto", &object, &args) };
+            return self.rclone.call(call).await.map(drop);
         }
         match self.copy(file, &object, record, &ONLY_IF_ABSENT).await {
             Err(error) if error.is_not_implemented() => {
@@ -70,13 +71,13 @@ impl Store {
         let source = file.to_string_lossy();
         let metadata = record.metadata().to_pairs();
         let metadata: Vec<String> = metadata.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
-        let mut args = [&RETRY[..], &REFUSE_EXISTING, &[NO_NEW_BUCKET], more].concat();
+        let mut args = [&REFUSE_EXISTING[..], &[NO_NEW_BUCKET], more].concat();
         if self.features.has("WriteMetadata") && self.features.has("UserMetadata") {
             args.push("--metadata");
             args.extend(metadata.iter().flat_map(|pair| ["--metadata-set", pair.as_str()]));
         }
         args.extend(["--", &source, path]);
-        self.rclone.call(Call::new("copyto", path, &args)).await.map(drop)
+        self.rclone.call(Call { defaults: &RETRY, ..Call::new("copyto", path, &args) }).await.map(drop)
     }
 
     /// Compares the stored object with the file by its size and by the first of these that the remote has: a hash of the
@@ -87,11 +88,11 @@ impl Store {
         // checked on its way: each part carries a Content-MD5, which the store compares.
         let offered = self.features.hashes.as_deref().unwrap_or_default();
         let kind = hash::KNOWN.into_iter().find(|kind| offered.iter().any(|o| o == kind));
-        let mut args = RETRY.to_vec();
+        let mut args = Vec::new();
         args.extend(self.features.has("ReadMetadata").then_some("--metadata"));
         args.extend(kind.iter().flat_map(|kind| ["--hash", "--hash-type", kind]));
         // No limit, because a backend such as `local` reads the whole file to hash it.
-        let object = self.object(name, &args, None).await?.ok_or_else(|| fail("it is not there".into()))?;
+        let object = self.object(name, &RETRY, &args, None).await?.ok_or_else(|| fail("it is not there".into()))?;
         if u64::try_from(object.size) != Ok(record.bytes) {
             return Err(fail(format!("it has {} bytes, {} were sent", object.size, record.bytes)));
         }

@@ -41,9 +41,11 @@ impl Store {
     {
         let object = self.object_path(&backup.name);
         // rclone's default is to wait five minutes for the next byte.
-        let args = [&RETRY[..], &["--timeout=60s", "--", &object]].concat();
+        let defaults = [&RETRY[..], &["--timeout=60s"]].concat();
+        let args = ["--", &object];
+        let call = Call { defaults: &defaults, ..Call::new("cat", &object, &args) };
         let total = backup.bytes.unwrap_or_default();
-        let (rclone, stdout) = self.rclone.stream(&Call::new("cat", &object, &args)).map_err(Error::from)?;
+        let (rclone, stdout) = self.rclone.stream(&call).map_err(Error::from)?;
         let reading = blocking(move || {
             let mut stream = BackupStream { bytes: Metered::new(doing, stdout, total), at_end: false };
             let taken = take(&mut stream);

@@ -34,12 +34,13 @@ impl Store {
         let directory = self.directory();
         // Should a pattern ever match more than it is meant to, rclone stops at this number.
         let max_delete = format!("--max-delete={}", lines.len());
-        let mut args =
-            vec![max_delete.as_str(), "--retries=1", "--low-level-retries=3", "--contimeout=10s", "--timeout=60s"];
+        let defaults = ["--retries=1", "--low-level-retries=3", "--contimeout=10s", "--timeout=60s"];
+        let mut args = vec![max_delete.as_str()];
         args.extend(filter);
         args.extend(["--", &directory]);
         let stdin = (lines.join("\n") + "\n").into_bytes();
-        let outcome = self.rclone.call(Call { stdin, ..Call::new("delete", &directory, &args) }).await;
+        let call = Call { defaults: &defaults, stdin, ..Call::new("delete", &directory, &args) };
+        let outcome = self.rclone.call(call).await;
         outcome.err().map(|e| Error::of(e, "delete there").to_string())
     }
 }
