@@ -1,7 +1,7 @@
 //! The store: what of it is found wrong before the snapshot, under which name a backup is stored, and by what it is
 //! confirmed.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, time::Duration};
 
 use crate::support::{
     SOON,
@@ -199,36 +199,21 @@ fn encrypted_backups_are_confirmed_by_what_is_noted() {
     }
 }
 
-/// rclone as a WebDAV server, which knows no hashes and keeps no metadata.
-fn webdav(folder: &Path) -> (crate::support::child::Server, u16) {
-    let port = crate::support::ports::free();
-    let mut command = tools::command(tools::tool("rclone"));
-    command.args(["--config", "", "serve", "webdav"]).arg(format!("--addr=127.0.0.1:{port}")).arg(folder.join("data"));
-    let server = crate::support::child::Server::start(&command, &folder.join("log"));
-    crate::support::eventually(SOON, "a WebDAV server", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
-    (server, port)
-}
-
 #[test]
 fn without_hashes_and_metadata_a_backup_is_read_back() {
     needs!("etcd", "rclone");
-    let folder = tempfile::tempdir().unwrap();
-    fs::create_dir(folder.path().join("data")).unwrap();
-    let (_server, port) = webdav(folder.path());
-    let config = folder.path().join("rclone.conf");
-    fs::write(&config, format!("[dav]\ntype = webdav\nurl = http://127.0.0.1:{port}\nvendor = other\n")).unwrap();
+    let remote = Remote::webdav();
     let cluster = Cluster::small();
-    let job = || Run::new().arg("run").etcd(&cluster).env("TARGET", "dav:etcd").env("RCLONE_CONFIG", &config);
+    let job = || Run::job(&cluster, &remote);
     let output = job().exits(0);
     let report = output.report();
-    let stored = fs::read(folder.path().join("data/etcd").join(report.text("name"))).unwrap();
-    assert_eq!(sha256(&stored), report.text("sha256"));
+    assert_eq!(remote.names(), [report.text("name")], "a part was left");
+    assert_eq!(sha256(&remote.read(report.text("name"))), report.text("sha256"));
     output.says(&["compared=\"content read back\""]);
-    assert_eq!(fs::read_dir(folder.path().join("data/etcd")).unwrap().count(), 1, "a part was left");
     // Altered in the moment between the upload and the look at it, without a change of its size.
     let spoil = "#!/bin/bash
 case \"$1\" in cat) for f in DATA/*.etcdb; do printf X | dd of=$f conv=notrunc bs=1 seek=9000 2>/dev/null; done;; esac
 exec REAL \"$@\"\n";
-    let spoil = spoil.replace("DATA", folder.path().join("data/etcd").to_str().unwrap());
+    let spoil = spoil.replace("DATA", remote.on_disk("").to_str().unwrap());
     job().rclone_is(&spoil).exits(6).says(&["its content read back differs from what was sent"]);
 }

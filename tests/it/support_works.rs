@@ -12,7 +12,9 @@ use std::{
 use crate::support::{
     SOON,
     etcd::Cluster,
-    eventually, kubeadm,
+    eventually,
+    http_proxy::{Action, HttpProxy},
+    kubeadm,
     processes::is_alive,
     proxy::{Fault, Proxy},
     remote::Remote,
@@ -118,7 +120,8 @@ fn kubeadm_files_say_where_etcd_is() {
 #[test]
 fn every_remote_keeps_what_is_put() {
     needs!("rclone", "weed");
-    let makers: [fn() -> Remote; 3] = [Remote::folder, Remote::rclone_s3, Remote::seaweedfs];
+    let makers: [fn() -> Remote; 5] =
+        [Remote::folder, Remote::rclone_s3, Remote::seaweedfs, Remote::webdav, Remote::sftp];
     for make in makers {
         let remote = make();
         assert_eq!(remote.names(), [""; 0]);
@@ -137,11 +140,58 @@ fn every_remote_keeps_what_is_put() {
 #[test]
 fn a_wrong_secret_is_refused_by_each_server() {
     needs!("rclone", "weed");
-    for remote in [Remote::rclone_s3(), Remote::seaweedfs()] {
+    for remote in [Remote::rclone_s3(), Remote::seaweedfs(), Remote::webdav(), Remote::sftp()] {
         let secret = remote.secret().unwrap();
         let wrong = remote.config_with(secret, "wrong");
         assert!(!remote.rclone_with(&wrong, &["lsf", remote.target()]).status.success());
     }
+}
+
+#[test]
+fn what_crypt_hides_can_be_altered() {
+    needs!("rclone");
+    for remote in [Remote::folder(), Remote::webdav(), Remote::sftp()] {
+        let remote = remote.encrypted(true);
+        remote.put_aged("sub/two", b"second", Duration::from_hours(24));
+        assert_eq!((remote.names(), remote.read("sub/two")), (vec!["sub/two".to_owned()], b"second".to_vec()));
+        let raw = remote.raw_name("sub/two");
+        let before = remote.read_raw(&raw);
+        assert_eq!(remote.raw_names(), [raw.as_str()]);
+        remote.flip_raw(&raw, 50..54);
+        let after = remote.read_raw(&raw);
+        assert!(after.len() == before.len() && after != before);
+        let read = remote.rclone_with(remote.config(), &["cat", "vault:backups/sub/two"]);
+        assert!(!read.status.success(), "{read:?}");
+    }
+}
+
+#[test]
+fn an_http_proxy_delays_and_alters() {
+    needs!("rclone");
+    let remote = Remote::webdav();
+    remote.put("one", b"first");
+    let proxy = HttpProxy::to(remote.port(), |request| match request.path.rsplit('/').next() {
+        Some("late") if request.method == "PUT" => Action::Delay(Duration::from_secs(3)),
+        Some("altered") if request.method == "PUT" => Action::FlipRequest(1),
+        Some("one") if request.method == "GET" => Action::FlipAnswer(4),
+        _ => Action::Forward,
+    });
+    let config = remote.config_by(proxy.port());
+    let at = |args: &[&str]| remote.rclone_with(&config, args);
+    assert_eq!(at(&["cat", "store:etcd/one"]).stdout, b"firsu");
+    let local = tempfile::NamedTempFile::new().unwrap();
+    fs::write(local.path(), b"x\x01z").unwrap();
+    let put = |name| at(&["copyto", local.path().to_str().unwrap(), name]);
+    assert!(put("store:etcd/altered").status.success());
+    assert_eq!(remote.read("altered"), b"x\0z");
+    thread::scope(|scope| {
+        let late = scope.spawn(|| put("store:etcd/late"));
+        thread::sleep(Duration::from_millis(500));
+        assert!(put("store:etcd/soon").status.success());
+        assert!(!late.is_finished(), "the others waited for the delayed one");
+        assert!(late.join().unwrap().status.success());
+    });
+    assert_eq!(remote.names(), ["altered", "late", "one", "soon"]);
 }
 
 #[test]

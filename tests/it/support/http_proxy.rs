@@ -1,4 +1,4 @@
-//! An HTTP proxy between rclone and its S3 server that can refuse a request or lose the answer to it.
+//! An HTTP proxy between rclone and its server that can refuse, delay or alter a request, and lose or alter the answer.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -8,6 +8,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use super::ports;
@@ -21,6 +22,12 @@ pub enum Action {
     Refuse(u16, &'static str),
     /// Sends it on, discards the answer and closes the connection.
     DropAnswer,
+    /// Sends it on after this time. Other requests do not wait.
+    Delay(Duration),
+    /// Flips one bit of the body's byte at this place on its way to the server; the headers say what they said.
+    FlipRequest(u64),
+    /// Flips one bit of the answer's byte at this place behind its headers.
+    FlipAnswer(u64),
 }
 
 /// A request as it is about to be forwarded.
@@ -100,31 +107,61 @@ fn serve(mut near: TcpStream, upstream: u16, hook: &Mutex<Hook>) -> io::Result<(
         let length = text.len();
         return write!(near, "HTTP/1.1 {status} No\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{text}");
     }
+    if let Action::Delay(time) = action {
+        thread::sleep(time);
+    }
     let mut far = TcpStream::connect(("127.0.0.1", upstream))?;
-    for line in request.head.iter().filter(|line| !line.to_ascii_lowercase().starts_with("expect:")) {
+    // Of a compressed answer, a flipped byte would be another one than was meant.
+    let hidden = |line: &str| line.starts_with("expect:") || line.starts_with("accept-encoding: gzip");
+    for line in request.head.iter().filter(|line| !hidden(&line.to_ascii_lowercase())) {
         far.write_all(line.as_bytes())?;
     }
     far.write_all(b"Connection: close\r\n\r\n")?;
-    io::copy(&mut body, &mut far)?;
-    if matches!(action, Action::DropAnswer) {
-        io::copy(&mut far, &mut io::sink())?;
-        return Ok(());
+    match action {
+        Action::FlipRequest(place) => copy_flipped(&mut body, &mut far, place)?,
+        _ => drop(io::copy(&mut body, &mut far)?),
     }
-    io::copy(&mut far, &mut near)?;
+    match action {
+        Action::DropAnswer => drop(io::copy(&mut far, &mut io::sink())?),
+        Action::FlipAnswer(place) => {
+            let mut answer = BufReader::new(far);
+            let head = read_lines(&mut answer)?.unwrap_or_default();
+            near.write_all(head.concat().as_bytes())?;
+            near.write_all(b"\r\n")?;
+            copy_flipped(&mut answer, &mut near, place)?;
+        }
+        _ => drop(io::copy(&mut far, &mut near)?),
+    }
     Ok(())
 }
 
+fn copy_flipped(from: &mut impl Read, to: &mut impl Write, place: u64) -> io::Result<()> {
+    io::copy(&mut from.take(place), to)?;
+    let mut byte = Vec::new();
+    from.take(1).read_to_end(&mut byte)?;
+    for byte in &mut byte {
+        *byte ^= 1;
+    }
+    to.write_all(&byte)?;
+    io::copy(from, to).map(drop)
+}
+
 fn read_head(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
+    let Some(head) = read_lines(reader)? else { return Ok(None) };
+    let mut words = head.first().map_or("", String::as_str).split_whitespace().map(str::to_owned);
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    Ok(Some(Request { method, path, head }))
+}
+
+/// The lines up to the empty one, with their ends.
+fn read_lines(reader: &mut impl BufRead) -> io::Result<Option<Vec<String>>> {
     let mut head = Vec::new();
     loop {
         let mut line = String::new();
         match reader.read_line(&mut line)? {
             0 => return Ok(None),
-            _ if line == "\r\n" => break,
+            _ if line == "\r\n" => return Ok(Some(head)),
             _ => head.push(line),
         }
     }
-    let mut words = head.first().map_or("", String::as_str).split_whitespace().map(str::to_owned);
-    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    Ok(Some(Request { method, path, head }))
 }

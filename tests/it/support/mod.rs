@@ -5,6 +5,7 @@ pub mod tools;
 
 pub mod child;
 pub mod etcd;
+pub mod file_server;
 pub mod http_proxy;
 pub mod kubeadm;
 pub mod kubernetes;
@@ -53,6 +54,16 @@ pub fn http_get(port: u16, path: &str) -> std::io::Result<String> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)
+}
+
+/// Thirty-two characters that no other test has.
+pub fn random_text() -> String {
+    use std::io::Read as _;
+
+    let mut bytes = [0; 16];
+    let mut random = std::fs::File::open("/dev/urandom").expect("a source of chance");
+    random.read_exact(&mut bytes).expect("sixteen bytes");
+    format!("{:032x}", u128::from_be_bytes(bytes))
 }
 
 /// In hexadecimal.

@@ -1,8 +1,9 @@
-//! Where backups go: a folder, `rclone serve s3`, or SeaweedFS; looked at with rclone itself.
+//! Where backups go: a folder, rclone's own servers, or SeaweedFS; looked at with rclone itself.
 
 use std::{
     fs,
     io::Write,
+    ops::Range,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::Output,
@@ -14,6 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
+    file_server::{FileServer, Protocol, obscured},
     s3::{ACCESS, S3},
     tools,
 };
@@ -26,7 +28,15 @@ pub struct Remote {
     target: String,
     config: PathBuf,
     folder: TempDir,
-    server: Option<Arc<S3>>,
+    server: Served,
+}
+
+/// By whom a remote is served.
+enum Served {
+    /// The machine's own file system.
+    Locally,
+    ByS3(Arc<S3>),
+    Files(FileServer),
 }
 
 impl Remote {
@@ -36,7 +46,7 @@ impl Remote {
         let target = folder.path().join("target");
         fs::create_dir(&target).unwrap();
         let target = target.to_str().expect("a temp folder in UTF-8").to_owned();
-        Self::new(folder, target, "", None)
+        Self::new(folder, target, "", Served::Locally)
     }
 
     /// A bucket in rclone's own S3 server: up at once, without versions and locks.
@@ -47,6 +57,16 @@ impl Remote {
     /// A bucket of its own in SeaweedFS; tests that run at the same time share the server.
     pub fn seaweedfs() -> Self {
         Self::bucket(S3::seaweedfs())
+    }
+
+    /// A folder in rclone's own WebDAV server, which knows no hashes and keeps no metadata.
+    pub fn webdav() -> Self {
+        Self::served(Protocol::WebDav)
+    }
+
+    /// A folder in rclone's own SFTP server, which also runs `md5sum` and `sha1sum`.
+    pub fn sftp() -> Self {
+        Self::served(Protocol::Sftp)
     }
 
     /// rclone's crypt in front of this one, with encrypted names or without.
@@ -87,6 +107,23 @@ impl Remote {
         self.rclone(&["copyto", "--ignore-times", local.to_str().unwrap(), &self.raw(name)]);
     }
 
+    /// Flips one bit of each of these bytes below what crypt hides.
+    pub fn flip_raw(&self, name: &str, places: Range<usize>) {
+        let mut bytes = self.read_raw(name);
+        for byte in &mut bytes[places] {
+            *byte ^= 1;
+        }
+        self.put_raw(name, &bytes);
+    }
+
+    /// The name below what crypt hides, of one below the target.
+    pub fn raw_name(&self, name: &str) -> String {
+        let (_, folder) = self.target.split_once(':').expect("a crypt remote");
+        let encoded = self.rclone(&["cryptdecode", "--reverse", "vault:", &format!("{folder}/{name}")]).stdout;
+        let encoded = String::from_utf8(encoded).unwrap();
+        encoded.trim().rsplit_once(" \t ").expect("two names").1.to_owned()
+    }
+
     fn raw(&self, name: &str) -> String {
         let text = fs::read_to_string(&self.config).unwrap();
         let below = text.lines().find_map(|line| line.strip_prefix("remote = ")).expect("a crypt remote");
@@ -98,12 +135,20 @@ impl Remote {
         let bucket = server.new_bucket_name();
         let config = server.config(REMOTE, server.port());
         let target = format!("{REMOTE}:{bucket}");
-        let remote = Self::new(folder, target, &config, Some(server));
+        let remote = Self::new(folder, target, &config, Served::ByS3(server));
         remote.rclone(&["mkdir", &remote.target]);
         remote
     }
 
-    fn new(folder: TempDir, target: String, config: &str, server: Option<Arc<S3>>) -> Self {
+    fn served(protocol: Protocol) -> Self {
+        let server = FileServer::start(protocol);
+        let config = server.config(REMOTE);
+        let remote = Self::new(tempfile::tempdir().unwrap(), format!("{REMOTE}:etcd"), &config, Served::Files(server));
+        remote.rclone(&["mkdir", &remote.target]);
+        remote
+    }
+
+    fn new(folder: TempDir, target: String, config: &str, server: Served) -> Self {
         let path = folder.path().join("rclone.conf");
         write_private(&path, config);
         Self { target, config: path, folder, server }
@@ -127,10 +172,13 @@ impl Remote {
         path
     }
 
-    /// The same bucket by way of another port, such as a proxy's.
+    /// The same place by way of another port, such as a proxy's.
     pub fn config_by(&self, port: u16) -> PathBuf {
-        let own = format!("127.0.0.1:{}", self.port());
-        self.config_with(&own, &format!("127.0.0.1:{port}"))
+        let place = |port| match &self.server {
+            Served::Files(server) => server.place(port),
+            Served::Locally | Served::ByS3(_) => format!("127.0.0.1:{port}"),
+        };
+        self.config_with(&place(self.port()), &place(port))
     }
 
     /// The same bucket with a key that may do just this, such as `s3:GetObject`; for SeaweedFS alone.
@@ -154,16 +202,42 @@ impl Remote {
     }
 
     pub fn port(&self) -> u16 {
-        self.server().port()
+        match &self.server {
+            Served::Locally => panic!("a folder has no port"),
+            Served::ByS3(server) => server.port(),
+            Served::Files(server) => server.port(),
+        }
     }
 
-    /// What must never be seen in any output; a folder has none.
+    /// What rclone.conf has of the server's secret; a folder has none.
     pub fn secret(&self) -> Option<&str> {
-        self.server.as_ref().map(|server| server.secret())
+        self.secrets().first().copied()
+    }
+
+    /// What must never be seen in any output.
+    pub fn secrets(&self) -> Vec<&str> {
+        match &self.server {
+            Served::Locally => Vec::new(),
+            Served::ByS3(server) => vec![server.secret()],
+            Served::Files(server) => server.secrets().to_vec(),
+        }
     }
 
     fn server(&self) -> &S3 {
-        self.server.as_ref().expect("a remote with a server")
+        match &self.server {
+            Served::ByS3(server) => server,
+            Served::Locally | Served::Files(_) => panic!("no S3 server"),
+        }
+    }
+
+    /// Where a file of the target lies on this machine; for a folder, WebDAV and SFTP, not behind crypt.
+    pub fn on_disk(&self, name: &str) -> PathBuf {
+        let folder = match &self.server {
+            Served::Locally => PathBuf::from(&self.target),
+            Served::Files(server) => server.data().join("etcd"),
+            Served::ByS3(_) => panic!("no files"),
+        };
+        folder.join(name)
     }
 
     /// Everything stored, at any depth, sorted.
@@ -228,12 +302,6 @@ impl Remote {
             .output()
             .expect("rclone starts")
     }
-}
-
-/// The spelling of a password that rclone.conf wants.
-fn obscured(password: &str) -> String {
-    let output = tools::command(tools::tool("rclone")).args(["obscure", password]).output().expect("rclone starts");
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 fn write_private(path: &Path, text: &str) {

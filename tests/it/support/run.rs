@@ -66,9 +66,9 @@ impl Run {
         run.env("ETCDCTL_CACERT", pki.ca()).env("ETCDCTL_CERT", &pki.client.cert).env("ETCDCTL_KEY", &pki.client.key)
     }
 
-    /// The settings that say where the backups are; its secret must never be printed.
+    /// The settings that say where the backups are; its secrets must never be printed.
     pub fn store(mut self, remote: &Remote) -> Self {
-        self.secrets.extend(remote.secret().map(str::to_owned));
+        self.secrets.extend(remote.secrets().into_iter().map(str::to_owned));
         self.env("TARGET", remote.target()).env("RCLONE_CONFIG", remote.config())
     }
 

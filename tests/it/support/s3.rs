@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    io::Read,
     path::PathBuf,
     process::Command,
     sync::{
@@ -14,7 +13,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{child::Server, eventually, http_get, ports, tools};
+use super::{child::Server, eventually, http_get, ports, random_text, tools};
 
 const READY: Duration = Duration::from_secs(30);
 
@@ -35,7 +34,7 @@ pub struct S3 {
 
 impl S3 {
     pub fn rclone() -> Self {
-        let (folder, port, secret) = (tempfile::tempdir().unwrap(), ports::free(), new_secret());
+        let (folder, port, secret) = (tempfile::tempdir().unwrap(), ports::free(), random_text());
         let data = folder.path().join("data");
         fs::create_dir(&data).unwrap();
         let mut command = tools::command(tools::tool("rclone"));
@@ -60,7 +59,7 @@ impl S3 {
     }
 
     fn start_seaweedfs() -> Self {
-        let (folder, port, secret) = (tempfile::tempdir().unwrap(), ports::free(), new_secret());
+        let (folder, port, secret) = (tempfile::tempdir().unwrap(), ports::free(), random_text());
         let dir = folder.path().display();
         let mut command = tools::command(tools::tool("weed"));
         command
@@ -130,7 +129,7 @@ impl S3 {
 
     /// A key of its own that may do just this in the bucket, such as `s3:GetObject`; answers its secret.
     pub fn grant(&self, bucket: &str, user: &str, actions: &[&str]) -> String {
-        let secret = new_secret();
+        let secret = random_text();
         let policy = serde_json::json!({
             "Version": "2012-10-17",
             "Statement": [{
@@ -179,11 +178,3 @@ impl Drop for S3 {
 }
 
 pub const ACCESS: &str = "etcd-backup-tests";
-
-/// Thirty-two characters that no other test has.
-fn new_secret() -> String {
-    let mut bytes = [0; 16];
-    let mut random = fs::File::open("/dev/urandom").expect("a source of chance");
-    random.read_exact(&mut bytes).expect("sixteen bytes");
-    format!("{:032x}", u128::from_be_bytes(bytes))
-}
