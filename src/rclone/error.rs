@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::log;
+use super::{away, log};
 use crate::exit::{Exit, Failure};
 use crate::system::process::BadExit;
 
@@ -50,6 +50,16 @@ impl Error {
     /// Whether the store does not implement the request, which is HTTP status 501.
     pub fn is_not_implemented(&self) -> bool {
         self.complains_of(&["NotImplemented", "StatusCode: 501"])
+    }
+
+    /// Whether the store is away and may be there again in a while: it refuses or drops connections, does not answer in time,
+    /// or says that it is busy or broken.
+    pub fn is_away(&self) -> bool {
+        match self {
+            Self::Failed { exit, .. } => away::says(exit.code, &exit.complaint),
+            Self::TimedOut { .. } => true,
+            _ => false,
+        }
     }
 
     pub fn is_directory_not_found(&self) -> bool {

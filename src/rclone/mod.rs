@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "this module owns rclone's environment")]
 
+mod away;
 mod environment;
 mod error;
 mod log;

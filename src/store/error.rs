@@ -64,6 +64,12 @@ impl Error {
         if cause.exit() == Exit::Denied { Self::Denied { may, cause } } else { Self::Rclone(cause) }
     }
 
+    /// Whether the store is away and may be there again in a while. Every other failure would only come again.
+    #[expect(dead_code, reason = "the commands that wait for the store are next")]
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Rclone(cause) if cause.is_away())
+    }
+
     fn exit(&self) -> Exit {
         match self {
             Self::Rclone(e) => e.exit(),
