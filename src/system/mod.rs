@@ -3,5 +3,6 @@
 pub mod blocking;
 pub mod core_dumps;
 pub mod fs;
+pub mod patience;
 pub mod process;
 pub mod signals;
