@@ -25,8 +25,9 @@ pub use read::BackupStream;
 const QUERY_LIMIT: Duration = Duration::from_secs(30);
 /// For queries: with rclone's default retries, a remote that refuses connections fails only after eleven minutes.
 const FAIL_FAST: [&str; 4] = ["--retries=1", "--low-level-retries=2", "--contimeout=10s", "--timeout=20s"];
-/// For transfers: a short outage must not cost the backup.
-const RETRY: [&str; 3] = ["--retries=3", "--low-level-retries=3", "--contimeout=10s"];
+/// For transfers. The second try is for what is not an outage, such as a hash that differs. The low-level tries, which repeat
+/// one part of an upload and not the whole, bridge half a minute on S3. Whoever stores waits out longer outages.
+const RETRY: [&str; 3] = ["--retries=2", "--low-level-retries=5", "--contimeout=10s"];
 
 /// The output of `rclone backend features`.
 #[derive(Debug, Deserialize)]
