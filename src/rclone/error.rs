@@ -7,8 +7,8 @@ use super::{away, log};
 use crate::exit::{Exit, Failure};
 use crate::system::process::BadExit;
 
-/// The oldest version that has `--metadata-set` and everything else that is used here.
-pub const OLDEST: (u64, u64) = (1, 60);
+/// The oldest version that has `--inplace` and the `--separator` of `cat`, and everything else that is used here.
+pub const OLDEST: (u64, u64) = (1, 63);
 
 // Each message contains its cause. Were the cause a `source` too, it would be printed twice.
 #[derive(Debug, thiserror::Error)]

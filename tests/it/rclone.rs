@@ -20,7 +20,7 @@ fn fails(remote: &Remote, change: impl FnOnce(Run) -> Run, code: i32, words: &[&
 fn rclone_missing_or_unusable_is_said() {
     let remote = Remote::folder();
     let empty = tempfile::tempdir().unwrap();
-    let words = ["cannot find rclone in PATH", empty.path().to_str().unwrap(), "install rclone 1.60 or newer"];
+    let words = ["cannot find rclone in PATH", empty.path().to_str().unwrap(), "install rclone 1.63 or newer"];
     fails(&remote, |run| run.env("PATH", empty.path()), 2, &words);
     let unusable = empty.path().join("rclone");
     fs::write(&unusable, "#!/bin/sh\n").unwrap();
@@ -29,8 +29,8 @@ fn rclone_missing_or_unusable_is_said() {
     fails(&remote, |run| run.rclone_is("#!/nonexistent/interpreter\n"), 2, &["cannot start", "/bin/rclone"]);
     // An executable file of no known format, as one of another machine's.
     fails(&remote, |run| run.rclone_is("\u{7f}ELF of elsewhere"), 2, &["cannot start", "/bin/rclone"]);
-    let old = "#!/bin/sh\necho 'rclone v1.59.2'\n";
-    fails(&remote, |run| run.rclone_is(old), 2, &["is rclone 1.59.2, too old", "1.60", "/bin/rclone"]);
+    let old = "#!/bin/sh\necho 'rclone v1.62.2'\n";
+    fails(&remote, |run| run.rclone_is(old), 2, &["is rclone 1.62.2, too old", "1.63", "/bin/rclone"]);
 }
 
 #[test]
