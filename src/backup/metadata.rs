@@ -1,5 +1,7 @@
 //! The metadata of a stored object: their one writer and their one reader.
 
+#![cfg_attr(not(test), expect(dead_code, reason = "it goes when the record takes its place"))]
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

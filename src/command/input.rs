@@ -9,7 +9,7 @@ use crate::config::{Input, ReadConfig, StoreConfig};
 use crate::exit::{Exit, Failure};
 use crate::logging::progress::Metered;
 use crate::snapshot::{self, Db, FileHash, PartFile, Proof, Snapshot, Workspace, prove_file, prove_stream};
-use crate::store::{BackupStream, Detail, Store, StoredBackup};
+use crate::store::{BackupStream, Store, StoredBackup};
 use crate::system::blocking::blocking;
 use crate::system::fs::open_regular;
 
@@ -152,8 +152,7 @@ fn copy(path: &Path, mut part: PartFile) -> Result<Snapshot, snapshot::Error> {
 impl StoredSource {
     async fn find(selector: &Selector, config: StoreConfig) -> Result<Self, Failure> {
         let store = Store::open(config).await?;
-        // On S3 the metadata cost a request for each backup, and only those of one are needed.
-        let names = store.list(Detail::Sizes).await?.names().cloned().collect();
+        let names = store.list().await?.names().cloned().collect();
         let name = select(selector, names, store.config().naming.zone).map_err(|error| {
             let config = store.config();
             let backups = config.target.join(&config.naming.prefix.to_string());
@@ -163,9 +162,6 @@ impl StoredSource {
             )
         })?;
         let backup = store.stat(&name).await?;
-        if backup.metadata.degraded == Some(true) {
-            tracing::warn!(%name, "this backup is degraded: it was the best that could be had when it was taken");
-        }
         Ok(Self { store: Arc::new(store), backup })
     }
 
@@ -179,7 +175,6 @@ impl StoredSource {
             part.finish(ANY_REVISION).map_err(|e| e.renamed(&label))
         };
         let snapshot = self.store.read(&self.backup, "fetch", take).await?;
-        self.check_hash(&snapshot.proof.file)?;
         Ok(snapshot)
     }
 
@@ -187,21 +182,6 @@ impl StoredSource {
         let label = PathBuf::from(self.backup.name.to_string());
         let take = move |stream: &mut BackupStream| prove_stream(&label, stream);
         let hash = self.store.read(&self.backup, "verify", take).await?;
-        self.check_hash(&hash)?;
         Ok(hash)
-    }
-
-    fn check_hash(&self, hash: &FileHash) -> Result<(), Failure> {
-        // A file with another hash may be a good snapshot by itself, but it is not the one that was stored.
-        match &self.backup.metadata.sha256 {
-            Some(stored) if !stored.eq_ignore_ascii_case(&hash.sha256) => {
-                let (name, found) = (&self.backup.name, &hash.sha256);
-                let why = format!(
-                    "{name} is not what was stored: its SHA-256 is {found}, the one recorded when it was stored is {stored}"
-                );
-                Err(Failure::message(Exit::Proof, why))
-            }
-            _ => Ok(()),
-        }
     }
 }

@@ -14,8 +14,8 @@ use crate::exit::{Exit, Failure};
 use crate::logging::progress::Meter;
 use crate::member::{Choice, Member, Refusal};
 use crate::report::JobReport;
-use crate::snapshot::{Snapshot, Workspace};
-use crate::store::{self, Detail, Listing, Store};
+use crate::snapshot::{FileHash, Snapshot, Workspace};
+use crate::store::{self, Listing, Store};
 
 /// How many names are tried, in case other runs take them first.
 const NAMES: u8 = 5;
@@ -101,15 +101,16 @@ pub async fn put(store: &Store, backup: &Backup) -> Result<BackupName, Failure> 
     let mut tries = 1..=NAMES;
     loop {
         // A new listing, because the snapshot may have taken an hour, and other runs store backups, too.
-        let listing = store.list(Detail::Sizes).await?;
+        let listing = store.list().await?;
         let existing: Vec<_> = listing.names().cloned().collect();
         let name = BackupName::free(&config.naming.prefix, backup.record.taken_at, config.naming.zone, &existing);
         tracing::info!(%name, target = %config.target, "storing");
-        match store.put(&backup.file, &name, &backup.record).await {
+        let content = FileHash { bytes: backup.record.bytes, sha256: backup.record.sha256.clone() };
+        match store.put(&backup.file, &name, &content).await {
             Err(error @ store::Error::Taken(_)) if tries.next().is_some() => {
                 tracing::warn!("{error}; taking another name");
             }
-            outcome => return Ok(outcome.map(|()| name)?),
+            outcome => return Ok(outcome.map(|_| name)?),
         }
     }
 }
@@ -124,17 +125,13 @@ pub async fn prune(
     now: DateTime<Utc>,
     report: &mut JobReport,
 ) -> Result<Exit, Failure> {
-    let listing = store.list(Detail::Sizes).await.map_err(incomplete)?;
+    let listing = store.list().await.map_err(incomplete)?;
     // `prune --after` gets its record from a file, which may be of a run with another target.
     if !listing.contains(name) {
         let why = format!("{name} is not at {}; nothing was pruned", store.config().target);
         return Err(Failure::message(Exit::Store, why));
     }
-    let suspicion = match previous(store, &listing, name).await {
-        Ok(stored) => record.suspicion(&stored.or(before)),
-        // Without the metadata it is not known whether this backup is of the same cluster.
-        Err(why) => Some(why),
-    };
+    let suspicion = record.suspicion(&before);
     if let Some(why) = suspicion {
         tracing::warn!("retention is held back: {why}");
         report.held_back = Some(why);
@@ -142,17 +139,6 @@ pub async fn prune(
         return Ok(if record.degraded.is_some() { Exit::Degraded } else { Exit::Retention });
     }
     retain(store, listing, Some(name), policy, now, report).await
-}
-
-/// The metadata of the newest backup besides `this`; empty if there is none.
-async fn previous(store: &Store, listing: &Listing, this: &BackupName) -> Result<Metadata, String> {
-    let Some(name) = listing.names().find(|name| *name != this) else { return Ok(Metadata::default()) };
-    match store.stat(name).await {
-        Ok(backup) => Ok(backup.metadata),
-        // Another run has pruned it since the listing.
-        Err(store::Error::Gone(_)) => Ok(Metadata::default()),
-        Err(error) => Err(format!("cannot read the metadata of {name}: {error}")),
-    }
 }
 
 fn incomplete(error: store::Error) -> Failure {

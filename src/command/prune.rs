@@ -12,7 +12,7 @@ use crate::backup::retention::Policy;
 use crate::config::{PruneConfig, PruneMode};
 use crate::exit::{Exit, Failure};
 use crate::report::{JobReport, Report, since};
-use crate::store::{Detail, Store};
+use crate::store::Store;
 
 pub async fn prune(config: PruneConfig, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
     let PruneConfig { store, policy, mode } = config;
@@ -23,7 +23,7 @@ pub async fn prune(config: PruneConfig, now: DateTime<Utc>, report: &mut Report)
     let exit = match mode {
         PruneMode::After(record) => after(&record, &store, &policy, now, &mut report.job).await?,
         PruneMode::Now | PruneMode::DryRun => {
-            let listing = store.list(Detail::Sizes).await?;
+            let listing = store.list().await?;
             job::retain(&store, listing, None, &policy, now, &mut report.job).await?
         }
     };

@@ -10,7 +10,7 @@ use crate::config::RunConfig;
 use crate::exit::{Exit, Failure};
 use crate::report::{Report, since};
 use crate::snapshot::Workspace;
-use crate::store::{Detail, Store};
+use crate::store::Store;
 
 pub async fn run(config: RunConfig, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
     let RunConfig { etcd, store, policy, work_dir } = config;
@@ -22,7 +22,7 @@ pub async fn run(config: RunConfig, now: DateTime<Utc>, report: &mut Report) -> 
     // Beside the survey, so that a wrong remote fails in a second, before a snapshot is taken.
     let preflight = async {
         let store = Store::open(store).await?;
-        let listing = store.list(Detail::Sizes).await?;
+        let listing = store.list().await?;
         Ok::<_, Failure>((store, listing))
     };
     let (choice, (store, listing)) =

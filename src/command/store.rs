@@ -8,7 +8,7 @@ use crate::config::StoreStepConfig;
 use crate::exit::{Exit, Failure};
 use crate::report::{Report, since};
 use crate::snapshot::prove_file;
-use crate::store::{Detail, Store};
+use crate::store::Store;
 use crate::system::blocking::blocking;
 
 pub async fn store(config: StoreStepConfig, report: &mut Report) -> Result<Exit, Failure> {
@@ -24,7 +24,7 @@ pub async fn store(config: StoreStepConfig, report: &mut Report) -> Result<Exit,
     }
     let begun = Instant::now();
     let store = Store::open(store).await?;
-    let listing = store.list(Detail::Sizes).await?;
+    let listing = store.list().await?;
     report.job.foreign = listing.foreign;
     let backup = Backup { record: handover.record.clone(), file: work_dir.join(&handover.file) };
     prove(&backup).await?;

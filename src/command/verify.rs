@@ -10,7 +10,7 @@ use crate::exit::{Exit, Failure};
 use crate::report::Answer;
 use crate::report::verify::{self, Verdict, VerifiedBackup};
 use crate::snapshot::{Contents, FileHash};
-use crate::store::{self, Detail, Store, StoredBackup};
+use crate::store::{self, Store, StoredBackup};
 
 /// The contents are known only if every page was walked.
 type Verification = Result<(FileHash, Option<Contents>), Failure>;
@@ -46,7 +46,7 @@ pub async fn verify(config: VerifyConfig, answer: &mut Answer) -> Result<(), Fai
 
 async fn stored(config: StoreConfig) -> Result<Vec<Source>, Failure> {
     let store = Arc::new(Store::open(config).await?);
-    let listing = store.list(Detail::Metadata).await?;
+    let listing = store.list().await?;
     if listing.backups.is_empty() {
         return Err(Failure::new(Exit::Settings, SelectError::Empty));
     }
@@ -84,7 +84,7 @@ fn verified(source: &Source, deep: bool, outcome: &Verification, verdict: Verdic
         error: outcome.as_ref().err().map(Failure::one_line),
         bytes: good.map(|(file, _)| file.bytes),
         sha256: good.map(|(file, _)| file.sha256.clone()),
-        sha256_noted: matches!(source, Source::Stored(stored) if stored.backup.metadata.sha256.is_some()),
+        sha256_noted: false,
         deep,
         revision: contents.map(|contents| contents.revision),
         keys: contents.map(|contents| contents.live_keys),
@@ -122,7 +122,7 @@ mod tests {
     }
 
     fn undecryptable() -> Verification {
-        let cause = rclone::Error::Missing { path: String::new() };
+        let cause = Box::new(rclone::Error::Missing { path: String::new() });
         outcome(Some(store::Error::Undecryptable { object: "r:b".into(), read: 0, cause }.into()))
     }
 

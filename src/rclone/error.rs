@@ -66,6 +66,10 @@ impl Error {
         self.code() == Some(3)
     }
 
+    pub fn is_file_not_found(&self) -> bool {
+        self.code() == Some(4)
+    }
+
     fn code(&self) -> Option<i32> {
         if let Self::Failed { exit, .. } = self { exit.code } else { None }
     }

@@ -71,8 +71,8 @@ struct Complaint {
     of_object: bool,
 }
 
-/// Logs every line until the end of stderr.
-pub fn relay(stderr: impl Read, subcommand: &str, redactor: &Redactor) -> ErrorOutput {
+/// Logs every line until the end of stderr, errors as warnings unless it is to be `quiet`.
+pub fn relay(stderr: impl Read, subcommand: &str, quiet: bool, redactor: &Redactor) -> ErrorOutput {
     let mut output = ErrorOutput::default();
     let mut cause = String::new();
     let mut lines = BufReader::new(stderr);
@@ -85,7 +85,7 @@ pub fn relay(stderr: impl Read, subcommand: &str, redactor: &Redactor) -> ErrorO
             continue;
         }
         output.undecryptable += usize::from(line.contains("Skipping undecryptable file name"));
-        if let Some(Complaint { text, of_object }) = log(&line, subcommand, redactor) {
+        if let Some(Complaint { text, of_object }) = log(&line, subcommand, quiet, redactor) {
             if of_object {
                 cause.clone_from(&text);
             }
@@ -102,7 +102,7 @@ pub fn relay(stderr: impl Read, subcommand: &str, redactor: &Redactor) -> ErrorO
 }
 
 /// Logs one line of stderr, and returns it if it is a complaint.
-fn log(text: &str, subcommand: &str, redactor: &Redactor) -> Option<Complaint> {
+fn log(text: &str, subcommand: &str, quiet: bool, redactor: &Redactor) -> Option<Complaint> {
     let Ok(line) = serde_json::from_str::<LogLine>(text) else {
         let text = redactor.clean(text);
         tracing::debug!(rclone = subcommand, "{text}");
@@ -115,7 +115,11 @@ fn log(text: &str, subcommand: &str, redactor: &Redactor) -> Option<Complaint> {
     let message = redactor.clean(&message).split_whitespace().collect::<Vec<_>>().join(" ");
     match line.level.as_str() {
         "error" => {
-            tracing::warn!(rclone = subcommand, "{message}");
+            if quiet {
+                tracing::debug!(rclone = subcommand, "{message}");
+            } else {
+                tracing::warn!(rclone = subcommand, "{message}");
+            }
             Some(Complaint { text: message, of_object })
         }
         // These end rclone, and their text is in the error of the call, so they are not logged here.
@@ -163,17 +167,17 @@ mod tests {
             {"level":"notice","msg":"Failed to copyto: key abc\"\u003cdef\n is bad"}
             {"level":"info","msg":"x"}"#;
         let redactor = Redactor::new("k = abc\"<def", std::iter::empty());
-        assert_eq!(relay(log.as_bytes(), "copyto", &redactor).complaint, "Failed to copyto: key *** is bad");
+        assert_eq!(relay(log.as_bytes(), "copyto", false, &redactor).complaint, "Failed to copyto: key *** is bad");
         let fatal = "2026/11/21 05:54:46 Failed to create file system for \"x:\": didn't find section in config file\n";
-        let fatal = relay(fatal.as_bytes(), "backend", &redactor).complaint;
+        let fatal = relay(fatal.as_bytes(), "backend", false, &redactor).complaint;
         assert_eq!(fatal, "Failed to create file system for \"x:\": didn't find section in config file");
-        let usage = relay(&b"Error: unknown flag: --x\nUsage:\n\xff\n"[..], "copyto", &redactor);
+        let usage = relay(&b"Error: unknown flag: --x\nUsage:\n\xff\n"[..], "copyto", false, &redactor);
         assert_eq!(usage, ErrorOutput { complaint: "unknown flag: --x".into(), undecryptable: 0 });
     }
 
     #[test]
     fn a_reason_that_the_summary_leaves_out_is_added() {
-        let of = |log: &str| relay(log.as_bytes(), "x", &Redactor::default()).complaint;
+        let of = |log: &str| relay(log.as_bytes(), "x", false, &Redactor::default()).complaint;
         let object = r#"{"level":"error","msg":"Couldn't delete: api error AccessDenied","object":"a"}"#;
         let summary = r#"{"level":"notice","msg":"Failed to delete: failed to delete 2 files"}"#;
         assert_eq!(

@@ -36,7 +36,7 @@ pub struct Rclone {
     user_flags: Vec<String>,
     environment: BTreeMap<String, String>,
     redactor: Arc<Redactor>,
-    part_suffix: String,
+    mark: String,
 }
 
 pub struct Call<'a> {
@@ -51,12 +51,14 @@ pub struct Call<'a> {
     pub stdin: Vec<u8>,
     /// How long it may take. Without a limit only the deadline of the whole command ends it.
     pub limit: Option<Duration>,
+    /// Whether a failure is of no interest to a user. Then nothing of it is logged above the debug level.
+    pub quiet: bool,
 }
 
 impl<'a> Call<'a> {
     /// A call without defaults, without input and without a limit.
     pub const fn new(subcommand: &'a str, path: &'a str, args: &'a [&'a str]) -> Self {
-        Self { subcommand, path, defaults: &[], args, stdin: Vec::new(), limit: None }
+        Self { subcommand, path, defaults: &[], args, stdin: Vec::new(), limit: None, quiet: false }
     }
 }
 
@@ -71,6 +73,10 @@ impl Rclone {
     pub async fn find(store: &config::StoreConfig) -> Result<Self, Error> {
         let program =
             which::which("rclone").map_err(|_| Error::Missing { path: std::env::var("PATH").unwrap_or_default() })?;
+        Self::at(program, store).await
+    }
+
+    pub async fn at(program: PathBuf, store: &config::StoreConfig) -> Result<Self, Error> {
         let mut environment = environment::cleaned(std::env::vars_os());
         // Failures are told apart by English words, but helpers such as ssh would translate their messages.
         environment.insert("LC_ALL".into(), "C".into());
@@ -85,14 +91,14 @@ impl Rclone {
             Some(file) => Some(PrivateConfig::new(file).map_err(|cause| Error::Config { file: file.clone(), cause })?),
         };
         let user_flags = store.rclone_flags.0.clone();
-        let rclone = Self { program, config, user_flags, environment, redactor, part_suffix: part_suffix() };
+        let rclone = Self { program, config, user_flags, environment, redactor, mark: new_mark() };
         rclone.check_version().await?;
         Ok(rclone)
     }
 
-    /// The end of the names of this process's unfinished uploads, unique so that it removes only its own.
-    pub fn part_suffix(&self) -> &str {
-        &self.part_suffix
+    /// Eight hexadecimal digits that no other process has, for the names of this one's unfinished uploads.
+    pub fn mark(&self) -> &str {
+        &self.mark
     }
 
     async fn check_version(&self) -> Result<(), Error> {
@@ -127,18 +133,27 @@ impl Rclone {
         Ok((serde_json::from_slice(&stdout).map_err(unreadable)?, stderr.undecryptable))
     }
 
+    /// As [`Self::call`], for a call whose output is of use although it failed.
+    pub async fn partial_output(&self, call: Call<'_>) -> (Vec<u8>, Result<(), Error>) {
+        match self.wait(&call).await {
+            Ok(mut ended) => (ended.take_stdout(), outcome(call.subcommand, call.path, ended).map(drop)),
+            Err(error) => (Vec::new(), Err(error)),
+        }
+    }
+
     async fn run_to_end(&self, call: &Call<'_>) -> Result<(Vec<u8>, ErrorOutput), Error> {
+        outcome(call.subcommand, call.path, self.wait(call).await?)
+    }
+
+    async fn wait(&self, call: &Call<'_>) -> Result<Ended<ErrorOutput>, Error> {
         let child = self.program(call).start(self.stderr_reader(call)).map_err(|e| self.not_started(e))?;
         let waiting = child.wait();
-        let ended = match call.limit {
-            None => waiting.await,
-            Some(limit) => tokio::time::timeout(limit, waiting).await.map_err(|_| Error::TimedOut {
-                subcommand: call.subcommand.to_owned(),
-                path: call.path.to_owned(),
-                limit,
-            })?,
-        };
-        outcome(call.subcommand, call.path, ended)
+        let Some(limit) = call.limit else { return Ok(waiting.await) };
+        tokio::time::timeout(limit, waiting).await.map_err(|_| Error::TimedOut {
+            subcommand: call.subcommand.to_owned(),
+            path: call.path.to_owned(),
+            limit,
+        })
     }
 
     /// Starts one call whose stdout is read as it comes. It is complete only if [`RunningCall::finish`] succeeds.
@@ -148,8 +163,8 @@ impl Rclone {
     }
 
     fn stderr_reader(&self, call: &Call<'_>) -> impl FnOnce(PipeReader) -> ErrorOutput + Send + 'static {
-        let (subcommand, redactor) = (call.subcommand.to_owned(), Arc::clone(&self.redactor));
-        move |stderr| log::relay(stderr, &subcommand, &redactor)
+        let (subcommand, quiet, redactor) = (call.subcommand.to_owned(), call.quiet, Arc::clone(&self.redactor));
+        move |stderr| log::relay(stderr, &subcommand, quiet, &redactor)
     }
 
     fn not_started(&self, cause: io::Error) -> Error {
@@ -191,10 +206,10 @@ fn outcome(subcommand: &str, path: &str, ended: Ended<ErrorOutput>) -> Result<(V
     ended.success(|stderr| stderr.complaint).map_err(failed)
 }
 
-fn part_suffix() -> String {
-    // The keys of a new hasher are random, so two runs at once have different suffixes. Process ids would not do: that of
-    // the first process of every container is 1.
-    format!(".{:08x}.part", std::hash::RandomState::new().hash_one("") >> 32)
+fn new_mark() -> String {
+    // The keys of a new hasher are random, so two runs at once have different marks. Process ids would not do: that of the
+    // first process of every container is 1.
+    format!("{:08x}", std::hash::RandomState::new().hash_one("") >> 32)
 }
 
 fn read_lossy(path: &Path) -> String {

@@ -1,5 +1,8 @@
 //! The store's failures: their messages and their exit codes.
 
+use std::path::PathBuf;
+use std::{fmt, io};
+
 use crate::exit::{Exit, Failure};
 use crate::rclone;
 use crate::system::blocking::CutShort;
@@ -12,15 +15,23 @@ pub enum Error {
     #[error(transparent)]
     CutShort(#[from] CutShort),
     #[error("{cause}; {}", advice(cause, may))]
-    Denied { may: &'static str, cause: rclone::Error },
+    Denied { may: &'static str, cause: Box<rclone::Error> },
     #[error("{0} is already there; it is never overwritten")]
     Taken(String),
     #[error("target: `{0}` names a whole remote; allowed is a bucket of it, `{0}bucket` or `{0}bucket/path`")]
     WholeRemote(String),
     #[error("target: there is no bucket at {0}; make it first, this program never does")]
     NoBucket(String),
-    #[error("cannot confirm {name} at the remote: {why}")]
-    NotConfirmed { name: String, why: String },
+    #[error("cannot confirm {name} at the remote: {doubt}; {left}")]
+    NotConfirmed { name: String, doubt: Doubt, left: Left },
+    /// Of a target on this machine, or of a file that is sent.
+    #[error("cannot {doing} {}: {cause}{}", path.display(), local_advice(cause))]
+    Local { doing: &'static str, path: PathBuf, cause: io::Error },
+    #[error(
+        "backup-prefix: the longest name that would be stored, {name}, has {is} {unit}, and this remote allows {limit}; \
+         shorten the last part of the prefix by {} bytes", over(*is, *limit)
+    )]
+    NameTooLong { name: String, is: usize, unit: &'static str, limit: usize },
     #[error(
         "none of the {names} names at {directory} can be decrypted: the crypt remote's password is wrong, or the files are \
          not backups; correct the password, or give the backups a directory of their own"
@@ -31,7 +42,58 @@ pub enum Error {
     Gone(String),
     /// A crypt remote could not decrypt the content after its first `read` bytes.
     #[error("{object} cannot be decrypted {}: {cause}", where_it_fails(*read))]
-    Undecryptable { object: String, read: u64, cause: rclone::Error },
+    Undecryptable { object: String, read: u64, cause: Box<rclone::Error> },
+}
+
+/// Why a stored object does not count.
+#[derive(Debug)]
+pub enum Doubt {
+    Absent,
+    /// It was read, and is not what was sent.
+    Differs(String),
+    /// It may be what was sent: reading it failed.
+    Unread(Box<Error>),
+}
+
+/// What an upload that does not count has left under its name.
+#[derive(Debug)]
+pub enum Left {
+    Nothing,
+    /// It was this program's for certain, and was removed.
+    Removed,
+    /// It may be another run's good backup, or good itself.
+    There,
+    /// It should have been removed.
+    NotRemoved(String),
+}
+
+impl Doubt {
+    pub(super) fn unread(error: Error) -> Self {
+        Self::Unread(Box::new(error))
+    }
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("it is not there"),
+            Self::Differs(why) => f.write_str(why),
+            Self::Unread(error) => error.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("nothing is stored under that name"),
+            Self::Removed => f.write_str("it was removed, nothing is left under that name"),
+            Self::There => f.write_str("what is there under that name is left as it is, and is unconfirmed"),
+            Self::NotRemoved(why) => {
+                write!(f, "it could not be removed, and is left there unconfirmed: {why}")
+            }
+        }
+    }
 }
 
 /// Why a stored backup was not read to its end.
@@ -58,24 +120,59 @@ fn advice(error: &rclone::Error, may: &str) -> String {
     format!("check the credentials, and that they may {may}")
 }
 
+fn local_advice(cause: &io::Error) -> &'static str {
+    if is_denied(cause) { "; check that this user may store new files there" } else { "" }
+}
+
+fn is_denied(cause: &io::Error) -> bool {
+    cause.kind() == io::ErrorKind::PermissionDenied
+}
+
+const fn over(is: usize, limit: usize) -> usize {
+    is.saturating_sub(limit)
+}
+
 impl Error {
-    /// Adds advice to a denied access: `may` is what the credentials have to allow, as in "they may list".
-    pub(super) fn of(cause: rclone::Error, may: &'static str) -> Self {
-        if cause.exit() == Exit::Denied { Self::Denied { may, cause } } else { Self::Rclone(cause) }
+    pub(super) fn is_name_taken(&self) -> bool {
+        match self {
+            Self::Taken(_) => true,
+            Self::Rclone(error) => error.is_name_taken(),
+            _ => false,
+        }
     }
 
     /// Whether the store is away and may be there again in a while. Every other failure would only come again.
-    #[expect(dead_code, reason = "the commands that wait for the store are next")]
     pub fn is_away(&self) -> bool {
-        matches!(self, Self::Rclone(cause) if cause.is_away())
+        match self {
+            Self::Rclone(cause) => cause.is_away(),
+            Self::NotConfirmed { doubt: Doubt::Unread(cause), .. } => cause.is_away(),
+            _ => false,
+        }
     }
 
-    fn exit(&self) -> Exit {
+    /// Adds advice to a denied access: `may` is what the credentials have to allow, as in "they may list".
+    pub(super) fn of(cause: rclone::Error, may: &'static str) -> Self {
+        if cause.exit() == Exit::Denied { Self::Denied { may, cause: Box::new(cause) } } else { Self::Rclone(cause) }
+    }
+
+    /// As [`Self::of`], for an error that may be rclone's.
+    pub(super) fn may(self, may: &'static str) -> Self {
+        if let Self::Rclone(cause) = self { Self::of(cause, may) } else { self }
+    }
+
+    pub(super) fn exit(&self) -> Exit {
         match self {
             Self::Rclone(e) => e.exit(),
             Self::CutShort(_) => Exit::Unexpected,
-            Self::WholeRemote(_) | Self::NoBucket(_) => Exit::Settings,
-            Self::NotConfirmed { .. } | Self::Gone(_) | Self::Taken(_) => Exit::Store,
+            Self::WholeRemote(_) | Self::NoBucket(_) | Self::NameTooLong { .. } => Exit::Settings,
+            // A wrong password does not decrypt what was just encrypted with it, so that is damage.
+            Self::NotConfirmed { doubt: Doubt::Unread(e), .. }
+                if matches!(**e, Self::Denied { .. } | Self::Rclone(_)) =>
+            {
+                e.exit()
+            }
+            Self::Local { cause, .. } if is_denied(cause) => Exit::Denied,
+            Self::NotConfirmed { .. } | Self::Gone(_) | Self::Taken(_) | Self::Local { .. } => Exit::Store,
             Self::Denied { .. } | Self::UndecryptableNames { .. } | Self::Undecryptable { read: 0, .. } => Exit::Denied,
             Self::Undecryptable { .. } => Exit::Proof,
         }

@@ -4,10 +4,10 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
 use super::{Error, FAIL_FAST, QUERY_LIMIT, Store};
-use crate::backup::metadata::Metadata;
 use crate::backup::name::BackupName;
 use crate::rclone::Call;
 
@@ -20,8 +20,15 @@ pub(super) struct RemoteObject {
     pub size: i64,
     #[serde(default)]
     pub hashes: BTreeMap<String, String>,
+    /// Empty if it was not asked for.
     #[serde(default)]
-    pub metadata: BTreeMap<String, String>,
+    pub mod_time: String,
+}
+
+impl RemoteObject {
+    pub fn modified(&self) -> Option<DateTime<Utc>> {
+        self.mod_time.parse().ok()
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -29,8 +36,6 @@ pub struct StoredBackup {
     pub name: BackupName,
     /// `None` where the backend cannot tell.
     pub bytes: Option<u64>,
-    /// Empty where the backend keeps none, or where they were not asked for.
-    pub metadata: Metadata,
 }
 
 #[derive(Debug, Default)]
@@ -41,18 +46,9 @@ pub struct Listing {
     pub foreign: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Detail {
-    /// Names and sizes, which every remote has in its listing.
-    Sizes,
-    /// The metadata too, which on S3 and its like take one request for each object.
-    Metadata,
-}
-
 impl StoredBackup {
     pub(super) fn new(name: BackupName, object: &RemoteObject) -> Self {
-        let metadata = Metadata::from_pairs(&object.metadata);
-        Self { name, bytes: u64::try_from(object.size).ok(), metadata }
+        Self { name, bytes: u64::try_from(object.size).ok() }
     }
 }
 
@@ -68,13 +64,8 @@ impl Listing {
 
 impl Store {
     /// Lists the backups' directory and nothing below it. A missing directory is an empty one, a missing bucket an error.
-    pub async fn list(&self, detail: Detail) -> Result<Listing, Error> {
-        // One request for each of thousands of objects may take longer than any other query.
-        let (more, limit): (&[&str], _) = match detail {
-            Detail::Metadata if self.features.has("ReadMetadata") => (&["--metadata"], None),
-            Detail::Metadata | Detail::Sizes => (&[], Some(QUERY_LIMIT)),
-        };
-        let objects = self.objects(more, limit).await?;
+    pub async fn list(&self) -> Result<Listing, Error> {
+        let objects = self.objects(&self.directory(), &["--no-modtime"], false).await?;
         let naming = &self.config.naming;
         let backup = |object: &RemoteObject| {
             BackupName::parse(&naming.prefix, &object.name).map(|name| StoredBackup::new(name, object))
@@ -85,20 +76,25 @@ impl Store {
     }
 
     pub async fn stat(&self, name: &BackupName) -> Result<StoredBackup, Error> {
-        let metadata: &[&str] = if self.features.has("ReadMetadata") { &["--metadata"] } else { &[] };
-        let object = self.object(name, &FAIL_FAST, metadata, Some(QUERY_LIMIT)).await?;
-        let object = object.ok_or_else(|| Error::Gone(self.object_path(name)))?;
+        let path = self.object_path(name);
+        let object = self.object(&path, &FAIL_FAST, &["--no-modtime"], Some(QUERY_LIMIT)).await?;
+        let object = object.ok_or(Error::Gone(path))?;
         Ok(StoredBackup::new(name.clone(), &object))
     }
 
-    /// Every file in the backups' directory; none if the directory is missing.
-    pub(super) async fn objects(&self, more: &[&str], limit: Option<Duration>) -> Result<Vec<RemoteObject>, Error> {
-        let directory = self.directory();
-        // The type and the time are in the object's headers, for which rclone would ask S3 about one object after another.
-        let mut args = vec!["--files-only", "--no-mimetype", "--no-modtime"];
-        args.extend(more);
-        args.extend(["--", &directory]);
-        let call = Call { defaults: &FAIL_FAST, limit, ..Call::new("lsjson", &directory, &args) };
+    /// Every file in a directory; none if the directory is missing.
+    pub(super) async fn objects(
+        &self,
+        directory: &str,
+        more: &[&str],
+        quiet: bool,
+    ) -> Result<Vec<RemoteObject>, Error> {
+        // The type and, unless the caller asks for the store's own, the time are in the object's headers, for which rclone
+        // would ask S3 about one object after another.
+        let args = [&["--files-only", "--no-mimetype"], more, &["--", directory]].concat();
+        let limit = Some(QUERY_LIMIT);
+        let call = Call { defaults: &FAIL_FAST, limit, quiet, ..Call::new("lsjson", directory, &args) };
+        let directory = directory.to_owned();
         match self.rclone.listing::<Vec<RemoteObject>>(call).await {
             // A bucket has no directories of its own: a listing below one that is there is empty and no error.
             Err(e) if e.is_directory_not_found() && self.is_bucket_based() => Err(Error::NoBucket(directory)),
@@ -113,17 +109,16 @@ impl Store {
 
     pub(super) async fn object(
         &self,
-        name: &BackupName,
+        path: &str,
         defaults: &[&str],
         more: &[&str],
         limit: Option<Duration>,
     ) -> Result<Option<RemoteObject>, Error> {
-        let path = self.object_path(name);
         // Without `--files-only`, rclone shows a directory where S3 has nothing.
         let mut args = vec!["--stat", "--files-only", "--no-mimetype"];
         args.extend(more);
-        args.extend(["--", &path]);
-        let call = Call { defaults, limit, ..Call::new("lsjson", &path, &args) };
+        args.extend(["--", path]);
+        let call = Call { defaults, limit, ..Call::new("lsjson", path, &args) };
         match self.rclone.json::<Option<RemoteObject>>(call).await {
             Err(e) if e.is_directory_not_found() => Ok(None),
             other => other.map_err(|e| Error::of(e, "read there")),

@@ -1,13 +1,26 @@
 //! The remote, as the place of the backups: list, put, confirm, read, remove. Everything goes through rclone.
 
+#![cfg_attr(not(test), expect(dead_code, reason = "the commands use the records and the sweep in a later commit"))]
+
+mod confirm;
 mod error;
+mod evidence;
 mod hash;
+mod limits;
 mod list;
+mod local;
 mod put;
 mod read;
+mod records;
 mod remove;
+mod sweep;
+mod upload;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -18,8 +31,17 @@ use crate::config::target::Target;
 use crate::rclone::{Call, Rclone};
 
 pub use error::{Error, ReadError};
-pub use list::{Detail, Listing, StoredBackup};
+pub use list::{Listing, StoredBackup};
 pub use read::BackupStream;
+#[expect(unused_imports, reason = "the commands name them in a later commit")]
+pub use records::{RecordFiles, RecordWritten};
+
+/// The folder of the records, in the backups' directory.
+const RECORDS: &str = ".etcd-backup";
+/// The end of its files' names.
+const RECORD: &str = ".json";
+/// The folder of the unfinished uploads, in the backups' directory.
+const PARTS: &str = ".etcd-backup/parts";
 
 /// How long a query, such as a listing, may take. rclone's own flags bound each connection, but not the whole call.
 const QUERY_LIMIT: Duration = Duration::from_secs(30);
@@ -35,8 +57,9 @@ const RETRY: [&str; 3] = ["--retries=2", "--low-level-retries=5", "--contimeout=
 struct Features {
     #[serde(default)]
     root: String,
+    /// What the backend calls itself, such as `Encrypted drive 'vault:'`.
     #[serde(default)]
-    hashes: Option<Vec<String>>,
+    string: String,
     #[serde(default, rename = "Features")]
     flags: BTreeMap<String, bool>,
 }
@@ -57,7 +80,10 @@ pub struct Store {
 
 impl Store {
     pub async fn open(config: config::StoreConfig) -> Result<Self, Error> {
-        let rclone = Rclone::find(&config).await?;
+        Self::open_with(Rclone::find(&config).await?, config).await
+    }
+
+    async fn open_with(rclone: Rclone, config: config::StoreConfig) -> Result<Self, Error> {
         let features = ask_features(&rclone, &config.target).await?;
         // Directly below such a remote, the first part of a backup's name would be the bucket. A remote with a root, such as
         // an alias, names its bucket itself.
@@ -77,9 +103,26 @@ impl Store {
         self.features.has("BucketBased")
     }
 
+    /// Whether names and contents are encrypted on their way. Of its names nothing is known in the store below.
+    fn is_crypt(&self) -> bool {
+        self.features.string.starts_with("Encrypted drive")
+    }
+
     /// The directory that the backups are in, as rclone writes it.
     fn directory(&self) -> String {
         self.config.target.join(self.config.naming.prefix.directory())
+    }
+
+    /// The same as a path of this machine, if the target is one.
+    pub fn local_directory(&self) -> Option<PathBuf> {
+        (self.config.target.root() == "/").then(|| PathBuf::from(self.directory()))
+    }
+
+    /// `place` is a path below the backups' directory, such as a backup's leaf or `.etcd-backup/parts`.
+    fn path_of(&self, place: &str) -> String {
+        let directory = self.config.naming.prefix.directory();
+        let slash = if directory.is_empty() { "" } else { "/" };
+        self.config.target.join(&format!("{directory}{slash}{place}"))
     }
 
     fn object_path(&self, name: &BackupName) -> String {

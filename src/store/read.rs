@@ -65,7 +65,7 @@ impl Store {
 fn unreadable(object: String, read: u64, cause: rclone::Error) -> Error {
     let text = cause.to_string();
     if UNDECRYPTABLE.iter().any(|words| text.contains(words)) {
-        return Error::Undecryptable { object, read, cause };
+        return Error::Undecryptable { object, read, cause: Box::new(cause) };
     }
     Error::Rclone(cause)
 }

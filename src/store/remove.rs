@@ -1,6 +1,6 @@
 //! Deletes backups by their exact names, and lists what is left.
 
-use super::{Detail, Error, Store};
+use super::{Error, FAIL_FAST, Store};
 use crate::backup::retention::{Age, Decision, Removal};
 use crate::rclone::Call;
 
@@ -10,43 +10,65 @@ impl Store {
     pub async fn remove(&self, decisions: &[Decision], max_age: Option<&Age>) -> Result<Removal, Error> {
         let (expired, beyond_count): (Vec<_>, Vec<_>) = decisions.iter().partition(|d| d.is_expired());
         let mut complaint = None;
+        let directory = self.directory();
         if let (false, Some(age)) = (expired.is_empty(), max_age) {
             // A second opinion: rclone compares the time of the object itself with the limit, so a wrong date in a name does
             // not delete a young backup. `--files-from-raw` would need no patterns, but rclone refuses it beside `--min-age`.
             let min_age = format!("--min-age={}s", age.seconds());
             // Without the slash a pattern matches at any depth.
             let patterns = expired.iter().map(|d| format!("/{}", escape(&d.name.leaf())));
-            complaint = self.delete(&["--include-from=-", &min_age], patterns.collect()).await.or(complaint);
+            complaint =
+                self.delete(&directory, &["--include-from=-", &min_age], patterns.collect(), false).await.or(complaint);
         }
         if !beyond_count.is_empty() {
             let names = beyond_count.iter().map(|d| d.name.leaf());
-            complaint = self.delete(&["--files-from-raw=-"], names.collect()).await.or(complaint);
+            complaint = self.delete(&directory, &["--files-from-raw=-"], names.collect(), false).await.or(complaint);
         }
         // rclone's exit code does not tell which files are left.
-        let left = self.list(Detail::Sizes).await?;
+        let left = self.list().await?;
         let (failed, removed) = decisions.iter().map(|d| d.name.clone()).partition(|name| left.contains(name));
         Ok(Removal { removed, failed, complaint })
     }
 
-    /// Deletes the files in the backups' directory that `filter` selects, which reads `lines` from stdin. Returns rclone's
-    /// complaint.
-    pub(super) async fn delete(&self, filter: &[&str], lines: Vec<String>) -> Option<String> {
+    /// Those of these backups that are not in the store, by an exact look at each name.
+    pub async fn orphans(&self, leaves: &[String]) -> Result<Vec<String>, Error> {
+        if leaves.is_empty() {
+            return Ok(Vec::new());
+        }
+        // rclone lists nothing here: it asks for each of the names, leaves out those that are not there, and fails if it
+        // cannot tell of one. A directory that is missing is a failure, too: perhaps a disk is not mounted.
         let directory = self.directory();
+        let args = ["--files-only", "--files-from-raw=-", "--", &directory];
+        let stdin = (leaves.join("\n") + "\n").into_bytes();
+        let found = self.rclone.call(Call { defaults: &FAIL_FAST, stdin, ..Call::new("lsf", &directory, &args) }).await;
+        let found = String::from_utf8_lossy(&found.map_err(|e| Error::of(e, "read there"))?).into_owned();
+        let is_absent = |leaf: &&String| !found.lines().any(|line| line == leaf.as_str());
+        Ok(leaves.iter().filter(is_absent).cloned().collect())
+    }
+
+    /// Deletes the files in a directory that `filter` selects, which reads `lines` from stdin. Returns rclone's complaint.
+    pub(super) async fn delete(
+        &self,
+        directory: &str,
+        filter: &[&str],
+        lines: Vec<String>,
+        quiet: bool,
+    ) -> Option<String> {
         // Should a pattern ever match more than it is meant to, rclone stops at this number.
         let max_delete = format!("--max-delete={}", lines.len());
         let defaults = ["--retries=1", "--low-level-retries=3", "--contimeout=10s", "--timeout=60s"];
         let mut args = vec![max_delete.as_str()];
         args.extend(filter);
-        args.extend(["--", &directory]);
+        args.extend(["--", directory]);
         let stdin = (lines.join("\n") + "\n").into_bytes();
-        let call = Call { defaults: &defaults, stdin, ..Call::new("delete", &directory, &args) };
-        let outcome = self.rclone.call(call).await;
+        let outcome =
+            self.rclone.call(Call { defaults: &defaults, stdin, quiet, ..Call::new("delete", directory, &args) }).await;
         outcome.err().map(|e| Error::of(e, "delete there").to_string())
     }
 }
 
 /// Escapes the characters that have a meaning in rclone's patterns.
-fn escape(name: &str) -> String {
+pub(super) fn escape(name: &str) -> String {
     let mut escaped = String::with_capacity(name.len());
     for c in name.chars() {
         if matches!(c, '\\' | '*' | '?' | '[' | ']' | '{' | '}') {

@@ -125,6 +125,10 @@ impl<T: Default + Send + 'static> Child<T> {
 }
 
 impl<T> Ended<T> {
+    pub fn take_stdout(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.stdout)
+    }
+
     /// stdout and stderr, if the program ended with exit code 0. `complaint` finds the last complaint in stderr.
     pub fn success(self, complaint: impl FnOnce(T) -> String) -> Result<(Vec<u8>, T), BadExit> {
         let (status, code) = match self.status {

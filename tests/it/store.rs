@@ -116,7 +116,7 @@ fn a_folder_that_cannot_be_written_to_is_nine() {
     let output = Run::job(&cluster, &remote).spawn().wait(SOON);
     assert!(chattr("-i").success());
     output.assert().code(9);
-    output.says(&["operation not permitted", "may store new objects there"]);
+    output.says(&["Operation not permitted", "may store new files there"]);
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn a_target_may_have_spaces_and_the_prefix_folders() {
 }
 
 #[test]
-fn encrypted_backups_are_confirmed_by_what_is_noted() {
+fn encrypted_backups_are_read_back() {
     needs!("etcd", "rclone");
     let cluster = Cluster::small();
     for remote in [Remote::rclone_s3().encrypted(true), Remote::folder().encrypted(true)] {
@@ -191,7 +191,7 @@ fn encrypted_backups_are_confirmed_by_what_is_noted() {
         assert_eq!(sha256(&read), report.text("sha256"));
         let raw = remote.raw_names();
         assert!(raw.len() == 1 && !raw[0].contains("etcdb"), "the name is not sealed: {raw:?}");
-        output.says(&["compared=\"sha256 in its metadata\""]);
+        output.says(&["compared=its content, read back"]);
         // A password that does not fit what is there would make the next backup unreadable with the others.
         let wrong = remote.config_with_wrong_password();
         job().env("RCLONE_CONFIG", wrong).exits(9).says(&["the crypt remote's password is wrong"]);
@@ -200,20 +200,22 @@ fn encrypted_backups_are_confirmed_by_what_is_noted() {
 }
 
 #[test]
-fn without_hashes_and_metadata_a_backup_is_read_back() {
+fn without_hashes_a_backup_is_read_back() {
     needs!("etcd", "rclone");
     let remote = Remote::webdav();
     let cluster = Cluster::small();
     let job = || Run::job(&cluster, &remote);
     let output = job().exits(0);
     let report = output.report();
-    assert_eq!(remote.names(), [report.text("name")], "a part was left");
+    let names = remote.names();
+    assert!(names.contains(&report.text("name").to_owned()), "{names:?}");
+    assert!(!names.iter().any(|name| name.ends_with(".part")), "a part was left: {names:?}");
     assert_eq!(sha256(&remote.read(report.text("name"))), report.text("sha256"));
-    output.says(&["compared=\"content read back\""]);
+    output.says(&["compared=its content, read back"]);
     // Altered in the moment between the upload and the look at it, without a change of its size.
     let spoil = "#!/bin/bash
 case \"$1\" in cat) for f in DATA/*.etcdb; do printf X | dd of=$f conv=notrunc bs=1 seek=9000 2>/dev/null; done;; esac
 exec REAL \"$@\"\n";
     let spoil = spoil.replace("DATA", remote.on_disk("").to_str().unwrap());
-    job().rclone_is(&spoil).exits(6).says(&["its content read back differs from what was sent"]);
+    job().rclone_is(&spoil).exits(6).says(&["its content, read back, differs from what was sent", "is left as it is"]);
 }

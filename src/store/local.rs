@@ -1,0 +1,80 @@
+//! A target on this machine: what is finished gets its name by a rename that replaces nothing.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::{Error, PARTS, RECORDS};
+use crate::system::fs::{create_new, rename_noreplace};
+
+/// A file in the folder of the unfinished uploads, removed if it is dropped before [`LocalPart::publish`].
+pub struct LocalPart {
+    directory: PathBuf,
+    pub path: PathBuf,
+}
+
+impl LocalPart {
+    /// Makes the folders, but not the file. `directory` is that of the backups.
+    pub fn new(directory: &Path, name: &str) -> Result<Self, Error> {
+        let error = |doing, path: &Path| {
+            let path = path.to_owned();
+            move |cause| Error::Local { doing, path, cause }
+        };
+        fs::create_dir_all(directory).map_err(error("create the directory", directory))?;
+        for folder in [RECORDS, PARTS].map(|folder| directory.join(folder)) {
+            create_folder(&folder, directory).map_err(error("create the directory", &folder))?;
+        }
+        let path = directory.join(PARTS).join(name);
+        Ok(Self { directory: directory.to_owned(), path })
+    }
+
+    /// Writes the whole file.
+    pub fn write(&self, text: &[u8]) -> Result<(), Error> {
+        let write = || {
+            let mut file = create_new(&self.path)?;
+            file.write_all(text)?;
+            // The steps of a job may run as different users and share only the pod's group.
+            file.set_permissions(Permissions::from_mode(0o640))
+        };
+        write().map_err(|cause| Error::Local { doing: "write", path: self.path.clone(), cause })
+    }
+
+    /// Gives it its name, a path below the backups' directory, or fails with [`Error::Taken`].
+    pub fn publish(self, place: &str) -> Result<(), Error> {
+        let to = self.directory.join(place);
+        publish(&self.path, &to)
+    }
+}
+
+impl Drop for LocalPart {
+    fn drop(&mut self) {
+        // After `publish` the name is gone already. What cannot be removed is swept by a later run.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Renames a finished file, or fails with [`Error::Taken`].
+pub fn publish(from: &Path, to: &Path) -> Result<(), Error> {
+    let rename = || {
+        // Before the rename: after a power cut the name could otherwise lead to a file whose bytes are missing.
+        File::open(from)?.sync_all()?;
+        rename_noreplace(from, to)
+    };
+    rename().map_err(|cause| match cause.kind() {
+        io::ErrorKind::AlreadyExists => Error::Taken(to.display().to_string()),
+        _ => Error::Local { doing: "move the finished upload to", path: to.to_owned(), cause },
+    })
+}
+
+fn create_folder(folder: &Path, like: &Path) -> io::Result<()> {
+    match fs::create_dir(folder) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    // Whoever of the group may write to the backups' directory may write here, too, whatever the umask of this process.
+    let of_group = fs::metadata(like)?.permissions().mode() & 0o070;
+    let mode = fs::metadata(folder)?.permissions().mode() | of_group;
+    fs::set_permissions(folder, Permissions::from_mode(mode))
+}

@@ -1,0 +1,164 @@
+//! The records' folder beside the backups: its names, all its records at once, new ones that replace nothing.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use chrono::{DateTime, Utc};
+
+use super::error::{Doubt, Left};
+use super::local::LocalPart;
+use super::remove::escape;
+use super::upload::staged;
+use super::{Error, FAIL_FAST, QUERY_LIMIT, RECORD, RECORDS, Store};
+use crate::exit::Exit;
+use crate::rclone::Call;
+use crate::system::blocking::blocking;
+
+/// How far the time of a new record is set back on its way. It is less than what counts as a wrong clock.
+const SET_BACK: Duration = Duration::from_mins(5);
+/// Stores keep times to the second, some to two of them.
+const PRECISION: chrono::Duration = chrono::Duration::seconds(3);
+
+#[derive(Debug, Default)]
+pub struct RecordFiles {
+    /// Every file of the folder, those of other prefixes too.
+    pub names: Vec<String>,
+    /// The lines of all records of this prefix that could be read, and of prefixes that begin with this one.
+    pub text: Vec<u8>,
+}
+
+#[derive(Debug)]
+pub struct RecordWritten {
+    /// By the store's own clock; `None` where it has none, or keeps the time that it is told.
+    pub modified: Option<DateTime<Utc>>,
+}
+
+impl Store {
+    /// Reads all records of this prefix; none if the folder is missing.
+    pub async fn record_files(&self) -> Result<RecordFiles, Error> {
+        let folder = self.path_of(RECORDS);
+        let listed = self.objects(&folder, &["--no-modtime"], true).await;
+        let listed = listed.map_err(Error::of_records)?;
+        let names: Vec<String> = listed.into_iter().map(|object| object.name).collect();
+        let prefix = self.config.naming.prefix.leaf();
+        if !names.iter().any(|name| name.starts_with(prefix) && name.ends_with(RECORD)) {
+            return Ok(RecordFiles { names, text: Vec::new() });
+        }
+        // Without the slash the pattern would match at any depth. A record that was cut off has no newline at its end.
+        let include = format!("--include=/{}*{RECORD}", escape(prefix));
+        let args = ["--max-depth=1", include.as_str(), "--separator=\n", "--", &folder];
+        let call = Call { defaults: &FAIL_FAST, quiet: true, ..Call::new("cat", &folder, &args) };
+        match self.rclone.partial_output(call).await {
+            (text, Err(error)) if text.is_empty() => Err(Error::of(error, READ_RECORDS)),
+            (text, outcome) => {
+                // One that cannot be read costs only itself. Its name is in the list, so it is known to be there.
+                if let Err(error) = outcome {
+                    tracing::warn!("not every record could be read: {error}");
+                }
+                Ok(RecordFiles { names, text })
+            }
+        }
+    }
+
+    /// Writes one record with a newline at its end, whole or not at all, or fails with [`Error::Taken`]. A file that is
+    /// there already with the same bytes counts as written.
+    pub async fn create_record(&self, leaf: &str, line: &[u8]) -> Result<RecordWritten, Error> {
+        let (place, text) = (format!("{RECORDS}/{leaf}"), [line, b"\n"].concat());
+        if let Some(directory) = self.local_directory() {
+            let created = self.create_here(&directory, &place, text.clone()).await;
+            return self.or_identical(created, &place, &text).await.map(|()| RecordWritten { modified: None });
+        }
+        let sent = staged(&text)?;
+        let told = set_back(sent.path())?;
+        let created = self.upload(sent.path(), &place).await.map(drop);
+        self.or_identical(created.map_err(|error| error.may(WRITE_RECORDS)), &place, &text).await?;
+        self.look_at_record(leaf, &place, text.len(), told).await
+    }
+
+    async fn create_here(&self, directory: &Path, place: &str, text: Vec<u8>) -> Result<(), Error> {
+        let part = LocalPart::new(directory, &self.part_name(place))?;
+        let place = place.to_owned();
+        let write = move || {
+            part.write(&text)?;
+            part.publish(&place)
+        };
+        blocking(write).await
+    }
+
+    /// Perhaps only the answer was lost, and what is there is what was sent.
+    async fn or_identical(&self, created: Result<(), Error>, place: &str, text: &[u8]) -> Result<(), Error> {
+        let Err(error) = created else { return Ok(()) };
+        if error.exit() != Exit::Store {
+            return Err(error);
+        }
+        let path = self.path_of(place);
+        // One byte more, to see a longer file.
+        let head = format!("--head={}", text.len() + 1);
+        let args = [head.as_str(), "--", &path];
+        let call =
+            Call { defaults: &FAIL_FAST, limit: Some(QUERY_LIMIT), quiet: true, ..Call::new("cat", &path, &args) };
+        let found = self.rclone.call(call).await;
+        if found.is_ok_and(|found| found == text) {
+            tracing::debug!("the record is there, although writing it failed: {error}");
+            return Ok(());
+        }
+        Err(if error.is_name_taken() { Error::Taken(path) } else { error })
+    }
+
+    async fn look_at_record(
+        &self,
+        leaf: &str,
+        place: &str,
+        bytes: usize,
+        told: DateTime<Utc>,
+    ) -> Result<RecordWritten, Error> {
+        let not_confirmed = |doubt, left| Error::NotConfirmed { name: leaf.to_owned(), doubt, left };
+        let path = self.path_of(place);
+        let found = self.object(&path, &FAIL_FAST, &["--use-server-modtime"], Some(QUERY_LIMIT)).await;
+        let found = match found {
+            Ok(Some(found)) => found,
+            Ok(None) => return Err(not_confirmed(Doubt::Absent, Left::Nothing)),
+            Err(error) => return Err(not_confirmed(Doubt::unread(error), Left::There)),
+        };
+        if usize::try_from(found.size).is_ok_and(|size| size != bytes) {
+            let doubt = Doubt::Differs(format!("it has {} bytes, {bytes} were sent", found.size));
+            return Err(not_confirmed(doubt, Left::There));
+        }
+        // rclone gives a file the time of the one that it sends, where it can. Then that is what comes back.
+        let modified = found.modified().filter(|modified| (*modified - told).abs() > PRECISION);
+        Ok(RecordWritten { modified })
+    }
+
+    /// Deletes these files of the records' folder. Returns what went wrong.
+    pub async fn remove_records(&self, leaves: &[String]) -> Option<String> {
+        if leaves.is_empty() {
+            return None;
+        }
+        self.delete(&self.path_of(RECORDS), &["--files-from-raw=-"], leaves.to_vec(), false).await
+    }
+}
+
+const READ_RECORDS: &str = "list and read there: it is where the records of the backups are";
+const WRITE_RECORDS: &str = "store new objects there: it is where the records of the backups are";
+
+impl Error {
+    /// Says which folder could not be listed, and why it has to be.
+    fn of_records(self) -> Self {
+        match self {
+            Self::Denied { cause, .. } => Self::Denied { may: READ_RECORDS, cause },
+            error => error,
+        }
+    }
+}
+
+/// Sets the time of a file back, and returns the new one.
+fn set_back(file: &Path) -> Result<DateTime<Utc>, Error> {
+    let set = || {
+        let file = fs::File::options().write(true).open(file)?;
+        let told: SystemTime = file.metadata()?.modified()? - SET_BACK;
+        file.set_modified(told)?;
+        Ok(told.into())
+    };
+    set().map_err(|cause| Error::Local { doing: "set the time of", path: file.to_owned(), cause })
+}

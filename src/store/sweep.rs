@@ -1,0 +1,147 @@
+//! Removes what runs that were killed have left: parts of uploads, and uploads that an S3 store has not finished. Only what
+//! this program wrote for this very prefix, and only when it is old.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+
+use super::{Error, FAIL_FAST, PARTS, QUERY_LIMIT, RECORD, RECORDS, Store};
+use crate::backup::name::{BackupName, Prefix, SUFFIX};
+use crate::rclone::Call;
+
+/// The digits of the time in a backup's name, to the minute or to the second.
+const DIGITS: [usize; 2] = [12, 14];
+
+/// One of `rclone backend list-multipart-uploads`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct OpenUpload {
+    key: String,
+    initiated: DateTime<Utc>,
+}
+
+impl Store {
+    /// What may not or cannot be removed stays for a later run, and is no error.
+    pub async fn sweep(&self, older_than: Duration, now: DateTime<Utc>) {
+        let Some(before) = chrono::Duration::from_std(older_than).ok().and_then(|age| now.checked_sub_signed(age))
+        else {
+            return;
+        };
+        if self.uploads_a_part() {
+            // Earlier versions uploaded beside the backups.
+            for folder in [self.path_of(PARTS), self.directory()] {
+                if let Err(error) = self.sweep_parts(&folder, before).await {
+                    tracing::debug!("looking for old parts of uploads: {error}");
+                }
+            }
+        } else if !self.is_crypt()
+            && let Err(error) = self.sweep_uploads(before, older_than).await
+        {
+            tracing::debug!("looking for old unfinished uploads: {error}");
+        }
+    }
+
+    async fn sweep_parts(&self, folder: &str, before: DateTime<Utc>) -> Result<(), Error> {
+        let only_parts = ["--include=/*.part", "--include=/*.partial", "--use-server-modtime"];
+        let prefix = &self.config.naming.prefix;
+        let found = self.objects(folder, &only_parts, true).await?;
+        let is_old = |modified: Option<DateTime<Utc>>| modified.is_some_and(|modified| modified < before);
+        let old = found.into_iter().filter(|object| is_part(prefix, &object.name) && is_old(object.modified()));
+        let old: Vec<String> = old.map(|object| object.name).collect();
+        if old.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(parts = ?old, folder, "removing the parts of uploads that earlier runs did not finish");
+        if let Some(complaint) = self.delete(folder, &["--files-from-raw=-"], old, true).await {
+            tracing::debug!("removing old parts of uploads: {complaint}");
+        }
+        Ok(())
+    }
+
+    async fn sweep_uploads(&self, before: DateTime<Utc>, older_than: Duration) -> Result<(), Error> {
+        let (quiet, limit) = (true, Some(QUERY_LIMIT));
+        let (bucket, keys) = self.bucket_and_key_of(self.config.naming.prefix.leaf());
+        // The path is a bare prefix of the keys, so this lists other prefixes' uploads too.
+        let path = self.path_of(self.config.naming.prefix.leaf());
+        let records = self.path_of(RECORDS);
+        let mut open = Vec::new();
+        for path in [&path, &records] {
+            let args = ["list-multipart-uploads", "--", path];
+            let call = Call { defaults: &FAIL_FAST, limit, quiet, ..Call::new("backend", path, &args) };
+            let listed: BTreeMap<String, Option<Vec<OpenUpload>>> = self.rclone.json(call).await?;
+            open.extend(listed.into_iter().filter(|(name, _)| *name == bucket).filter_map(|(_, of)| of).flatten());
+        }
+        let directory = keys.strip_suffix(self.config.naming.prefix.leaf()).unwrap_or(&keys);
+        for place in old_uploads(&self.config.naming.prefix, directory, &open, before) {
+            let path = self.path_of(&place);
+            let max_age = format!("max-age={}s", older_than.as_secs());
+            let args = ["cleanup", "-o", &max_age, "--", &path];
+            let call = Call { defaults: &FAIL_FAST, limit, quiet, ..Call::new("backend", &path, &args) };
+            match self.rclone.call(call).await {
+                Ok(_) => tracing::info!(path, "aborted an upload that an earlier run did not finish"),
+                Err(error) => tracing::debug!("aborting an old upload: {error}"),
+            }
+        }
+        Ok(())
+    }
+
+    /// The bucket, and the key in it, of `place` below the backups' directory.
+    fn bucket_and_key_of(&self, place: &str) -> (String, String) {
+        let path = self.path_of(place);
+        let path = path.strip_prefix(self.config.target.root()).unwrap_or(&path);
+        let slash = if self.features.root.is_empty() { "" } else { "/" };
+        let path = format!("{}{slash}{path}", self.features.root);
+        let (bucket, key) = path.split_once('/').unwrap_or((&path, ""));
+        (bucket.to_owned(), key.to_owned())
+    }
+}
+
+/// The places, below the backups' directory, of the uploads that may be aborted. `directory` is that of the backups in the
+/// bucket, with a slash at its end.
+fn old_uploads(prefix: &Prefix, directory: &str, open: &[OpenUpload], before: DateTime<Utc>) -> Vec<String> {
+    let place = |upload: &OpenUpload| {
+        let place = upload.key.strip_prefix(directory)?;
+        let ours = match place.strip_prefix(RECORDS).and_then(|rest| rest.strip_prefix('/')) {
+            Some(leaf) => is_record(prefix, leaf),
+            None => BackupName::parse(prefix, place).is_some(),
+        };
+        // `cleanup` aborts every upload whose key begins with the one that it is given.
+        let alone = !open.iter().any(|other| other.key != upload.key && other.key.starts_with(&upload.key));
+        // All uploads of one key go together.
+        let old = open.iter().filter(|other| other.key == upload.key).all(|other| other.initiated < before);
+        (ours && alone && old).then(|| place.to_owned())
+    };
+    let mut places: Vec<_> = open.iter().filter_map(place).collect();
+    places.sort();
+    places.dedup();
+    places
+}
+
+/// Whether this program writes exactly this name for an unfinished upload of a backup or a record of this prefix.
+fn is_part(prefix: &Prefix, name: &str) -> bool {
+    // Earlier versions let rclone give the part an ending of its own.
+    let name = match name.strip_suffix(".partial").and_then(|rest| rest.rsplit_once('.')) {
+        Some((rest, mark)) if mark.len() == 8 && mark.bytes().all(|b| b.is_ascii_alphanumeric()) => rest,
+        Some(_) => return false,
+        None => name,
+    };
+    let Some((of, mark)) = name.strip_suffix(".part").and_then(|rest| rest.rsplit_once('.')) else { return false };
+    let is_mark = mark.len() == 8 && mark.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    is_mark && (BackupName::parse(prefix, of).is_some() || is_record(prefix, of))
+}
+
+/// Whether a file of the records' folder belongs to this very prefix.
+fn is_record(prefix: &Prefix, leaf: &str) -> bool {
+    let Some(rest) = leaf.strip_suffix(RECORD) else { return false };
+    if rest.strip_prefix(prefix.leaf()) == Some(".since") {
+        return true;
+    }
+    DIGITS.iter().any(|digits| {
+        let backup = prefix.leaf().len() + digits + SUFFIX.len();
+        let (Some(backup), Some(more)) = (rest.get(..backup), rest.get(backup..)) else { return false };
+        let is_ending = more.is_empty() || more.starts_with('.');
+        is_ending && BackupName::parse(prefix, backup).is_some()
+    })
+}

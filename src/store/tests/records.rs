@@ -1,0 +1,138 @@
+//! The records' folder.
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+use crate::exit::{Exit, Failure};
+use crate::store::Error;
+
+#[test]
+fn records_are_written_once_and_read_at_once() {
+    needs!("rclone", "weed");
+    let check = |store: &Store, has_a_clock: bool| {
+        assert!(wait(store.record_files()).unwrap().names.is_empty());
+        for line in ["{\"n\":1}", "{\"n\":2}"] {
+            let leaf = format!("p[1]-{}.json", line.len() + line.matches('2').count());
+            let begun = chrono::Utc::now();
+            let written = wait(store.create_record(&leaf, line.as_bytes())).unwrap();
+            assert_eq!(written.modified.is_some(), has_a_clock, "{written:?}");
+            if let Some(modified) = written.modified {
+                assert!((modified - begun).abs() < chrono::Duration::seconds(30), "{modified}");
+            }
+            // The same bytes again are no second record, others are refused.
+            wait(store.create_record(&leaf, line.as_bytes())).unwrap();
+            let other = wait(store.create_record(&leaf, b"{\"n\":3}"));
+            assert!(matches!(other, Err(Error::Taken(_))), "{other:?}");
+        }
+        wait(store.create_record("other.json", b"not ours")).unwrap();
+        let files = wait(store.record_files()).unwrap();
+        let mut lines: Vec<_> = files.text.split(|b| *b == b'\n').filter(|line| !line.is_empty()).collect();
+        lines.sort_unstable();
+        assert_eq!(lines, [b"{\"n\":1}", b"{\"n\":2}"]);
+        assert_eq!(files.names.len(), 3, "{files:?}");
+        assert_eq!(wait(store.remove_records(&["p[1]-7.json".into()])), None);
+        let mut left = wait(store.record_files()).unwrap().names;
+        left.sort();
+        assert_eq!(left, ["other.json", "p[1]-8.json"]);
+        assert!(wait(store.list()).unwrap().foreign == 0);
+    };
+    let prefix = "dir/p[1]-";
+    check(&store(&Remote::folder(), prefix), false);
+    check(&store(&Remote::folder().encrypted(true), prefix), false);
+    check(&store(&Remote::seaweedfs(), prefix), true);
+    check(&store(&Remote::seaweedfs().encrypted(true), prefix), true);
+    check(&store(&Remote::rclone_s3(), prefix), true);
+    check(&Served::new("webdav").store(prefix), true);
+    check(&Served::new("sftp").store(prefix), false);
+}
+
+#[test]
+fn the_next_step_of_the_job_reads_and_writes_there() {
+    needs!("rclone");
+    let remote = Remote::folder();
+    fs::set_permissions(remote.target(), fs::Permissions::from_mode(0o2770)).unwrap();
+    wait(store(&remote, "").create_record("202601020304.etcdb.json", b"{}")).unwrap();
+    let mode =
+        |place: &str| fs::metadata(Path::new(remote.target()).join(place)).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode(".etcd-backup/202601020304.etcdb.json"), 0o640);
+    for folder in [".etcd-backup", ".etcd-backup/parts"] {
+        assert_eq!(mode(folder) & 0o070, 0o070, "{folder}");
+    }
+    assert_eq!(files(Path::new(remote.target())), [".etcd-backup/202601020304.etcdb.json"]);
+}
+
+#[test]
+fn a_record_that_cannot_be_read_costs_only_itself() {
+    needs!("rclone");
+    let (remote, sent) = (Remote::folder(), Sent::new(b""));
+    let store = store(&remote, "");
+    for leaf in ["a.json", "b.json"] {
+        wait(store.create_record(leaf, leaf.as_bytes())).unwrap();
+    }
+    let folder = Path::new(remote.target()).join(".etcd-backup");
+    fs::write(folder.join("c.json"), "cut off").unwrap();
+    fs::create_dir(folder.join("deeper")).unwrap();
+    fs::write(folder.join("deeper/d.json"), "deeper\n").unwrap();
+    let all = String::from_utf8(wait(store.record_files()).unwrap().text).unwrap();
+    let mut lines: Vec<_> = all.lines().filter(|line| !line.is_empty()).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["a.json", "b.json", "cut off"]);
+    // Root may read every file, so rclone itself has to fail.
+    let half =
+        "#!/bin/bash\n[ \"$1\" = cat ] && { echo a; echo 'Failed to cat: 1 error' >&2; exit 1; }\nexec REAL \"$@\"\n";
+    let with = |script: &str| store_with(remote.target(), remote.config(), "", &sent.rclone_is(script));
+    let files = wait(with(half).record_files()).unwrap();
+    assert_eq!((files.names.len(), files.text), (3, b"a\n".to_vec()));
+    let error = wait(with(&half.replace("echo a; ", "")).record_files()).unwrap_err();
+    assert!(error.to_string().contains("/.etcd-backup: "), "{error}");
+    assert_eq!(Failure::from(error).exit, Exit::Store);
+}
+
+#[test]
+fn a_key_that_may_not_read_the_records_is_told_so() {
+    needs!("rclone", "weed");
+    let remote = Remote::seaweedfs();
+    wait(store(&remote, "").create_record("a.json", b"{}")).unwrap();
+    let config = remote.config_that_may(&["s3:ListBucket"]);
+    let error = wait(store_at(remote.target(), &config, "").record_files()).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains(".etcd-backup") && text.contains("may list and read there"), "{text}");
+    assert_eq!(Failure::from(error).exit, Exit::Denied);
+}
+
+#[test]
+fn three_thousand_records_are_read_in_seconds() {
+    needs!("rclone", "weed");
+    let (remote, folder) = (Remote::seaweedfs(), tempfile::tempdir().unwrap());
+    for n in 0..3000 {
+        fs::write(folder.path().join(format!("p-{n:04}.json")), format!("{{\"n\":{n}}}\n")).unwrap();
+    }
+    let to = format!("{}/.etcd-backup", remote.target());
+    remote.rclone(&["copy", "--transfers=32", folder.path().to_str().unwrap(), &to]);
+    let begun = std::time::Instant::now();
+    let files = wait(store(&remote, "p-").record_files()).unwrap();
+    let took = begun.elapsed();
+    eprintln!("3000 records: {took:?}");
+    assert_eq!((files.names.len(), files.text.split(|b| *b == b'\n').filter(|l| !l.is_empty()).count()), (3000, 3000));
+    assert!(took < Duration::from_secs(20), "{took:?}");
+}
+
+#[test]
+fn an_exact_look_finds_what_is_absent() {
+    needs!("rclone", "weed");
+    let sent = Sent::new(b"a snapshot");
+    let leaves: Vec<String> = ["1", "2", "3"].map(|n| format!("p[1]-20260102030{n}.etcdb")).into();
+    let check = |store: &Store| {
+        wait(store.put(&sent.path, &name("a/p[1]-", "202601020302"), &sent.content)).unwrap();
+        assert_eq!(wait(store.orphans(&leaves)).unwrap(), [leaves[0].clone(), leaves[2].clone()]);
+        assert!(wait(store.orphans(&[])).unwrap().is_empty());
+    };
+    for remote in [Remote::folder(), Remote::seaweedfs(), Remote::seaweedfs().encrypted(true)] {
+        check(&store(&remote, "a/p[1]-"));
+    }
+    check(&Served::new("webdav").store("a/p[1]-"));
+    check(&Served::new("sftp").store("a/p[1]-"));
+    // A store that cannot be asked is not one in which nothing is.
+    let remote = Remote::rclone_s3();
+    assert!(wait(store_at(remote.target(), &remote.config_by(1), "").orphans(&leaves)).is_err());
+}

@@ -1,0 +1,159 @@
+//! Brings a file to a name of the store that is free, whole or not at all, and takes away what is left of a failure.
+
+use std::io::Write;
+use std::path::Path;
+
+use super::local::LocalPart;
+use super::{Error, PARTS, RETRY, Store};
+use crate::rclone::{self, Call};
+use crate::system::blocking::blocking;
+
+/// Without these flags rclone creates a missing bucket, and an upload to a misspelt one looks like success. B2 and Swift have
+/// no such flag; there only the listing before tells of a bucket that is missing.
+const NO_NEW_BUCKET: [&str; 4] =
+    ["--s3-no-check-bucket", "--azureblob-no-check-container", "--gcs-no-check-bucket", "--oos-no-check-bucket"];
+/// Makes an S3 store itself refuse the upload if it has an object of that name. Not every backend sends the header.
+const ONLY_IF_ABSENT: [&str; 2] = ["--header-upload", "If-None-Match: *"];
+/// Makes rclone check on every backend that the name is free before it begins, and exit with code 9 if it is not. With the
+/// first flag alone it would skip the upload and report success. `--immutable` does not help: `copyto` ignores it.
+const REFUSE_EXISTING: [&str; 2] = ["--ignore-existing", "--error-on-no-transfer"];
+/// A part has a name that no other process uses. Beside it, rclone would make a part of its own, with a longer name.
+const AS_A_PART: [&str; 1] = ["--inplace"];
+
+/// How it is known that the object of an upload that succeeded is the one that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ours {
+    /// The system renamed it, and replaces nothing.
+    Renamed,
+    /// The store was asked to refuse a name that is taken, and accepted. Not every store understands that.
+    Conditional,
+    /// rclone looked whether the name is free, and then wrote.
+    Unknown,
+}
+
+impl Store {
+    /// Stores a file at `place`, a path below the backups' directory. A name that is taken is an error for which
+    /// [`Error::is_name_taken`] holds.
+    ///
+    /// Another run may take a name that was free in the caller's listing. That is decided as late as the backend allows: by
+    /// the system or by an S3 store itself at the last moment; elsewhere by rclone, directly before it moves the finished
+    /// upload to its name or, where the backend cannot move, directly before it uploads.
+    pub(super) async fn upload(&self, file: &Path, place: &str) -> Result<Ours, Error> {
+        if let Some(directory) = self.local_directory() {
+            let part = LocalPart::new(&directory, &self.part_name(place))?;
+            self.copy(file, &part.path.to_string_lossy(), &AS_A_PART).await?;
+            let place = place.to_owned();
+            blocking(move || part.publish(&place)).await?;
+            return Ok(Ours::Renamed);
+        }
+        let path = self.path_of(place);
+        if self.uploads_a_part() {
+            self.upload_and_move(file, &self.part_path(place), &path).await?;
+            return Ok(Ours::Unknown);
+        }
+        match self.copy(file, &path, &[REFUSE_EXISTING, ONLY_IF_ABSENT].concat()).await {
+            Err(error) if error.is_not_implemented() => {
+                tracing::warn!("the store has no conditional uploads, so only rclone checks that the name is free");
+                self.copy(file, &path, &REFUSE_EXISTING).await?;
+                Ok(Ours::Unknown)
+            }
+            outcome => Ok(outcome.map(|()| Ours::Conditional)?),
+        }
+    }
+
+    // A bucket shows an object only when it is complete. A file elsewhere is visible while it grows, and of two uploads the
+    // second replaces the first. So it is uploaded under a name that no other process uses, and then moved.
+    async fn upload_and_move(&self, file: &Path, part: &str, path: &str) -> Result<(), rclone::Error> {
+        let moved = async {
+            self.copy(file, part, &AS_A_PART).await?;
+            let args = [&REFUSE_EXISTING[..], &["--", part, path]].concat();
+            self.rclone.call(Call { defaults: &RETRY, ..Call::new("moveto", path, &args) }).await.map(drop)
+        };
+        let outcome = moved.await;
+        if outcome.is_err()
+            && let Err(error) = self.delete_file(part).await
+        {
+            tracing::warn!("cannot remove what is left of the failed upload, {part}: {error}; a later run removes it");
+        }
+        outcome
+    }
+
+    pub(super) fn uploads_a_part(&self) -> bool {
+        !self.is_bucket_based() && self.features.has("Move")
+    }
+
+    /// The name that a file has while it is uploaded to `place`.
+    pub(super) fn part_name(&self, place: &str) -> String {
+        let leaf = place.rsplit_once('/').map_or(place, |(_, leaf)| leaf);
+        format!("{leaf}.{}.part", self.rclone.mark())
+    }
+
+    fn part_path(&self, place: &str) -> String {
+        self.path_of(&format!("{PARTS}/{}", self.part_name(place)))
+    }
+
+    async fn copy(&self, file: &Path, path: &str, more: &[&str]) -> Result<(), rclone::Error> {
+        let source = file.to_string_lossy();
+        let args = [&NO_NEW_BUCKET[..], more, &["--", &source, path]].concat();
+        self.rclone.call(Call { defaults: &RETRY, ..Call::new("copyto", path, &args) }).await.map(drop)
+    }
+
+    /// Deletes one file by its full path; one that is not there is no error.
+    pub(super) async fn delete_file(&self, path: &str) -> Result<(), Error> {
+        if self.local_directory().is_some() {
+            return match std::fs::remove_file(path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(Error::Local { doing: "delete", path: path.into(), cause: error })
+                }
+                _ => Ok(()),
+            };
+        }
+        let args = ["--", path];
+        let call = Call { defaults: &RETRY, quiet: true, ..Call::new("deletefile", path, &args) };
+        match self.rclone.call(call).await {
+            Err(error) if error.is_file_not_found() || error.is_directory_not_found() => Ok(()),
+            outcome => outcome.map(drop).map_err(|error| Error::of(error, "delete there")),
+        }
+    }
+
+    /// Whether the object at `place` can be nobody else's, after an upload that succeeded.
+    pub(super) async fn is_provably_ours(&self, ours: Ours, place: &str) -> bool {
+        match ours {
+            Ours::Renamed => true,
+            Ours::Unknown => false,
+            Ours::Conditional => self.keeps_its_condition(place).await.unwrap_or_default(),
+        }
+    }
+
+    /// Whether the store refuses a second conditional upload of one name, whole or in parts. A store that does not know the
+    /// condition may have replaced another run's object by ours, or ours by another's.
+    async fn keeps_its_condition(&self, place: &str) -> Result<bool, Error> {
+        let probe = self.part_path(place);
+        let staged = staged(b"whether an object of this name is replaced\n")?;
+        let whole: &[&str] = &[];
+        let put = |size: &'static [&'static str]| {
+            let (rclone, probe, source) = (&self.rclone, &probe, staged.path().to_string_lossy().into_owned());
+            async move {
+                let flags = [&NO_NEW_BUCKET[..], &ONLY_IF_ABSENT, &["--ignore-times"], size].concat();
+                let args = [&flags[..], &["--", &source, probe]].concat();
+                let call = Call { defaults: &RETRY, quiet: true, ..Call::new("copyto", probe, &args) };
+                rclone.call(call).await
+            }
+        };
+        let refused = |outcome: Result<_, rclone::Error>| outcome.is_err_and(|error| error.is_name_taken());
+        let keeps =
+            put(whole).await.is_ok() && refused(put(whole).await) && refused(put(&["--s3-upload-cutoff=0"]).await);
+        self.delete_file(&probe).await?;
+        Ok(keeps)
+    }
+}
+
+/// A file with this text, for rclone to send.
+pub fn staged(text: &[u8]) -> Result<tempfile::NamedTempFile, Error> {
+    let write = || {
+        let mut file = tempfile::NamedTempFile::new()?;
+        file.write_all(text)?;
+        Ok(file)
+    };
+    write().map_err(|cause| Error::Local { doing: "write a file in", path: std::env::temp_dir(), cause })
+}
