@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "this module owns rclone's environment")]
 
 mod away;
+pub mod backend;
 mod environment;
 mod error;
 mod log;
@@ -27,6 +28,9 @@ use private_config::PrivateConfig;
 use redact::Redactor;
 
 pub use error::Error;
+
+/// How long an answer may take that needs no remote.
+const PROMPT: Duration = Duration::from_secs(20);
 
 /// The program, found and new enough, with what every call of it is given.
 #[derive(Debug)]
@@ -102,7 +106,7 @@ impl Rclone {
     }
 
     async fn check_version(&self) -> Result<(), Error> {
-        let limit = Some(Duration::from_secs(20));
+        let limit = Some(PROMPT);
         let text = self.call(Call { limit, ..Call::new("version", "", &[]) }).await?;
         let text = String::from_utf8_lossy(&text);
         let version = text.lines().next().unwrap_or_default().trim_start_matches("rclone v").to_owned();

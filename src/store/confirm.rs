@@ -28,7 +28,7 @@ impl Store {
         file: Option<&Path>,
     ) -> Result<Evidence, Doubt> {
         // Without the file, its SHA-256 is the only hash that is known.
-        let kind = self.trusted_hash(content.bytes).filter(|kind| *kind == "sha256" || file.is_some());
+        let kind = self.trusted_hash(content.bytes).await.filter(|kind| *kind == "sha256" || file.is_some());
         let mut args = vec!["--no-modtime"];
         args.extend(kind.iter().flat_map(|kind| ["--hash", "--hash-type", kind]));
         // No limit, because a backend such as `local` reads the whole file to hash it.

@@ -9,7 +9,10 @@ use sha2::{Digest, Sha256};
 use crate::snapshot::FileHash;
 use crate::system::fs::read_chunks;
 
-/// The hash of all the bytes, in hexadecimal. `kind` is `md5`, `sha1` or `sha256`, rclone's names of them.
+/// The kinds that can be computed here, by rclone's names, the preferred one first: the SHA-256 of a backup is known anyway.
+pub const KNOWN: [&str; 3] = ["sha256", "md5", "sha1"];
+
+/// The hash of all the bytes, in hexadecimal. `kind` is one of [`KNOWN`].
 pub fn of(kind: &str, bytes: &mut impl Read) -> io::Result<String> {
     match kind {
         "md5" => feed(Md5::new(), bytes),

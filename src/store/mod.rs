@@ -21,6 +21,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -28,6 +29,7 @@ use serde::Deserialize;
 use crate::backup::name::BackupName;
 use crate::config;
 use crate::config::target::Target;
+use crate::rclone::backend::Backend;
 use crate::rclone::{Call, Rclone};
 
 pub use error::{Error, ReadError};
@@ -60,6 +62,8 @@ struct Features {
     /// What the backend calls itself, such as `Encrypted drive 'vault:'`.
     #[serde(default)]
     string: String,
+    #[serde(default)]
+    hashes: Option<Vec<String>>,
     #[serde(default, rename = "Features")]
     flags: BTreeMap<String, bool>,
 }
@@ -76,6 +80,8 @@ pub struct Store {
     rclone: Rclone,
     config: config::StoreConfig,
     features: Features,
+    /// Asked for when something is confirmed for the first time.
+    backend: OnceLock<Backend>,
 }
 
 impl Store {
@@ -92,7 +98,7 @@ impl Store {
         if names_no_bucket && config.target.is_whole_remote() {
             return Err(Error::WholeRemote(config.target.root().to_owned()));
         }
-        Ok(Self { rclone, config, features })
+        Ok(Self { rclone, config, features, backend: OnceLock::new() })
     }
 
     pub const fn config(&self) -> &config::StoreConfig {

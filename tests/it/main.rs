@@ -12,6 +12,7 @@ mod cut_short;
 mod disaster;
 mod discovery;
 mod documents;
+mod evidence;
 mod export;
 mod fetch;
 mod image;

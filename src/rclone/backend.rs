@@ -1,0 +1,210 @@
+//! Of which kind a remote is, with those of its options that tell what its hashes are worth.
+
+use std::collections::BTreeMap;
+
+use super::{Call, Error, Rclone};
+use crate::config::target::Target;
+
+/// The options that are kept. None of them is a secret.
+const WANTED: [&str; 7] = [
+    "type",
+    "provider",
+    "endpoint",
+    "upload_cutoff",
+    "server_side_encryption",
+    "sse_customer_algorithm",
+    "directory_bucket",
+];
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Backend {
+    /// rclone's name of it, such as `s3`; empty if that is unknown. An alias or a wrapper such as crypt is of its own kind.
+    pub kind: String,
+    pub options: BTreeMap<String, String>,
+}
+
+impl Backend {
+    pub fn option(&self, name: &str) -> Option<&str> {
+        self.options.get(name).map(String::as_str)
+    }
+}
+
+impl Rclone {
+    pub async fn backend(&self, target: &Target) -> Result<Backend, Error> {
+        let place = Place::of(target.root());
+        let section = match &place {
+            Place::Named { name, .. } => {
+                let args = ["show", "--", name.as_str()];
+                let limit = Some(super::PROMPT);
+                self.call(Call { limit, ..Call::new("config", target.root(), &args) }).await?
+            }
+            Place::Local | Place::OnTheFly { .. } => Vec::new(),
+        };
+        Ok(place.backend(&String::from_utf8_lossy(&section), &self.environment, &self.user_flags))
+    }
+}
+
+/// What stands before the path of a target.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    /// No remote at all.
+    Local,
+    /// A remote of the configuration, as in `minio,upload_cutoff=5M:`.
+    Named { name: String, options: BTreeMap<String, String> },
+    /// One without a configuration, as in `:s3,provider=AWS:`.
+    OnTheFly { kind: String, options: BTreeMap<String, String> },
+}
+
+impl Place {
+    fn of(root: &str) -> Self {
+        let Some(remote) = root.strip_suffix(':') else { return Self::Local };
+        let mut parts = split_outside_quotes(remote).into_iter();
+        let first = parts.next().unwrap_or_default();
+        let option = |part: String| {
+            let (name, value) = part.split_once('=').unwrap_or((part.as_str(), "true"));
+            (name.to_owned(), value.trim_matches(['\'', '"']).to_owned())
+        };
+        let options = parts.map(option).collect();
+        match first.strip_prefix(':') {
+            Some(kind) => Self::OnTheFly { kind: kind.to_owned(), options },
+            None => Self::Named { name: first, options },
+        }
+    }
+
+    /// `section` is what `rclone config show` prints. The order is rclone's, from what counts least to what counts most.
+    fn backend(self, section: &str, environment: &BTreeMap<String, String>, flags: &[String]) -> Backend {
+        let variables = |prefix: &str| with_prefix(environment, prefix);
+        let (mut kind, shown, of_remote, own) = match self {
+            Self::Local => return Backend { kind: "local".into(), ..Backend::default() },
+            Self::OnTheFly { kind, options } => (kind, Vec::new(), Vec::new(), options),
+            Self::Named { name, options } => {
+                let remote = variables(&format!("RCLONE_CONFIG_{}_", name.to_uppercase().replace('-', "_")));
+                (String::new(), pairs_of_section(section), remote, options)
+            }
+        };
+        if let Some((_, value)) = shown.iter().chain(&of_remote).rfind(|(name, _)| name == "type") {
+            kind.clone_from(value);
+        }
+        let of_kind = variables(&format!("RCLONE_{}_", kind.to_uppercase().replace([' ', '-'], "_")));
+        let flags = pairs_of_flags(flags, &format!("{}-", kind.replace([' ', '_'], "-")));
+        let all = shown.into_iter().chain(of_kind).chain(of_remote).chain(flags).chain(own);
+        let mut options: BTreeMap<_, _> = all.filter(|(name, _)| WANTED.contains(&name.as_str())).collect();
+        options.remove("type");
+        // The libraries of AWS read these too.
+        if ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"].iter().any(|name| environment.contains_key(*name)) {
+            options.insert("endpoint".into(), String::new());
+        }
+        // That there is one is all that is asked, and a URL may have a password in it.
+        options.entry("endpoint".into()).and_modify(String::clear);
+        Backend { kind, options }
+    }
+}
+
+/// Splits at the commas that separate a connection string's options.
+fn split_outside_quotes(text: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut quote = None;
+    for c in text.chars() {
+        match (quote, c) {
+            (None, ',') => {
+                parts.push(String::new());
+                continue;
+            }
+            (None, '\'' | '"') => quote = Some(c),
+            (Some(open), _) if open == c => quote = None,
+            _ => {}
+        }
+        if let Some(part) = parts.last_mut() {
+            part.push(c);
+        }
+    }
+    parts
+}
+
+fn pairs_of_section(text: &str) -> Vec<(String, String)> {
+    let pair = |line: &str| {
+        let (name, value) = line.split_once('=')?;
+        Some((name.trim().to_owned(), value.trim().to_owned()))
+    };
+    text.lines().filter_map(pair).collect()
+}
+
+fn with_prefix(environment: &BTreeMap<String, String>, prefix: &str) -> Vec<(String, String)> {
+    let option = |(name, value): (&String, &String)| Some((name.strip_prefix(prefix)?.to_lowercase(), value.clone()));
+    environment.iter().filter_map(option).collect()
+}
+
+/// The options in flags such as `--s3-upload-cutoff 5M` or `--s3-upload-cutoff=5M`.
+fn pairs_of_flags(flags: &[String], prefix: &str) -> Vec<(String, String)> {
+    let mut pairs = Vec::new();
+    for (at, word) in flags.iter().enumerate() {
+        let Some(flag) = word.strip_prefix("--") else { continue };
+        let following = flags.get(at + 1).filter(|next| !next.starts_with("--")).map_or("true", String::as_str);
+        let (name, value) = flag.split_once('=').unwrap_or((flag, following));
+        if let Some(option) = name.replace('_', "-").strip_prefix(prefix) {
+            pairs.push((option.replace('-', "_"), value.to_owned()));
+        }
+    }
+    pairs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn backend(root: &str, section: &str, environment: &[(&str, &str)], flags: &[&str]) -> Backend {
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let flags: Vec<_> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        Place::of(root).backend(section, &environment, &flags)
+    }
+
+    fn of(kind: &str, options: &[(&str, &str)]) -> Backend {
+        let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Backend { kind: kind.into(), options }
+    }
+
+    const AWS: &str = "[aws]\ntype = s3\nprovider = AWS\nsecret_access_key = abc = def\nupload_cutoff = 9M\n";
+
+    #[test]
+    fn a_path_and_a_connection_string_name_their_kind() {
+        assert_eq!(backend("/", "", &[], &[]), of("local", &[]));
+        assert_eq!(
+            backend(":s3,env_auth,provider=AWS,endpoint='http://h:1,2':", "", &[], &[]),
+            of("s3", &[("provider", "AWS"), ("endpoint", "")])
+        );
+        assert_eq!(backend(":sftp,host=h:", "", &[], &[]), of("sftp", &[]));
+    }
+
+    #[test]
+    fn a_section_is_read_without_its_secrets() {
+        assert_eq!(backend("aws:", AWS, &[], &[]), of("s3", &[("provider", "AWS"), ("upload_cutoff", "9M")]));
+        // A remote that only variables describe is shown without anything.
+        let variables = [("RCLONE_CONFIG_A_B_TYPE", "s3"), ("RCLONE_CONFIG_A_B_PROVIDER", "AWS")];
+        assert_eq!(backend("a-b:", "[a-b]\n", &variables, &[]), of("s3", &[("provider", "AWS")]));
+        assert_eq!(backend("no:", "[no]\n# couldn't find type of fs for \"no\"\n", &[], &[]), of("", &[]));
+    }
+
+    #[test]
+    fn what_counts_more_wins() {
+        let cutoff = |root: &str, environment: &[(&str, &str)], flags: &[&str]| {
+            backend(root, AWS, environment, flags).option("upload_cutoff").map(str::to_owned)
+        };
+        let of_kind = ("RCLONE_S3_UPLOAD_CUTOFF", "1M");
+        let of_remote = ("RCLONE_CONFIG_AWS_UPLOAD_CUTOFF", "2M");
+        assert_eq!(cutoff("aws:", &[of_kind], &[]).as_deref(), Some("1M"));
+        assert_eq!(cutoff("aws:", &[of_kind, of_remote], &[]).as_deref(), Some("2M"));
+        for flags in [&["--s3-upload-cutoff", "3M"][..], &["--s3_upload_cutoff=3M"]] {
+            assert_eq!(cutoff("aws:", &[of_kind, of_remote], flags).as_deref(), Some("3M"));
+        }
+        assert_eq!(cutoff("aws,upload_cutoff=4M:", &[of_remote], &["--s3-upload-cutoff=3M"]).as_deref(), Some("4M"));
+    }
+
+    #[test]
+    fn an_endpoint_is_noticed_wherever_it_is_set() {
+        let at = |environment: &[(&str, &str)]| backend("aws:", AWS, environment, &[]).option("endpoint").map(str::len);
+        assert_eq!(at(&[]), None);
+        for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "RCLONE_S3_ENDPOINT"] {
+            assert_eq!(at(&[(name, "https://u:p@h")]), Some(0), "{name}");
+        }
+    }
+}

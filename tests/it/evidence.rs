@@ -1,0 +1,97 @@
+//! By what a stored backup is confirmed: a hash that the store computed from what it holds, or its content. Whatever is
+//! altered on its way or where it lies is never confirmed.
+
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
+};
+
+use crate::support::{
+    SOON,
+    etcd::Cluster,
+    http_proxy::{Action, HttpProxy},
+    output::Output,
+    remote::Remote,
+    run::Run,
+    sha256,
+};
+
+/// Four bytes of each file below `folder` are others as soon as the upload is looked at; the sizes stay.
+fn altered_where_it_lies(run: Run, folder: &Path) -> Run {
+    let script = "#!/bin/bash
+case \"$*\" in *--stat*) find FOLDER -type f -size +8k -exec sh -c 'printf XXXX | dd of=$1 conv=notrunc bs=1 seek=9000 status=none' - {} \\; ;; esac
+exec REAL \"$@\"\n";
+    run.rclone_is(&script.replace("FOLDER", folder.to_str().unwrap()))
+}
+
+fn never_confirmed(output: &Output) {
+    assert!(!output.status.success() && !output.stderr.contains("confirmed at the remote"), "{output}");
+}
+
+#[test]
+fn a_file_that_is_altered_is_noticed_where_it_lies() {
+    needs!("etcd", "rclone");
+    let cluster = Cluster::small();
+    for (remote, hash) in
+        [(Remote::folder(), "sha256"), (Remote::sftp(), "md5"), (Remote::webdav(), "content read back")]
+    {
+        let output = Run::job(&cluster, &remote).exits(0);
+        assert!(output.stderr.contains("confirmed at the remote"), "{output}");
+        assert!(output.stderr.contains(hash), "{output}");
+        let altered = altered_where_it_lies(Run::job(&cluster, &remote), &remote.on_disk(""));
+        let output = altered.exits(6).says(&["content read back differs"]);
+        never_confirmed(&output);
+    }
+}
+
+#[test]
+fn four_bytes_altered_behind_crypt_are_never_confirmed() {
+    needs!("etcd", "rclone");
+    let cluster = Cluster::small();
+    for remote in [Remote::folder(), Remote::webdav(), Remote::sftp()] {
+        let stored = remote.on_disk("");
+        let remote = remote.encrypted(true);
+        Run::job(&cluster, &remote).exits(0).says(&["content read back"]);
+        let output = altered_where_it_lies(Run::job(&cluster, &remote), &stored).spawn().wait(SOON);
+        never_confirmed(&output.says(&["cannot be decrypted"]));
+    }
+}
+
+#[test]
+fn seaweedfs_refuses_what_was_altered_on_its_way() {
+    needs!("etcd", "rclone", "weed");
+    let cluster = Cluster::small();
+    let remote = Remote::seaweedfs();
+    let uploads = Arc::new(AtomicU32::new(0));
+    let seen = Arc::clone(&uploads);
+    let proxy = HttpProxy::to(remote.port(), move |request| {
+        let is_first = request.is_upload() && seen.fetch_add(1, SeqCst) == 0;
+        if is_first { Action::FlipRequest(9000) } else { Action::Forward }
+    });
+    let config = remote.config_by(proxy.port());
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("provider = Other", "provider = SeaweedFS")).unwrap();
+    let output = Run::job(&cluster, &remote).env("RCLONE_CONFIG", &config).exits(0);
+    let report = output.report();
+    assert_eq!(uploads.load(SeqCst), 2, "{output}");
+    assert_eq!(sha256(&remote.read(report.text("name"))), report.text("sha256"));
+    // The MD5 of what arrived is the server's own: it was compared with the one that rclone announced.
+    output.says(&["BadDigest", "compared=\"md5\""]);
+}
+
+#[test]
+fn a_hash_that_rclone_wrote_itself_is_no_evidence() {
+    needs!("etcd", "rclone", "weed");
+    let cluster = Cluster::small();
+    let remote = Remote::seaweedfs();
+    let config = remote.config_with("provider = Other", "provider = SeaweedFS");
+    let job = || Run::job(&cluster, &remote).env("RCLONE_CONFIG", &config);
+    job().exits(0).says(&["compared=\"md5\""]);
+    let flags = "--s3-upload-cutoff 0 --s3-chunk-size 5M";
+    job().env("RCLONE_FLAGS", flags).exits(0).says(&["compared=\"content read back\""]);
+    job().env("RCLONE_S3_UPLOAD_CUTOFF", "1k").exits(0).says(&["compared=\"content read back\""]);
+}
