@@ -3,6 +3,7 @@
 
 pub mod evidence;
 pub mod handover;
+pub mod identity;
 pub mod metadata;
 pub mod name;
 pub mod record;

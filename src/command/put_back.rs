@@ -7,8 +7,9 @@ use super::members;
 use crate::config::{KeysToPutBack, PutBackConfig};
 use crate::etcd::{CurrentKey, Writer};
 use crate::exit::{Exit, Failure};
+use crate::inspect::identity::{Found, find_kube_system};
 use crate::inspect::line::printable;
-use crate::kubernetes::{KUBE_SYSTEM_KEYS, StoredValue};
+use crate::kubernetes::StoredValue;
 use crate::member::Member;
 use crate::recovery::put_back::{
     Action, Ending, LiveKey, Outcome, PlannedKey, decide, healthy_member, note, refusal, refusals, sort_by_creation,
@@ -80,28 +81,23 @@ async fn select(args: &KeysToPutBack, backup: &OpenBackup, revision: u64) -> Res
 }
 
 async fn refuse_other_cluster(backup: &OpenBackup, writer: &mut Writer, member: &Member) -> Result<(), Failure> {
-    let (db, newest) = (Arc::clone(&backup.db), backup.proved.proof.contents.revision);
+    let db = Arc::clone(&backup.db);
     // A cluster is known by the UID of its namespace kube-system. A restore keeps that, but gives the cluster and its
     // members new ids.
-    let (namespaces, recorded) = blocking(move || {
-        let states = find(&db, &KUBE_SYSTEM_KEYS.map(<[u8]>::to_vec), newest)?;
-        let values = states.iter().map(|state| state.value(&db).map(|value| (state.key.clone(), value)));
-        Ok::<_, snapshot::Error>((values.collect::<Result<Vec<_>, _>>()?, snapshot::members(&db)?))
-    })
-    .await?;
-    let uid = |value: &[u8]| StoredValue::parse(value).object().map(|object| object.uid.clone());
-    for (key, value) in namespaces {
-        let live = writer.get(&key).await?;
-        if let (Some(ours), Some(theirs)) = (uid(&value), live.and_then(|live| uid(&live.value))) {
-            if ours == theirs {
-                return Ok(());
-            }
-            let label = &backup.proved.label;
-            return Err(Failure::settings(format!(
-                "{label} is a backup of another cluster: its namespace kube-system has the UID {ours}, that of {} has {theirs}",
-                member.endpoint
-            )));
+    let read = move || Ok::<_, snapshot::Error>((find_kube_system(&db)?, snapshot::members(&db)?));
+    let (namespaces, recorded) = blocking(read).await?;
+    for Found { key, uid } in namespaces {
+        let Some(live) = writer.get(key).await? else { continue };
+        let live = StoredValue::parse(&live.value);
+        let (Some(ours), Some(theirs)) = (uid, live.uid()) else { continue };
+        if ours == theirs {
+            return Ok(());
         }
+        let label = &backup.proved.label;
+        return Err(Failure::settings(format!(
+            "{label} is a backup of another cluster: its namespace kube-system has the UID {ours}, that of {} has {theirs}",
+            member.endpoint
+        )));
     }
     // In an etcd without Kubernetes, or with an encrypted namespace, only the members' ids give a hint.
     if recorded.iter().all(|recorded| recorded.id != member.id) {

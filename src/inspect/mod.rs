@@ -1,6 +1,7 @@
-//! What a backup holds, and how two backups differ.
+//! What a backup holds, which cluster it is of, and how two backups differ.
 
 mod diff;
+pub mod identity;
 pub mod line;
 mod summary;
 mod usage;

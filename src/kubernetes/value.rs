@@ -78,6 +78,12 @@ impl<'a> StoredValue<'a> {
         }
     }
 
+    /// The UID of the object; `None` if it has none that a log could show, or cannot be read.
+    pub fn uid(&self) -> Option<&str> {
+        let uid = self.object()?.uid.as_str();
+        (!uid.is_empty() && uid.bytes().all(|byte| byte.is_ascii_graphic())).then_some(uid)
+    }
+
     pub const fn format(&self) -> &'static str {
         match self {
             Self::Protobuf(_) => "protobuf",

@@ -15,7 +15,7 @@ mod part_file;
 mod workspace;
 
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 pub use bolt::Db;
 pub use contents::Contents;

@@ -13,14 +13,14 @@ use crate::snapshot::{Db, KeyState, Revision, SortedKeys, changes, find, prove_f
 const REVISION: Revision = Revision { main: 7, sub: 1, tombstone: false };
 
 /// The keys, sorted, with value and version, as a client would get them.
-type State = BTreeMap<Vec<u8>, (Vec<u8>, i64)>;
+pub type State = BTreeMap<Vec<u8>, (Vec<u8>, i64)>;
 type KeyAndState = (Vec<u8>, (Vec<u8>, i64));
 
 /// A put of a value, or a deletion, of one of a few keys.
-type Op = (Vec<u8>, Option<Vec<u8>>);
+pub type Op = (Vec<u8>, Option<Vec<u8>>);
 
 /// A database with this history, each op a revision of its own from 2 on, and the state after each.
-fn store(ops: &[Op]) -> (Db, Vec<State>) {
+pub fn store(ops: &[Op]) -> (Db, Vec<State>) {
     let mut state = State::new();
     let mut states = vec![state.clone(), state.clone()];
     let mut pairs = Vec::new();

@@ -2,7 +2,7 @@
 
 mod build;
 mod files;
-mod history;
+pub mod history;
 mod mutations;
 mod pages;
 
