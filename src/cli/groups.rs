@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 
@@ -111,6 +112,41 @@ pub struct StoreArgs {
     /// More flags for rclone, split as a shell would split them
     #[arg(long, env = "RCLONE_FLAGS", value_name = "FLAGS", allow_hyphen_values = true)]
     pub rclone_flags: Option<String>,
+}
+
+/// How long the commands that store wait for the store.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Store")]
+pub struct PatienceArgs {
+    /// How long to wait for a store that is away before giving up; `0s` does not wait [default: 15m]
+    #[arg(long, env = "RETRY_FOR", value_name = "DURATION")]
+    pub retry_for: Option<humantime::Duration>,
+}
+
+/// How the commands that store confirm what arrived.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Store")]
+pub struct ConfirmArgs {
+    /// How a stored backup is confirmed [default: auto]
+    #[arg(long, env = "CONFIRM", value_enum, value_name = "HOW")]
+    pub confirm: Option<Confirm>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Confirm {
+    /// Compare with a hash that the store itself computed, where it does; else read back
+    #[default]
+    Auto,
+    /// Always read the backup back
+    Read,
+}
+
+impl FromStr for Confirm {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        <Self as ValueEnum>::from_str(text, false).map_err(|_| "is not known; allowed is auto or read")
+    }
 }
 
 #[derive(Args, Debug)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{EtcdArgs, NamingArgs, RetentionArgs, SettingsArgs, StoreArgs, WorkArgs};
+use super::{ConfirmArgs, EtcdArgs, NamingArgs, PatienceArgs, RetentionArgs, SettingsArgs, StoreArgs, WorkArgs};
 
 #[derive(Args, Debug)]
 pub struct RunArgs {
@@ -16,6 +16,10 @@ pub struct RunArgs {
     pub work: WorkArgs,
     #[command(flatten)]
     pub store: StoreArgs,
+    #[command(flatten)]
+    pub confirm: ConfirmArgs,
+    #[command(flatten)]
+    pub patience: PatienceArgs,
     #[command(flatten)]
     pub retention: RetentionArgs,
 }
@@ -30,6 +34,8 @@ pub struct SnapshotArgs {
     pub work: WorkArgs,
     #[command(flatten)]
     pub naming: NamingArgs,
+    #[command(flatten)]
+    pub confirm: ConfirmArgs,
 }
 
 /// `store`.
@@ -41,6 +47,10 @@ pub struct StoreStepArgs {
     pub work: WorkArgs,
     #[command(flatten)]
     pub store: StoreArgs,
+    #[command(flatten)]
+    pub confirm: ConfirmArgs,
+    #[command(flatten)]
+    pub patience: PatienceArgs,
 }
 
 #[derive(Args, Debug)]
@@ -56,6 +66,8 @@ pub struct PruneArgs {
     pub settings: SettingsArgs,
     #[command(flatten)]
     pub store: StoreArgs,
+    #[command(flatten)]
+    pub patience: PatienceArgs,
     #[command(flatten)]
     pub retention: RetentionArgs,
 }

@@ -14,7 +14,10 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::exit::{Exit, Purpose};
 
 pub use copy_tls::CopyTlsArgs;
-pub use groups::{EtcdArgs, Format, NamingArgs, OutputArgs, RetentionArgs, SettingsArgs, StoreArgs, WorkArgs};
+pub use groups::{
+    Confirm, ConfirmArgs, EtcdArgs, Format, NamingArgs, OutputArgs, PatienceArgs, RetentionArgs, SettingsArgs,
+    StoreArgs, WorkArgs,
+};
 pub use job::{PruneArgs, RunArgs, SnapshotArgs, StoreStepArgs};
 pub use read::{ExportArgs, GetArgs, InspectArgs, PutBackArgs};
 pub use restore::{ClusterArgs, RestoreArgs};

@@ -15,7 +15,7 @@ use crate::report::{JobReport, Report, since};
 use crate::store::Store;
 
 pub async fn prune(config: PruneConfig, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
-    let PruneConfig { store, policy, mode } = config;
+    let PruneConfig { store, policy, mode, .. } = config;
     report.job.target = Some(store.target.to_string());
     report.job.dry_run = matches!(mode, PruneMode::DryRun);
     let begun = Instant::now();

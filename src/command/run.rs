@@ -13,7 +13,7 @@ use crate::snapshot::Workspace;
 use crate::store::Store;
 
 pub async fn run(config: RunConfig, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
-    let RunConfig { etcd, store, policy, work_dir } = config;
+    let RunConfig { etcd, store, policy, work_dir, .. } = config;
     report.job.target = Some(store.target.to_string());
     // It also sweeps what a killed run left, before the disk is needed.
     let workspace = Workspace::create(&work_dir)?;

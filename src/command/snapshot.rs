@@ -25,7 +25,7 @@ pub async fn snapshot(
     now: DateTime<Utc>,
     report: &mut Report,
 ) -> Result<Exit, Failure> {
-    let SnapshotConfig { naming, work_dir, in_place } = config;
+    let SnapshotConfig { naming, work_dir, in_place, .. } = config;
     let workspace = Workspace::create(&work_dir)?;
     // First of all, so that a run that fails, even for its settings, leaves no record that lets `prune --after` delete
     // anything.

@@ -12,7 +12,7 @@ use crate::store::Store;
 use crate::system::blocking::blocking;
 
 pub async fn store(config: StoreStepConfig, report: &mut Report) -> Result<Exit, Failure> {
-    let StoreStepConfig { store, work_dir } = config;
+    let StoreStepConfig { store, work_dir, .. } = config;
     let handover = Handover::read(&work_dir.join(Handover::FILE))?;
     report.job.target = Some(store.target.to_string());
     report.job.backup = Some(handover.record.clone());

@@ -22,7 +22,7 @@ use chrono_tz::Tz;
 
 use crate::backup::name::Prefix;
 use crate::backup::retention::Policy;
-use crate::cli::{EtcdArgs, NamingArgs, RetentionArgs, SettingsArgs, StoreArgs, WorkArgs};
+use crate::cli::{ConfirmArgs, EtcdArgs, NamingArgs, PatienceArgs, RetentionArgs, SettingsArgs, StoreArgs, WorkArgs};
 use crate::exit::Failure;
 use crate::url::Url;
 use rclone_flags::RcloneFlags;
@@ -30,6 +30,7 @@ use settings_dir::SettingsDir;
 use target::Target;
 use tls::{Tls, TlsSettings};
 
+pub use crate::cli::Confirm;
 pub use endpoints::Endpoints;
 pub use job::{PruneConfig, PruneMode, RunConfig, SnapshotConfig, StoreStepConfig};
 pub use reading::{
@@ -45,6 +46,8 @@ const WORK_DIR: &str = "/backup";
 /// The packages' `activeDeadlineSeconds` is above the sum of their steps', so that a report is written before Kubernetes ends
 /// the pod.
 const TIMEOUT: Duration = Duration::from_hours(1);
+/// Within the hour of `timeout`, with room for the backup itself.
+const RETRY_FOR: Duration = Duration::from_mins(15);
 const KEEP_LAST: usize = 3;
 
 #[derive(Debug)]
@@ -85,6 +88,8 @@ pub struct StoreConfig {
     /// rclone's configuration file; `None` for rclone's own default.
     pub rclone_config: Option<PathBuf>,
     pub rclone_flags: RcloneFlags,
+    #[expect(dead_code, reason = "the store that confirms by it is next")]
+    pub confirm: Confirm,
 }
 
 #[derive(Debug)]
@@ -147,6 +152,19 @@ impl Settings {
         self.dir.or_text(args.target.as_deref(), "target").map_err(Failure::settings)
     }
 
+    /// The store of a command that writes to it.
+    fn store_to_write(&self, args: &StoreArgs, confirm: &ConfirmArgs) -> Result<StoreConfig, Failure> {
+        Ok(StoreConfig { confirm: self.confirm(confirm)?, ..self.store(args)? })
+    }
+
+    fn confirm(&self, args: &ConfirmArgs) -> Result<Confirm, Failure> {
+        Ok(self.dir.or(args.confirm, "confirm").map_err(Failure::settings)?.unwrap_or_default())
+    }
+
+    fn retry_for(&self, args: &PatienceArgs) -> Result<Duration, Failure> {
+        Ok(self.dir.or(args.retry_for, "retry-for").map_err(Failure::settings)?.map_or(RETRY_FOR, Into::into))
+    }
+
     fn store(&self, args: &StoreArgs) -> Result<StoreConfig, Failure> {
         let target = self.target(&args.naming)?.ok_or_else(|| {
             Failure::settings(
@@ -165,6 +183,7 @@ impl Settings {
             naming: self.naming(&args.naming)?,
             rclone_config,
             rclone_flags: rclone_flags.map_err(Failure::settings)?.unwrap_or_default(),
+            confirm: Confirm::default(),
         })
     }
 

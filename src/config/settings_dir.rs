@@ -8,8 +8,18 @@ use std::str::FromStr;
 
 use super::target::is_credential;
 
-pub const KEYS: [&str; 8] =
-    ["target", "retention", "retention-count", "keep-last", "backup-prefix", "endpoints", "rclone-flags", "timeout"];
+pub const KEYS: [&str; 10] = [
+    "target",
+    "retention",
+    "retention-count",
+    "keep-last",
+    "backup-prefix",
+    "endpoints",
+    "rclone-flags",
+    "timeout",
+    "retry-for",
+    "confirm",
+];
 
 #[derive(Debug, Default)]
 pub struct SettingsDir {

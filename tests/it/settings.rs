@@ -165,6 +165,10 @@ fn other_wrong_settings_are_refused() {
     refused(|run| run.without_env("TARGET"), &["target: is not set", "--target", "`target`"]);
     refused(|run| run.env("KEEP_LAST", "0"), &["keep-last"]);
     refused(|run| run.config_dir(&[("keep-last", "0")]), &["keep-last: `0`"]);
+    refused(|run| run.env("RETRY_FOR", "15"), &["--retry-for"]);
+    refused(|run| run.config_dir(&[("retry-for", "15")]), &["retry-for: `15`"]);
+    refused(|run| run.args(["--confirm", "hash"]), &["--confirm", "auto, read"]);
+    refused(|run| run.config_dir(&[("confirm", "hash")]), &["confirm: `hash` is not known; allowed is auto or read"]);
     refused(|run| run.env("RETENTION_COUNT", "many"), &["retention-count"]);
     refused(|run| run.env("BACKUP_PREFIX", "../x"), &["backup-prefix", "`..`"]);
     refused(|run| run.env("BACKUP_PREFIX", "/x"), &["backup-prefix", "starts with `/`"]);
@@ -242,6 +246,8 @@ fn help_teaches_and_shows_no_value_of_the_environment() {
         ("--work-dir", "WORK_DIR"),
         ("--rclone-config", "RCLONE_CONFIG"),
         ("--rclone-flags", "RCLONE_FLAGS"),
+        ("--retry-for", "RETRY_FOR"),
+        ("--confirm", "CONFIRM"),
         ("--timeout", "TIMEOUT"),
         ("--idle-timeout", "IDLE_TIMEOUT"),
         ("--log-level", "LOG_LEVEL"),
