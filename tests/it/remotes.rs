@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::tools;
+use crate::support::{remote::Remote, run::Run, tools};
 
 /// A section of a configuration: its type and its options.
 type Section = BTreeMap<String, String>;
@@ -49,6 +49,29 @@ fn backends() -> BTreeMap<String, BTreeMap<String, Value>> {
 /// The values that an option offers.
 fn offered(option: &Value) -> Vec<&str> {
     option["Examples"].as_array().into_iter().flatten().filter_map(|example| example["Value"].as_str()).collect()
+}
+
+#[test]
+fn the_options_of_every_backend_pass() {
+    needs!("rclone");
+    let all: Vec<Value> = serde_json::from_slice(&rclone(Path::new("/dev/null"), &["config", "providers"])).unwrap();
+    let prefixes = all.iter().flat_map(|backend| [&backend["Prefix"], &backend["Name"]]);
+    // A variable with a space in its name is none; rclone reads the prefix, which has no space.
+    let prefixes: BTreeSet<_> = prefixes.filter_map(Value::as_str).filter(|prefix| !prefix.contains(' ')).collect();
+    let prefixes: Vec<_> = prefixes.into_iter().filter(|prefix| *prefix != "oracleobjectstorage").collect();
+    assert!(prefixes.len() > 60, "{prefixes:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let seen = folder.path().join("environment");
+    let variable = |prefix: &str| format!("RCLONE_{}_NO_SUCH_OPTION", prefix.to_uppercase());
+    let run = prefixes.iter().fold(Run::new().arg("list"), |run, prefix| run.env(variable(prefix), "x"));
+    let script = format!("#!/bin/sh\nenv > '{}'\nexec REAL \"$@\"\n", seen.display());
+    run.store(&Remote::folder()).env("RCLONE_NO_BACKEND", "x").rclone_is(&script).exits(0);
+    let seen = fs::read_to_string(seen).unwrap();
+    for prefix in prefixes {
+        let set = format!("{}=x", variable(prefix));
+        assert!(seen.lines().any(|line| line == set), "{prefix} does not pass");
+    }
+    assert!(!seen.contains("RCLONE_NO_BACKEND"), "{seen}");
 }
 
 #[test]
