@@ -140,6 +140,47 @@ fn harmless_flags_reach_rclone_and_unknown_ones_are_two() {
     fails(&remote, |run| run.args(["--rclone-flags", "--no-such-flag"]), 2, &["unknown flag: --no-such-flag"]);
 }
 
+/// Of a flag that is repeated, rclone takes the last one.
+#[test]
+fn flags_about_tries_and_timeouts_win_and_all_others_of_ours_stand_last() {
+    needs!("etcd", "rclone");
+    let remote = Remote::folder();
+    remote.put_aged("202001010000.etcdb", b"x", LONG_AGO);
+    let folder = tempfile::tempdir().unwrap();
+    let seen = folder.path().join("calls");
+    let script = format!("#!/bin/sh\necho \"$@\" >> '{}'\nexec REAL \"$@\"\n", seen.display());
+    let flags = ["--retries=7", "--low-level-retries=7", "--contimeout=7s", "--timeout=7s"];
+    let cluster = Cluster::small();
+    let run = Run::job(&cluster, &remote).env("RETENTION", "10d").env("KEEP_LAST", "1").rclone_is(&script);
+    run.args(["--rclone-flags", &flags.join(" ")]).success();
+    let calls = fs::read_to_string(seen).unwrap();
+    for subcommand in ["version", "backend", "lsjson", "copyto", "moveto", "delete"] {
+        let call = calls.lines().find(|call| call.starts_with(subcommand));
+        let words: Vec<_> = call.unwrap_or_else(|| panic!("no {subcommand}\n{calls}")).split(' ').collect();
+        let last = |name: &str| words.iter().rposition(|word| word.split('=').next() == Some(name));
+        for flag in flags {
+            let name = flag.split('=').next().unwrap();
+            assert_eq!(last(name).map(|at| words[at]), Some(flag), "{words:?}");
+        }
+        let users_last = last("--timeout");
+        for ours in ["--use-json-log", "--ask-password", "--files-only", "--ignore-existing", "--max-delete"] {
+            assert!(last(ours).is_none_or(|at| Some(at) > users_last), "{ours} can be overridden: {words:?}");
+        }
+    }
+}
+
+#[test]
+fn a_timeout_of_the_user_ends_a_call_sooner() {
+    needs!("rclone");
+    let silent = Proxy::silent();
+    let remote = Remote::rclone_s3();
+    let run = Run::new().arg("list").store(&remote).env("RCLONE_CONFIG", remote.config_by(silent.port()));
+    let begin = std::time::Instant::now();
+    let run = run.args(["--rclone-flags", "--timeout=1s --low-level-retries=1"]);
+    run.limit(SOON).exits(6).says(&["timeout awaiting response headers"]);
+    assert!(begin.elapsed() < std::time::Duration::from_secs(15), "{:?}", begin.elapsed());
+}
+
 #[test]
 fn a_configuration_that_cannot_be_written_to_is_copied() {
     needs!("etcd", "rclone");
