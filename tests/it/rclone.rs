@@ -2,7 +2,9 @@
 
 use std::{fs, os::unix::ffi::OsStringExt, os::unix::fs::PermissionsExt};
 
-use crate::support::{LONG_AGO, SOON, etcd::Cluster, output::Output, proxy::Proxy, remote::Remote, run::Run, tools};
+use crate::support::{
+    LONG_AGO, SOON, etcd::Cluster, eventually, output::Output, proxy::Proxy, remote::Remote, run::Run, tools,
+};
 
 /// A run that cannot come as far as etcd, which never answers.
 fn without_etcd(remote: &Remote) -> (Run, Proxy) {
@@ -154,7 +156,7 @@ fn flags_about_tries_and_timeouts_win_and_all_others_of_ours_stand_last() {
     let run = Run::job(&cluster, &remote).env("RETENTION", "10d").env("KEEP_LAST", "1").rclone_is(&script);
     run.args(["--rclone-flags", &flags.join(" ")]).success();
     let calls = fs::read_to_string(seen).unwrap();
-    for subcommand in ["version", "backend", "lsjson", "copyto", "moveto", "delete"] {
+    for subcommand in ["version", "backend", "lsjson", "copyto", "cat", "delete"] {
         let call = calls.lines().find(|call| call.starts_with(subcommand));
         let words: Vec<_> = call.unwrap_or_else(|| panic!("no {subcommand}\n{calls}")).split(' ').collect();
         let last = |name: &str| words.iter().rposition(|word| word.split('=').next() == Some(name));
@@ -181,20 +183,62 @@ fn a_timeout_of_the_user_ends_a_call_sooner() {
     assert!(begin.elapsed() < std::time::Duration::from_secs(15), "{:?}", begin.elapsed());
 }
 
+/// A configuration that nobody can write to, as the kubelet mounts a Secret.
+struct Mounted(tempfile::TempDir);
+
+impl Mounted {
+    fn new(config: &std::path::Path) -> Self {
+        let mounted = Self(tempfile::tempdir().unwrap());
+        fs::copy(config, mounted.config()).unwrap();
+        let folder = mounted.0.path().to_str().unwrap();
+        Self::run(&["mount", "--bind", folder, folder]);
+        Self::run(&["mount", "-o", "remount,bind,ro", folder]);
+        mounted
+    }
+
+    fn config(&self) -> std::path::PathBuf {
+        self.0.path().join("rclone.conf")
+    }
+
+    fn run(args: &[&str]) {
+        assert!(tools::command(args[0]).args(&args[1..]).status().unwrap().success());
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        Self::run(&["umount", self.0.path().to_str().unwrap()]);
+    }
+}
+
 #[test]
 fn a_configuration_that_cannot_be_written_to_is_copied() {
     needs!("etcd", "rclone");
     let remote = Remote::rclone_s3();
-    let mounted = tempfile::tempdir().unwrap();
-    let config = mounted.path().join("rclone.conf");
-    fs::copy(remote.config(), &config).unwrap();
-    // As the kubelet mounts a Secret.
-    let run = |args: &[&str]| assert!(tools::command(args[0]).args(&args[1..]).status().unwrap().success());
-    let folder = mounted.path().to_str().unwrap();
-    run(&["mount", "--bind", folder, folder]);
-    run(&["mount", "-o", "remount,bind,ro", folder]);
+    let mounted = Mounted::new(remote.config());
     let cluster = Cluster::small();
-    let output = Run::job(&cluster, &remote).env("RCLONE_CONFIG", &config).spawn().wait(SOON);
-    run(&["umount", folder]);
-    output.assert().code(0);
+    Run::job(&cluster, &remote).env("RCLONE_CONFIG", mounted.config()).exits(0);
+}
+
+#[test]
+fn the_copy_of_a_run_that_was_killed_is_swept() {
+    needs!("rclone");
+    let remote = Remote::rclone_s3();
+    let silent = Proxy::silent();
+    let mounted = Mounted::new(&remote.config_by(silent.port()));
+    let folder = tempfile::tempdir().unwrap();
+    let list = |config: &std::path::Path| {
+        Run::new().arg("list").store(&remote).env("RCLONE_CONFIG", config).env("TMPDIR", folder.path())
+    };
+    let copies = || {
+        let below = fs::read_dir(folder.path()).unwrap().flatten().map(|entry| entry.path().join("rclone.conf"));
+        below.filter(|copy| copy.exists()).collect::<Vec<_>>()
+    };
+    let job = list(&mounted.config()).spawn();
+    eventually(SOON, "a copy", || (!copies().is_empty()).then_some(()));
+    drop(job);
+    assert_eq!(copies().len(), 1);
+    let readable = Mounted::new(remote.config());
+    list(&readable.config()).exits(0);
+    assert_eq!(copies(), [""; 0].map(std::path::PathBuf::from));
 }

@@ -6,44 +6,49 @@ use super::*;
 use crate::exit::{Exit, Failure};
 use crate::store::Error;
 
+/// Writes records, once each, and reads them.
+fn keeps_records(store: &Store, has_a_clock: bool) {
+    assert!(wait(store.record_files()).unwrap().names.is_empty());
+    let begun = chrono::Utc::now();
+    let written = wait(store.create_record("p[1]-7.json", b"{\"n\":1}")).unwrap();
+    assert_eq!(written.modified.is_some(), has_a_clock, "{written:?}");
+    if let Some(modified) = written.modified {
+        assert!((modified - begun).abs() < chrono::Duration::seconds(60), "{modified}");
+    }
+    // The same bytes again are no second record, others are refused.
+    wait(store.create_record("p[1]-7.json", b"{\"n\":1}")).unwrap();
+    let other = wait(store.create_record("p[1]-7.json", b"{\"n\":3}"));
+    assert!(matches!(other, Err(Error::Taken(_))), "{other:?}");
+    wait(store.create_record("p[1]-8.json", b"{\"n\":2}")).unwrap();
+    wait(store.create_record("other.json", b"not ours")).unwrap();
+    let files = wait(store.record_files()).unwrap();
+    let mut lines: Vec<_> = files.text.split(|b| *b == b'\n').filter(|line| !line.is_empty()).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, [b"{\"n\":1}", b"{\"n\":2}"]);
+    assert_eq!(wait(store.remove_records(&["p[1]-7.json".into()])), None);
+    let mut left = wait(store.record_files()).unwrap().names;
+    left.sort();
+    assert_eq!(left, ["other.json", "p[1]-8.json"]);
+    assert_eq!(wait(store.list()).unwrap().foreign, 0);
+}
+
 #[test]
 fn records_are_written_once_and_read_at_once() {
+    needs!("rclone");
+    keeps_records(&store(&Remote::folder(), "dir/p[1]-"), false);
+    keeps_records(&store(&Remote::rclone_s3(), "dir/p[1]-"), true);
+}
+
+#[test]
+#[ignore = "slow: make test-all"]
+fn every_other_store_keeps_records_too() {
     needs!("rclone", "weed");
-    let check = |store: &Store, has_a_clock: bool| {
-        assert!(wait(store.record_files()).unwrap().names.is_empty());
-        for line in ["{\"n\":1}", "{\"n\":2}"] {
-            let leaf = format!("p[1]-{}.json", line.len() + line.matches('2').count());
-            let begun = chrono::Utc::now();
-            let written = wait(store.create_record(&leaf, line.as_bytes())).unwrap();
-            assert_eq!(written.modified.is_some(), has_a_clock, "{written:?}");
-            if let Some(modified) = written.modified {
-                assert!((modified - begun).abs() < chrono::Duration::seconds(30), "{modified}");
-            }
-            // The same bytes again are no second record, others are refused.
-            wait(store.create_record(&leaf, line.as_bytes())).unwrap();
-            let other = wait(store.create_record(&leaf, b"{\"n\":3}"));
-            assert!(matches!(other, Err(Error::Taken(_))), "{other:?}");
-        }
-        wait(store.create_record("other.json", b"not ours")).unwrap();
-        let files = wait(store.record_files()).unwrap();
-        let mut lines: Vec<_> = files.text.split(|b| *b == b'\n').filter(|line| !line.is_empty()).collect();
-        lines.sort_unstable();
-        assert_eq!(lines, [b"{\"n\":1}", b"{\"n\":2}"]);
-        assert_eq!(files.names.len(), 3, "{files:?}");
-        assert_eq!(wait(store.remove_records(&["p[1]-7.json".into()])), None);
-        let mut left = wait(store.record_files()).unwrap().names;
-        left.sort();
-        assert_eq!(left, ["other.json", "p[1]-8.json"]);
-        assert!(wait(store.list()).unwrap().foreign == 0);
-    };
     let prefix = "dir/p[1]-";
-    check(&store(&Remote::folder(), prefix), false);
-    check(&store(&Remote::folder().encrypted(true), prefix), false);
-    check(&store(&Remote::seaweedfs(), prefix), true);
-    check(&store(&Remote::seaweedfs().encrypted(true), prefix), true);
-    check(&store(&Remote::rclone_s3(), prefix), true);
-    check(&Served::new("webdav").store(prefix), true);
-    check(&Served::new("sftp").store(prefix), false);
+    keeps_records(&store(&Remote::folder().encrypted(true), prefix), false);
+    keeps_records(&store(&Remote::seaweedfs(), prefix), true);
+    keeps_records(&store(&Remote::seaweedfs().encrypted(true), prefix), true);
+    keeps_records(&Served::new("webdav").store(prefix), true);
+    keeps_records(&Served::new("sftp").store(prefix), false);
 }
 
 #[test]
@@ -101,6 +106,7 @@ fn a_key_that_may_not_read_the_records_is_told_so() {
 }
 
 #[test]
+#[ignore = "slow: make test-all"]
 fn three_thousand_records_are_read_in_seconds() {
     needs!("rclone", "weed");
     let (remote, folder) = (Remote::seaweedfs(), tempfile::tempdir().unwrap());
@@ -117,22 +123,45 @@ fn three_thousand_records_are_read_in_seconds() {
     assert!(took < Duration::from_secs(20), "{took:?}");
 }
 
+/// One backup is there, two are not.
+fn knows_what_is_absent(store: &Store) {
+    let sent = Sent::new(b"a snapshot");
+    let leaves: Vec<String> = ["1", "2", "3"].map(|n| format!("p[1]-20260102030{n}.etcdb")).into();
+    wait(store.put(&sent.path, &name("a/p[1]-", "202601020302"), &sent.content)).unwrap();
+    assert_eq!(wait(store.orphans(&leaves)).unwrap(), [leaves[0].clone(), leaves[2].clone()]);
+}
+
 #[test]
 fn an_exact_look_finds_what_is_absent() {
     needs!("rclone", "weed");
-    let sent = Sent::new(b"a snapshot");
-    let leaves: Vec<String> = ["1", "2", "3"].map(|n| format!("p[1]-20260102030{n}.etcdb")).into();
-    let check = |store: &Store| {
-        wait(store.put(&sent.path, &name("a/p[1]-", "202601020302"), &sent.content)).unwrap();
-        assert_eq!(wait(store.orphans(&leaves)).unwrap(), [leaves[0].clone(), leaves[2].clone()]);
-        assert!(wait(store.orphans(&[])).unwrap().is_empty());
-    };
-    for remote in [Remote::folder(), Remote::seaweedfs(), Remote::seaweedfs().encrypted(true)] {
-        check(&store(&remote, "a/p[1]-"));
+    for remote in [Remote::folder(), Remote::seaweedfs()] {
+        knows_what_is_absent(&store(&remote, "a/p[1]-"));
     }
-    check(&Served::new("webdav").store("a/p[1]-"));
-    check(&Served::new("sftp").store("a/p[1]-"));
-    // A store that cannot be asked is not one in which nothing is.
-    let remote = Remote::rclone_s3();
-    assert!(wait(store_at(remote.target(), &remote.config_by(1), "").orphans(&leaves)).is_err());
+}
+
+#[test]
+#[ignore = "slow: make test-all"]
+fn an_exact_look_finds_it_everywhere() {
+    needs!("rclone", "weed");
+    knows_what_is_absent(&store(&Remote::seaweedfs().encrypted(true), "a/p[1]-"));
+    knows_what_is_absent(&Served::new("webdav").store("a/p[1]-"));
+    knows_what_is_absent(&Served::new("sftp").store("a/p[1]-"));
+}
+
+/// A store that cannot be asked is not one in which nothing is.
+#[test]
+fn an_exact_look_that_fails_is_an_error() {
+    needs!("rclone", "weed");
+    let leaves = ["p-202601020304.etcdb".to_owned()];
+    let remote = Remote::seaweedfs();
+    let may_list = remote.config_that_may(&["s3:ListBucket"]);
+    wait(store(&remote, "p-").put(&Sent::new(b"x").path, &name("p-", "202601020304"), &Sent::new(b"x").content))
+        .unwrap();
+    for config in [may_list, remote.config_by(1)] {
+        let found = wait(store_at(remote.target(), &config, "p-").orphans(&leaves));
+        assert!(!found.as_ref().is_ok_and(|absent| !absent.is_empty()), "{found:?}");
+    }
+    let folder = Remote::folder();
+    let missing = format!("{}/missing", folder.target());
+    assert!(wait(store_at(&missing, folder.config(), "p-").orphans(&leaves)).is_err());
 }
