@@ -1,4 +1,4 @@
-//! The file beside a snapshot by which the steps `snapshot`, `store` and `prune` hand it on.
+//! The file by which the steps `snapshot`, `store` and `prune` hand on a snapshot.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -7,27 +7,46 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use serde::{Deserialize, Serialize};
 
-use super::metadata::Metadata;
-use super::record::Record;
+use super::beside::FOLDER;
+use super::name::{BackupName, Prefix};
+use super::record::{Facts, Record};
 use crate::exit::{Exit, Failure};
 
-/// What one step tells the next. The field names are those of the file, which an older version may have written.
+/// What one step tells the next.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Handover {
-    /// The snapshot's path, relative to the directory of this file.
+    /// The snapshot's path, relative to the work directory.
     pub file: PathBuf,
+    /// Whether the backup is stored, confirmed, and has its record.
+    pub stored: bool,
     #[serde(flatten)]
     pub record: Record,
-    /// The backup's name at the remote, once it is stored and confirmed there.
-    pub stored: Option<String>,
-    /// What is known of the backup before this one, from the file that this one replaced. Where the remote keeps no metadata,
-    /// nothing else shows that the cluster was wiped.
+    /// By how much this machine's clock and the store's were found to differ.
     #[serde(default)]
-    pub before: Metadata,
+    pub clock: Option<String>,
 }
 
 impl Handover {
+    /// Its usual name, in the work directory.
     pub const FILE: &'static str = ".etcd-backup.json";
+
+    /// Where it is if backups stay in the work directory. There, each prefix has its own: the directory may be a volume that
+    /// several clusters share.
+    pub fn path_in_place(work_dir: &Path, prefix: &Prefix) -> PathBuf {
+        work_dir.join(prefix.directory()).join(FOLDER).join(format!("{}.handover", prefix.leaf()))
+    }
+
+    /// The file that is meant by `given`, the argument of the step that prunes: one that was left in place wins, because the
+    /// packages pass the same argument to both kinds of job.
+    pub fn locate(given: &Path, prefix: &Prefix) -> PathBuf {
+        let work_dir = given.parent().unwrap_or(Path::new("."));
+        let in_place = Self::path_in_place(work_dir, prefix);
+        if given.file_name().is_some_and(|name| name == Self::FILE) && in_place.exists() {
+            in_place
+        } else {
+            given.to_owned()
+        }
+    }
 
     pub fn read(path: &Path) -> Result<Self, Failure> {
         let failed = |why: &dyn std::fmt::Display| {
@@ -41,14 +60,26 @@ impl Handover {
         serde_json::from_slice(&text).map_err(|e| failed(&e))
     }
 
-    /// Writes the file into `dir`. An older one is replaced in one step, so that a crash leaves one of the two.
-    pub fn write(&self, dir: &Path) -> Result<(), Failure> {
-        let path = dir.join(Self::FILE);
-        self.replace(dir, &path)
+    /// What the snapshot is. `path` is this file's, for the error.
+    pub fn facts(&self, path: &Path) -> Result<&Facts, Failure> {
+        let lacks = || format!("the record {} does not say what its snapshot holds", path.display());
+        self.record.facts.as_ref().ok_or_else(|| Failure::settings(lacks()))
+    }
+
+    /// The backup's name, if it is one of this prefix.
+    pub fn name(&self, prefix: &Prefix) -> Option<BackupName> {
+        if self.record.prefix == prefix.leaf() { BackupName::parse(prefix, &self.record.name) } else { None }
+    }
+
+    /// Writes the file. An older one is replaced in one step, so that a crash leaves one of the two.
+    pub fn write(&self, path: &Path) -> Result<(), Failure> {
+        self.replace(path)
             .map_err(|e| Failure::new(Exit::Disk, anyhow!("cannot write the record {}: {e}", path.display())))
     }
 
-    fn replace(&self, dir: &Path, path: &Path) -> std::io::Result<()> {
+    fn replace(&self, path: &Path) -> std::io::Result<()> {
+        let dir = path.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(dir)?;
         // The steps are containers that may run as different users and share only the pod's group.
         let mode = Permissions::from_mode(0o640);
         let mut part = tempfile::Builder::new().permissions(mode.clone()).tempfile_in(dir)?;
@@ -63,36 +94,42 @@ impl Handover {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::tests::record;
+    use super::super::record::tests::facts;
     use super::*;
+    use chrono::DateTime;
+    use chrono_tz::Tz;
 
-    #[test]
-    fn a_file_of_an_older_version_is_read() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(Handover::FILE);
-        let mut old = r#"{"file":"p-1.etcdb","taken_at":"2026-01-02T03:04:05Z","bytes":1,"sha256":"ab","revision":10,
-            "keys":2,"etcd_version":"3.5.1","member":"https://x:1","member_id":"1f","cluster_id":"2f","degraded":null,
-            "stored":null,"before":{"revision":9,"cluster_id":"2f"}}"#
-            .to_owned();
-        std::fs::write(&path, &old).unwrap();
-        let read = Handover::read(&path).unwrap();
-        assert_eq!((read.before.revision, read.before.cluster_id.as_deref()), (Some(9), Some("2f")));
-        assert_eq!((read.record.revision, read.stored), (10, None));
-        // The oldest files have no `before`.
-        old.truncate(old.find(r#","before""#).unwrap());
-        std::fs::write(&path, old + "}").unwrap();
-        assert_eq!(Handover::read(&path).unwrap().before, Metadata::default());
+    fn handover(prefix: &str) -> Handover {
+        let name = BackupName::new(&prefix.parse().unwrap(), DateTime::UNIX_EPOCH, Tz::UTC);
+        let record = Record { facts: Some(facts()), ..Record::new(&name) };
+        Handover { file: "x".into(), stored: true, record, clock: None }
     }
 
     #[test]
     fn what_is_written_is_read_back_by_the_group_too() {
         let dir = tempfile::tempdir().unwrap();
-        let before = record().metadata();
-        let handover = Handover { file: "x".into(), record: record(), stored: Some("x".into()), before };
-        handover.write(dir.path()).unwrap();
         let path = dir.path().join(Handover::FILE);
+        let handover = handover("p-");
+        handover.write(&path).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
         let read = Handover::read(&path).unwrap();
-        assert_eq!((read.stored, read.before), (handover.stored, handover.before));
+        assert_eq!((read.stored, read.record), (true, handover.record));
+    }
+
+    #[test]
+    fn prefixes_that_share_a_directory_do_not_share_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let given = dir.path().join(Handover::FILE);
+        for prefix in ["a-", "", "x/b-"] {
+            let prefix: Prefix = prefix.parse().unwrap();
+            assert_eq!(Handover::locate(&given, &prefix), given);
+            let path = Handover::path_in_place(dir.path(), &prefix);
+            handover(&prefix.to_string()).write(&path).unwrap();
+            assert_eq!(Handover::locate(&given, &prefix), path);
+            assert!(Handover::read(&path).unwrap().name(&prefix).is_some());
+        }
+        let other: Prefix = "c-".parse().unwrap();
+        assert_eq!(Handover::locate(&given, &other), given);
+        assert!(handover("a-").name(&other).is_none());
     }
 }

@@ -80,18 +80,32 @@ impl BackupName {
     /// else the second, else a later second.
     pub fn free(prefix: &Prefix, at: DateTime<Utc>, zone: Tz, existing: &[Self]) -> Self {
         let minute = Self::new(prefix, at, zone);
-        let of_minute = existing.iter().filter(|name| name.stamp.with_second(0) == Some(minute.stamp));
+        let youngest_of_minute = |stamp: NaiveDateTime| {
+            let of_minute = existing.iter().filter(|name| name.stamp.with_second(0) == stamp.with_second(0));
+            of_minute.map(|name| name.stamp).max()
+        };
         // A name without seconds counts as the start of its minute. Beside one with seconds it would be the older of the
         // two, and retention would delete the younger backup.
-        let Some(youngest) = of_minute.map(|name| name.stamp).max() else { return minute };
-        let local = at.with_timezone(&zone).naive_local();
-        let stamp = local.with_nanosecond(0).unwrap_or(local).max(youngest + Duration::seconds(1));
-        let mut name = Self { stamp, has_seconds: true, ..minute };
-        // A burst of runs at the end of a minute goes on in the next one.
-        while existing.contains(&name) {
-            name.stamp += Duration::seconds(1);
+        if youngest_of_minute(minute.stamp).is_none() {
+            return minute;
         }
-        name
+        let local = at.with_timezone(&zone).naive_local();
+        let mut stamp = local.with_nanosecond(0).unwrap_or(local);
+        // A burst of runs at the end of a minute goes on in the next one.
+        while let Some(youngest) = youngest_of_minute(stamp).filter(|youngest| *youngest >= stamp) {
+            stamp = youngest + Duration::seconds(1);
+        }
+        Self { stamp, has_seconds: true, ..minute }
+    }
+
+    /// The backup whose name a file bears, whatever its ending: a backup, a record beside one, or a part of an upload.
+    pub fn borne_by(prefix: &Prefix, file: &str) -> Option<Self> {
+        let stamp = file.strip_prefix(prefix.leaf())?.split('.').next()?;
+        Self::parse(prefix, &format!("{}{stamp}{SUFFIX}", prefix.leaf()))
+    }
+
+    pub const fn prefix(&self) -> &Prefix {
+        &self.prefix
     }
 
     /// Reads the name of a file in the prefix's directory. `None` unless this program writes exactly this name.
@@ -219,7 +233,22 @@ mod tests {
         assert_eq!(free(&["p-20261121010202.etcdb"]), "p-20261121010203.etcdb");
         assert_eq!(free(&["p-20261121010230.etcdb"]), "p-20261121010231.etcdb");
         assert_eq!(free(&["p-20261121010259.etcdb", "p-20261121010300.etcdb"]), "p-20261121010301.etcdb");
+        assert_eq!(free(&["p-20261121010259.etcdb", "p-202611210103.etcdb"]), "p-20261121010301.etcdb");
+        assert_eq!(free(&["p-20261121010259.etcdb", "p-20261121010307.etcdb"]), "p-20261121010308.etcdb");
         assert_eq!(free(&["p-202611210101.etcdb", "p-202611210103.etcdb"]), "p-202611210102.etcdb");
+    }
+
+    #[test]
+    fn a_name_is_taken_by_a_file_of_any_ending() {
+        let p = prefix("a/p.q-");
+        for file in
+            ["p.q-202601020304", "p.q-202601020304.etcdb.json", "p.q-202601020304.etcdb.age", "p.q-202601020304.x"]
+        {
+            assert_eq!(BackupName::borne_by(&p, file).unwrap().to_string(), "a/p.q-202601020304.etcdb", "{file}");
+        }
+        for file in ["p.q-.since.json", "p.q-2026010203045.etcdb", "p.q-x202601020304.etcdb", "p-202601020304.etcdb"] {
+            assert_eq!(BackupName::borne_by(&p, file), None, "{file}");
+        }
     }
 
     #[test]

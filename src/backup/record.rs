@@ -1,14 +1,19 @@
-//! What is known of a backup by the run that took it.
+//! The record of a backup: what is known of it, as one JSON line in a file of its own. It is written once, after the backup
+//! is confirmed, and never again.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::metadata::Metadata;
+use super::evidence::Evidence;
+use super::identity::KubeSystem;
+use super::name::BackupName;
+use super::verdict::{Compared, Verdict};
 
-/// A proved snapshot. The field names are those of the JSON report and the handover file.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Record {
-    /// The start of the job that took it.
+/// What a proved snapshot is. The field names are those of the record, of the JSON report, and of the file that the steps of
+/// the job hand on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The start of the job that took it, to the second. Of a backup that another program made, the time in its name.
     pub taken_at: DateTime<Utc>,
     pub bytes: u64,
     /// SHA-256 of the whole file, in hexadecimal.
@@ -16,89 +21,81 @@ pub struct Record {
     pub revision: u64,
     /// The number of keys that are live at that revision.
     pub keys: u64,
-    pub etcd_version: String,
+    /// The hash that `etcdutl snapshot status` prints, in hexadecimal.
+    pub hash: String,
+    /// The version of the file's layout, such as `3.5`.
+    pub storage_version: String,
+    pub kube_system: KubeSystem,
+    // The rest is not in the file, so it is unknown of a backup that another program made.
     /// The endpoint that gave the snapshot.
-    pub member: String,
+    pub member: Option<String>,
     /// In hexadecimal, as is the cluster's id.
-    pub member_id: String,
-    pub cluster_id: String,
+    pub member_id: Option<String>,
+    pub cluster_id: Option<String>,
+    pub etcd_version: Option<String>,
     /// Why there was no better snapshot, such as a lost quorum; `None` for a good one.
     pub degraded: Option<String>,
 }
 
-impl Record {
-    pub fn metadata(&self) -> Metadata {
-        Metadata {
-            sha256: Some(self.sha256.clone()),
-            revision: Some(self.revision),
-            keys: Some(self.keys),
-            etcd_version: Some(self.etcd_version.clone()),
-            cluster_id: Some(self.cluster_id.clone()),
-            member_id: Some(self.member_id.clone()),
-            tool_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-            degraded: Some(self.degraded.is_some()),
-        }
-    }
+/// The steps of the job hand on a record that lacks what only the later steps know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The file's name, without the directory of its prefix.
+    pub name: String,
+    /// The last part of the prefix.
+    pub prefix: String,
+    /// `None` if the backup did not prove good.
+    #[serde(flatten)]
+    pub facts: Option<Facts>,
+    /// `None` until the step that stores the backup has compared it with the one before.
+    pub verdict: Option<Verdict>,
+    /// With which backup it was compared; `None` if there was none.
+    pub compared: Option<Compared>,
+    /// `None` until the stored backup has been compared with the snapshot.
+    pub confirmed: Option<Evidence>,
+    /// The version of this program.
+    pub tool: String,
+}
 
-    /// Why retention has to be held back although this backup is stored. If it is of a wiped cluster or another one, the
-    /// older backups are the ones that count.
-    pub fn suspicion(&self, previous: &Metadata) -> Option<String> {
-        if let Some(reason) = &self.degraded {
-            return Some(format!("the backup is degraded ({reason})"));
+impl Record {
+    /// A record that says nothing yet.
+    pub fn new(name: &BackupName) -> Self {
+        Self {
+            name: name.leaf(),
+            prefix: name.prefix().leaf().to_owned(),
+            facts: None,
+            verdict: None,
+            compared: None,
+            confirmed: None,
+            tool: env!("CARGO_PKG_VERSION").to_owned(),
         }
-        if self.keys == 0 {
-            return Some("the backup holds no keys".into());
-        }
-        if let Some(before) = previous.cluster_id.as_ref().filter(|id| **id != self.cluster_id) {
-            return Some(format!(
-                "the newest stored backup is of cluster {before}, this one is of {}",
-                self.cluster_id
-            ));
-        }
-        // A cluster's revision never falls, so a lower one means that it was wiped or restored.
-        if let Some(before) = previous.revision.filter(|before| *before > self.revision) {
-            return Some(format!("the newest stored backup has revision {before}, this one only {}", self.revision));
-        }
-        None
     }
+}
+
+/// The precision of every time in a record.
+pub fn to_the_second(time: DateTime<Utc>) -> DateTime<Utc> {
+    time.trunc_subsecs(0)
 }
 
 #[cfg(test)]
 pub mod tests {
     use super::*;
 
-    pub fn record() -> Record {
-        Record {
+    pub fn facts() -> Facts {
+        Facts {
             taken_at: DateTime::from_timestamp(0, 0).unwrap(),
             bytes: 1,
             sha256: "ab".into(),
             revision: 10,
             keys: 2,
-            etcd_version: "3.5.1".into(),
-            member: "https://x:1".into(),
-            member_id: "1f".into(),
-            cluster_id: "2f".into(),
+            hash: "1a2b".into(),
+            storage_version: "3.5".into(),
+            kube_system: KubeSystem::Uid("uid-a".into()),
+            member: Some("https://x:1".into()),
+            member_id: Some("1f".into()),
+            cluster_id: Some("2f".into()),
+            etcd_version: Some("3.5.1".into()),
             degraded: None,
         }
-    }
-
-    #[test]
-    fn a_backup_like_the_one_before_is_above_suspicion() {
-        assert_eq!(record().suspicion(&record().metadata()), None);
-        assert_eq!(record().suspicion(&Metadata::default()), None);
-    }
-
-    #[test]
-    fn every_suspicion() {
-        let previous = record().metadata();
-        let why = |change: fn(&mut Record)| {
-            let mut record = record();
-            change(&mut record);
-            record.suspicion(&previous).unwrap()
-        };
-        assert!(why(|r| r.degraded = Some("x".into())).contains("degraded"));
-        assert!(why(|r| r.keys = 0).contains("no keys"));
-        assert!(why(|r| r.revision = 9).contains("revision 10"));
-        assert!(why(|r| r.cluster_id = "3f".into()).contains("cluster 2f"));
     }
 }

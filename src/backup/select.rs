@@ -1,20 +1,22 @@
-//! Finds the backup that a user means by `latest`, a name, an unambiguous part of a name, or a point in time.
+//! Finds the backup that a user means by `latest`, a name, an unambiguous part of a name, or a point in time. Only a full
+//! name means a backup that does not count as good.
 
-use std::cmp::Reverse;
 use std::str::FromStr;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat, Utc};
 use chrono_tz::Tz;
 
-use crate::backup::name::{BackupName, in_zone};
+use super::catalog::Entry;
+use super::name::{BackupName, in_zone};
 
 /// How many names an error lists.
 const SHOWN: usize = 10;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
+    /// The newest good one.
     Latest,
-    /// The newest one of this time or before.
+    /// The newest good one of this time or before.
     Before(DateTime<Utc>),
     /// The one of this name, else the only one with this text in its name.
     Named(String),
@@ -59,10 +61,16 @@ impl FromStr for PointInTime {
 pub enum SelectError {
     #[error("there are no backups")]
     Empty,
-    #[error("no backup was taken at {time} or before; the oldest is {oldest}")]
+    #[error(
+        "none of the {count} backups counts as good; the newest is {newest}, which is {class}: to use it, give its full name"
+    )]
+    NoneGood { count: usize, newest: BackupName, class: String },
+    #[error("no good backup was taken at {time} or before; the oldest is {oldest}")]
     NoneBefore { time: String, oldest: BackupName },
     #[error("no backup has `{text}` in its name; there are {count}, the newest is {newest}")]
     NoMatch { text: String, count: usize, newest: BackupName },
+    #[error("`{text}` is a part of the name of {name} alone, which is {class}: to use it, give its full name")]
+    NotGood { text: String, name: BackupName, class: String },
     /// The candidates begin with the newest.
     #[error("`{text}` is ambiguous, name one of: {candidates}")]
     Ambiguous { text: String, candidates: String },
@@ -75,40 +83,71 @@ impl Selector {
     }
 }
 
-pub fn select(selector: &Selector, mut names: Vec<BackupName>, zone: Tz) -> Result<BackupName, SelectError> {
-    names.sort_by_cached_key(|name| Reverse(name.age_key(zone)));
-    let Some((newest, oldest)) = names.first().zip(names.last()) else { return Err(SelectError::Empty) };
-    match selector {
-        Selector::Latest => Ok(newest.clone()),
-        Selector::Before(time) => {
-            names.iter().find(|name| name.taken_at(zone) <= *time).cloned().ok_or_else(|| SelectError::NoneBefore {
-                time: time.with_timezone(&zone).to_rfc3339_opts(SecondsFormat::Secs, true),
-                oldest: oldest.clone(),
-            })
-        }
-        Selector::Named(text) => named(text, &names, newest),
-    }
+/// The backup of exactly this name, with the directory of its prefix or without.
+pub fn exact<'a>(text: &str, mut names: impl Iterator<Item = &'a BackupName>) -> Option<&'a BackupName> {
+    names.find(|name| is_full_name(text, name))
 }
 
-fn named(text: &str, names: &[BackupName], newest: &BackupName) -> Result<BackupName, SelectError> {
+fn is_full_name(text: &str, name: &BackupName) -> bool {
+    name.to_string() == text || name.leaf() == text
+}
+
+/// Finds the backup in `entries`, which begin with the newest. The newer ones that were passed over are those that do not
+/// count as good, or not yet.
+pub fn select<'a>(
+    selector: &Selector,
+    entries: &'a [Entry],
+    now: DateTime<Utc>,
+    zone: Tz,
+) -> Result<(&'a Entry, Vec<&'a Entry>), SelectError> {
+    let newest = entries.first().ok_or(SelectError::Empty)?;
+    let until = match selector {
+        Selector::Named(text) => return named(text, entries, newest, now).map(|entry| (entry, Vec::new())),
+        Selector::Latest => None,
+        Selector::Before(time) => Some(*time),
+    };
+    let in_time = |entry: &&Entry| until.is_none_or(|time| entry.taken_at <= time);
+    let good = || entries.iter().filter(|entry| entry.is_current(now));
+    let oldest = good().next_back().ok_or_else(|| SelectError::NoneGood {
+        count: entries.len(),
+        newest: newest.name.clone(),
+        class: described(newest, now),
+    })?;
+    let found = good().find(in_time).ok_or_else(|| SelectError::NoneBefore {
+        time: until.unwrap_or(now).with_timezone(&zone).to_rfc3339_opts(SecondsFormat::Secs, true),
+        oldest: oldest.name.clone(),
+    })?;
+    let newer = entries.iter().filter(in_time).take_while(|entry| entry.name != found.name);
+    Ok((found, newer.collect()))
+}
+
+fn named<'a>(text: &str, entries: &'a [Entry], newest: &Entry, now: DateTime<Utc>) -> Result<&'a Entry, SelectError> {
     // An exact name may be a part of another one, too: without a prefix, 201201020304 is in 20201201020304.
-    if let Some(exact) = names.iter().find(|name| name.to_string() == text || name.leaf() == text) {
-        return Ok(exact.clone());
+    if let Some(entry) = entries.iter().find(|entry| is_full_name(text, &entry.name)) {
+        return Ok(entry);
     }
     // Every name contains the empty text, which is what an unset variable of a script gives.
-    let has_part = |name: &&BackupName| !text.is_empty() && name.to_string().contains(text);
-    let candidates: Vec<_> = names.iter().filter(has_part).collect();
+    let has_part = |entry: &&Entry| !text.is_empty() && entry.name.to_string().contains(text);
+    let candidates: Vec<_> = entries.iter().filter(has_part).collect();
     match candidates.as_slice() {
-        [] => Err(SelectError::NoMatch { text: text.to_owned(), count: names.len(), newest: newest.clone() }),
-        [only] => Ok((*only).clone()),
+        [] => Err(SelectError::NoMatch { text: text.to_owned(), count: entries.len(), newest: newest.name.clone() }),
+        [only] if only.is_current(now) => Ok(*only),
+        [only] => {
+            Err(SelectError::NotGood { text: text.to_owned(), name: only.name.clone(), class: described(only, now) })
+        }
         many => Err(SelectError::Ambiguous { text: text.to_owned(), candidates: listed(many) }),
     }
 }
 
-fn listed(names: &[&BackupName]) -> String {
-    let mut shown: Vec<_> = names.iter().take(SHOWN).map(ToString::to_string).collect();
-    if names.len() > SHOWN {
-        shown.push(format!("and {} more", names.len() - SHOWN));
+/// The class, or that its time has not come.
+pub fn described(entry: &Entry, now: DateTime<Utc>) -> String {
+    if entry.is_from_the_future(now) { "dated in the future".to_owned() } else { entry.class.to_string() }
+}
+
+fn listed(entries: &[&Entry]) -> String {
+    let mut shown: Vec<_> = entries.iter().take(SHOWN).map(|entry| entry.name.to_string()).collect();
+    if entries.len() > SHOWN {
+        shown.push(format!("and {} more", entries.len() - SHOWN));
     }
     shown.join(", ")
 }
@@ -116,28 +155,114 @@ fn listed(names: &[&BackupName]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backup::name::Prefix;
+    use crate::backup::catalog::tests::{entry, name};
+    use crate::backup::catalog::{Class, Doubt};
 
-    fn names(leaves: &[&str]) -> Vec<BackupName> {
-        let prefix: Prefix = "a/p-".parse().unwrap();
-        leaves.iter().map(|leaf| BackupName::parse(&prefix, &format!("p-{leaf}.etcdb")).unwrap()).collect()
+    /// The newest first, as the catalog has them.
+    fn of(leaves: &[(&str, Class)]) -> Vec<Entry> {
+        leaves.iter().map(|(leaf, class)| entry(name(&format!("p-{leaf}.etcdb")), *class)).collect()
+    }
+
+    /// The name that was found, and those that were passed over.
+    fn found(selector: &Selector, entries: &[Entry]) -> Result<(String, Vec<String>), String> {
+        let (entry, newer) = select(selector, entries, now(), Tz::UTC).map_err(|e| e.to_string())?;
+        Ok((entry.name.to_string(), newer.iter().map(|entry| entry.name.leaf()).collect()))
     }
 
     fn selected(selector: &Selector, leaves: &[&str]) -> Result<String, String> {
-        select(selector, names(leaves), Tz::UTC).map(|name| name.to_string()).map_err(|e| e.to_string())
+        let leaves: Vec<_> = leaves.iter().map(|leaf| (*leaf, Class::Good)).collect();
+        found(selector, &of(&leaves)).map(|(name, newer)| {
+            assert!(newer.is_empty(), "{newer:?}");
+            name
+        })
     }
 
-    const THREE: [&str; 3] = ["202601020000", "20260102000030", "202601010000"];
+    fn now() -> DateTime<Utc> {
+        "2026-02-01T00:00:00Z".parse().unwrap()
+    }
+
+    const THREE: [&str; 3] = ["20260102000030", "202601020000", "202601010000"];
+    const NOT_GOOD: [Class; 6] = [
+        Class::Unconfirmed,
+        Class::Doubtful(Doubt::Degraded),
+        Class::Doubtful(Doubt::Suspicious),
+        Class::Doubtful(Doubt::Dismissed),
+        Class::Doubtful(Doubt::Damaged),
+        Class::Doubtful(Doubt::Unknown),
+    ];
 
     #[test]
     fn the_latest() {
         assert_eq!(selected(&Selector::parse("latest"), &THREE).unwrap(), "a/p-20260102000030.etcdb");
         assert_eq!(selected(&Selector::Latest, &[]).unwrap_err(), "there are no backups");
-        // Of two names of one moment, the one with seconds is the later.
-        assert_eq!(
-            selected(&Selector::Latest, &["20260102000000", "202601020000"]).unwrap(),
-            "a/p-20260102000000.etcdb"
-        );
+    }
+
+    #[test]
+    fn the_latest_passes_over_what_is_not_good_and_names_it() {
+        for class in NOT_GOOD {
+            for good in [Class::Good, Class::Legacy] {
+                let entries = of(&[
+                    ("202601040000", class),
+                    ("202601030000", good),
+                    ("202601020000", class),
+                    ("202601010000", good),
+                ]);
+                let expected = ("a/p-202601030000.etcdb".to_owned(), vec!["p-202601040000.etcdb".to_owned()]);
+                assert_eq!(found(&Selector::Latest, &entries), Ok(expected), "{class}");
+            }
+            let error = found(&Selector::Latest, &of(&[("202601040000", class), ("202601030000", class)])).unwrap_err();
+            let expected = format!(
+                "none of the 2 backups counts as good; the newest is a/p-202601040000.etcdb, which is {class}: to use it, give its full name"
+            );
+            assert_eq!(error, expected);
+        }
+    }
+
+    #[test]
+    fn the_latest_is_not_from_the_future() {
+        let entries = of(&[("209901010000", Class::Good), ("202601010000", Class::Good)]);
+        let expected = ("a/p-202601010000.etcdb".to_owned(), vec!["p-209901010000.etcdb".to_owned()]);
+        assert_eq!(found(&Selector::Latest, &entries), Ok(expected));
+        // Nor if that time is asked for.
+        let later = Selector::Before("2100-01-01T00:00:00Z".parse().unwrap());
+        assert_eq!(found(&later, &entries).unwrap().0, "a/p-202601010000.etcdb");
+        let error = found(&Selector::Latest, &entries[..1]).unwrap_err();
+        assert!(error.contains("which is dated in the future: to use it"), "{error}");
+        // A clock that is nine minutes ahead is not of the future.
+        let entries = of(&[("202602010009", Class::Good), ("202601010000", Class::Good)]);
+        assert_eq!(found(&Selector::Latest, &entries).unwrap().0, "a/p-202602010009.etcdb");
+    }
+
+    #[test]
+    fn only_a_full_name_means_one_that_is_not_good() {
+        let future = ("209901010000", Class::Good);
+        for odd in NOT_GOOD.map(|class| ("202601030000", class)).into_iter().chain([future]) {
+            let entries = of(&[odd, ("202601020000", Class::Good)]);
+            let leaf = format!("p-{}.etcdb", odd.0);
+            for full in [leaf.clone(), format!("a/{leaf}")] {
+                assert_eq!(found(&Selector::parse(&full), &entries), Ok((format!("a/{leaf}"), vec![])), "{full}");
+            }
+            for part in [odd.0, &odd.0[..8], "p-2026010300", "a/p-2099"]
+                .into_iter()
+                .filter(|part| leaf.contains(part.trim_start_matches("a/")))
+            {
+                let error = found(&Selector::parse(part), &entries).unwrap_err();
+                assert!(error.contains(&format!("`{part}` is a part of the name of a/{leaf} alone")), "{error}");
+                assert!(error.ends_with("to use it, give its full name"), "{error}");
+            }
+            // A part that both have is no choice between them.
+            assert!(found(&Selector::parse("20"), &entries).unwrap_err().contains("is ambiguous"));
+        }
+    }
+
+    #[test]
+    fn a_full_name_is_never_ambiguous() {
+        let prefix = "".parse().unwrap();
+        let names =
+            ["20201201020304.etcdb", "201201020304.etcdb"].map(|leaf| BackupName::parse(&prefix, leaf).unwrap());
+        let entries = names.map(|name| entry(name, Class::Good));
+        assert_eq!(found(&Selector::parse("201201020304.etcdb"), &entries).unwrap().0, "201201020304.etcdb");
+        assert!(found(&Selector::parse("201201020304"), &entries).unwrap_err().contains("ambiguous"));
     }
 
     #[test]
@@ -156,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_long_list_is_cut() {
-        let many: Vec<String> = (10..40).map(|minute| format!("2026010100{minute}")).collect();
+        let many: Vec<String> = (10..40).rev().map(|minute| format!("2026010100{minute}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         let error = selected(&Selector::parse("2026"), &many).unwrap_err();
         assert!(error.contains("p-202601010039") && error.ends_with("and 20 more"), "{error}");
@@ -188,7 +313,18 @@ mod tests {
         let error = selected(&before("2025-12-31T23:59:59Z"), &THREE).unwrap_err();
         assert_eq!(
             error,
-            "no backup was taken at 2025-12-31T23:59:59Z or before; the oldest is a/p-202601010000.etcdb"
+            "no good backup was taken at 2025-12-31T23:59:59Z or before; the oldest is a/p-202601010000.etcdb"
         );
+    }
+    #[test]
+    fn by_time_passes_over_what_is_not_good_in_that_time_alone() {
+        let before = Selector::Before("2026-01-03T00:00:00Z".parse().unwrap());
+        let odd = Class::Doubtful(Doubt::Suspicious);
+        let entries =
+            of(&[("202601040000", odd), ("202601030000", odd), ("202601020000", Class::Good), ("202601010000", odd)]);
+        let expected = ("a/p-202601020000.etcdb".to_owned(), vec!["p-202601030000.etcdb".to_owned()]);
+        assert_eq!(found(&before, &entries), Ok(expected));
+        let error = found(&Selector::Before("2026-01-01T12:00:00Z".parse().unwrap()), &entries).unwrap_err();
+        assert!(error.ends_with("the oldest is a/p-202601020000.etcdb"), "{error}");
     }
 }

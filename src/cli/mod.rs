@@ -3,6 +3,7 @@
 mod copy_tls;
 mod groups;
 mod job;
+mod judge;
 mod read;
 mod restore;
 mod stored;
@@ -19,6 +20,7 @@ pub use groups::{
     StoreArgs, WorkArgs,
 };
 pub use job::{PruneArgs, RunArgs, SnapshotArgs, StoreStepArgs};
+pub use judge::JudgeArgs;
 pub use read::{ExportArgs, GetArgs, InspectArgs, PutBackArgs};
 pub use restore::{ClusterArgs, RestoreArgs};
 pub use stored::{FetchArgs, ListArgs, ReadArgs, VerifyArgs};
@@ -46,6 +48,21 @@ pub enum Command {
     Store(StoreStepArgs),
     /// Apply retention alone: with --dry-run only print the plan, with --after as the last step of the job
     Prune(PruneArgs),
+    /// Say that a suspicious backup is of this cluster as it is now: after a wanted rebuild, restore or wipe
+    ///
+    /// It then counts as good, and later runs compare with it. This covers NAME, the suspicious backups before it that are
+    /// of the same cluster or of none, and those after it that stand now, are of the same cluster and are suspicious for no
+    /// other reason. What comes later is not covered. A backup without a readable record is downloaded and proved first.
+    ///
+    /// If the backup is a stray one, of another cluster or of a wrong configuration, use `dismiss`.
+    Accept(JudgeArgs),
+    /// Say that a backup is not of this cluster: a stray one of another cluster or of a wrong configuration
+    ///
+    /// It is then never `latest`, holds back no retention, and is deleted for its age alone. The backup itself is not
+    /// touched now. A good backup is dismissed only if a newer good one stands.
+    ///
+    /// If the cluster was rebuilt, restored or wiped on purpose, and the backup shows what it is now, use `accept`.
+    Dismiss(JudgeArgs),
     /// List the stored backups, newest first
     List(ListArgs),
     /// Prove stored backups without restoring them
@@ -89,6 +106,8 @@ impl Command {
             Self::Snapshot(_) => "snapshot",
             Self::Store(_) => "store",
             Self::Prune(_) => "prune",
+            Self::Accept(_) => "accept",
+            Self::Dismiss(_) => "dismiss",
             Self::List(_) => "list",
             Self::Verify(_) => "verify",
             Self::Inspect(_) => "inspect",
@@ -114,6 +133,7 @@ impl Command {
             Self::Snapshot(args) => &args.settings,
             Self::Store(args) => &args.settings,
             Self::Prune(args) => &args.settings,
+            Self::Accept(args) | Self::Dismiss(args) => &args.read.settings,
             Self::List(args) => &args.settings,
             Self::Verify(args) => &args.read.settings,
             Self::Inspect(args) => &args.read.settings,
@@ -224,6 +244,8 @@ mod tests {
             assert_eq!(parsed(&[name]).name(), name);
         }
         assert_eq!(parsed(&["put-back", "latest", "/key"]).name(), "put-back");
+        assert_eq!(parsed(&["accept", "202601020304.etcdb"]).name(), "accept");
+        assert_eq!(parsed(&["dismiss", "202601020304.etcdb"]).name(), "dismiss");
         assert_eq!(parsed(&["completions", "bash"]).name(), "completions");
     }
 

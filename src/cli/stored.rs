@@ -33,7 +33,7 @@ pub struct FetchArgs {
 
 #[derive(Args, Debug)]
 pub struct ListArgs {
-    /// Leave out what only the objects' metadata tell: on S3 that is one request for each backup
+    /// Leave out what only the records tell, such as the class: the store is asked for one listing alone
     #[arg(long)]
     pub quick: bool,
     #[command(flatten)]

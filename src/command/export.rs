@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+
 use super::input::OpenBackup;
 use super::streaming::{Error, streaming};
 use crate::config::ExportConfig;
@@ -19,10 +21,10 @@ struct Exported {
     withheld: u64,
 }
 
-pub async fn export(config: ExportConfig, answer: &mut Answer) -> Result<(), Failure> {
+pub async fn export(config: ExportConfig, now: DateTime<Utc>, answer: &mut Answer) -> Result<(), Failure> {
     // A program reads this stdout, so no report may follow the keys, even if the command fails.
     *answer = Answer::Streamed;
-    let backup = OpenBackup::open(config.backup).await?;
+    let backup = OpenBackup::open(config.backup, now).await?;
     let revision = backup.revision(config.revision)?;
     let values = match (config.values, config.show_secrets) {
         (false, _) => ShowValues::Hidden,

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use bytesize::ByteSize;
+use chrono::{DateTime, Utc};
 
 use super::input::Source;
 use crate::config::FetchConfig;
@@ -13,7 +14,7 @@ use crate::report::table::labelled;
 use crate::snapshot::{Proof, Workspace};
 use crate::system::fs::{parent_dir, rename_noreplace};
 
-pub async fn fetch(config: FetchConfig, answer: &mut Answer) -> Result<(), Failure> {
+pub async fn fetch(config: FetchConfig, now: DateTime<Utc>, answer: &mut Answer) -> Result<(), Failure> {
     let FetchConfig { input, path } = config;
     // A workspace refuses a link, but the user may well name a directory through one.
     let dir = parent_dir(&path).and_then(|dir| dir.canonicalize()).map_err(|e| refuse(&path, &e))?;
@@ -21,7 +22,7 @@ pub async fn fetch(config: FetchConfig, answer: &mut Answer) -> Result<(), Failu
     if path.symlink_metadata().is_ok() {
         return Err(refuse(&path, &io::ErrorKind::AlreadyExists.into()));
     }
-    let source = Source::find(input).await?;
+    let source = Source::find(input, now).await?;
     // Beside PATH, because a rename works within one file system only.
     let workspace = Workspace::create(&dir)?;
     let snapshot = source.receive(&workspace).await?;

@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+
 use super::input::OpenBackup;
 use super::streaming::streaming;
 use crate::cli::Format;
@@ -14,13 +16,13 @@ use crate::report::Answer;
 use crate::snapshot::{self, KeyState, find};
 use crate::system::blocking::blocking;
 
-pub async fn get(config: GetConfig, format: Format, answer: &mut Answer) -> Result<(), Failure> {
+pub async fn get(config: GetConfig, format: Format, now: DateTime<Utc>, answer: &mut Answer) -> Result<(), Failure> {
     let GetConfig { backup, key, revision, raw, show_secrets } = config;
     if raw {
         // A program reads this stdout, so no report may follow the value, even if the command fails.
         *answer = Answer::Streamed;
     }
-    let backup = OpenBackup::open(backup).await?;
+    let backup = OpenBackup::open(backup, now).await?;
     let revision = backup.revision(revision)?;
     let (state, value) = read(&backup, key, revision).await?;
     *answer = Answer::Streamed;

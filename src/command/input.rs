@@ -4,7 +4,13 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::backup::select::{Selector, select};
+use chrono::{DateTime, Utc};
+
+use super::facts::facts_of;
+use super::inventory::Inventory;
+use crate::backup::catalog::Entry;
+use crate::backup::record::Facts;
+use crate::backup::select::{Selector, described, exact, select};
 use crate::config::{Input, ReadConfig, StoreConfig};
 use crate::exit::{Exit, Failure};
 use crate::logging::progress::Metered;
@@ -25,6 +31,8 @@ pub enum Source {
 pub struct StoredSource {
     pub store: Arc<Store>,
     pub backup: StoredBackup,
+    /// What its record says, if it has one that can be read.
+    pub known: Option<Facts>,
 }
 
 /// A local file of which every page is proved. A fetched one is removed when this value is dropped.
@@ -43,6 +51,11 @@ impl ProvedFile {
         sha256.get(..8).unwrap_or(sha256)
     }
 
+    /// What the file says. What only the cluster knows is left out.
+    pub async fn facts(&self, taken_at: DateTime<Utc>) -> Result<Facts, Failure> {
+        facts_of(&self.path, &self.proof, taken_at).await
+    }
+
     pub async fn recorded_members(&self) -> Result<Vec<snapshot::RecordedMember>, Failure> {
         let path = self.path.clone();
         Ok(blocking(move || snapshot::members(&Db::open_path(&path)?)).await?)
@@ -56,8 +69,8 @@ pub struct OpenBackup {
 }
 
 impl OpenBackup {
-    pub async fn open(config: ReadConfig) -> Result<Self, Failure> {
-        let proved = Source::find(config.input).await?.prove(&config.work_dir).await?;
+    pub async fn open(config: ReadConfig, now: DateTime<Utc>) -> Result<Self, Failure> {
+        let proved = Source::find(config.input, now).await?.prove(&config.work_dir).await?;
         let path = proved.path.clone();
         let db = blocking(move || Db::open_path(&path)).await?;
         Ok(Self { proved, db: Arc::new(db) })
@@ -70,10 +83,12 @@ impl OpenBackup {
 }
 
 impl Source {
-    pub async fn find(input: Input) -> Result<Self, Failure> {
+    pub async fn find(input: Input, now: DateTime<Utc>) -> Result<Self, Failure> {
         match input {
             Input::Local(path) => Ok(Self::Local(path)),
-            Input::Stored(selector, config) => Ok(Self::Stored(Box::new(StoredSource::find(&selector, config).await?))),
+            Input::Stored(selector, config) => {
+                Ok(Self::Stored(Box::new(StoredSource::find(&selector, config, now).await?)))
+            }
         }
     }
 
@@ -150,19 +165,31 @@ fn copy(path: &Path, mut part: PartFile) -> Result<Snapshot, snapshot::Error> {
 }
 
 impl StoredSource {
-    async fn find(selector: &Selector, config: StoreConfig) -> Result<Self, Failure> {
+    async fn find(selector: &Selector, config: StoreConfig, now: DateTime<Utc>) -> Result<Self, Failure> {
         let store = Store::open(config).await?;
-        let names = store.list().await?.names().cloned().collect();
-        let name = select(selector, names, store.config().naming.zone).map_err(|error| {
-            let config = store.config();
-            let backups = config.target.join(&config.naming.prefix.to_string());
-            Failure::new(
-                Exit::Settings,
-                anyhow::Error::new(error).context(format!("looking for a backup at {backups}")),
-            )
-        })?;
-        let backup = store.stat(&name).await?;
-        Ok(Self { store: Arc::new(store), backup })
+        let listing = store.list().await?;
+        let entry = match (Inventory::complete(&store, &listing).await, selector) {
+            (Ok(inventory), _) => found(selector, &inventory, &store, now)?,
+            // A full name needs no record, and this may be the day on which there is none.
+            (Err(error), Selector::Named(text)) if exact(text, listing.names()).is_some() => {
+                tracing::warn!("no record was read: {error}");
+                let inventory = Inventory::without_records(&listing, store.config().naming.zone);
+                found(selector, &inventory, &store, now)?
+            }
+            (Err(error), _) => return Err(error.into()),
+        };
+        Ok(Self::of(&Arc::new(store), entry))
+    }
+
+    pub fn of(store: &Arc<Store>, entry: Entry) -> Self {
+        let backup = StoredBackup { name: entry.name, bytes: entry.bytes };
+        Self { store: Arc::clone(store), backup, known: entry.facts }
+    }
+
+    /// When it was taken.
+    pub fn taken_at(&self) -> DateTime<Utc> {
+        let zone = self.store.config().naming.zone;
+        self.known.as_ref().map_or_else(|| self.backup.name.taken_at(zone), |facts| facts.taken_at)
     }
 
     async fn receive(&self, mut part: PartFile) -> Result<Snapshot, Failure> {
@@ -175,6 +202,7 @@ impl StoredSource {
             part.finish(ANY_REVISION).map_err(|e| e.renamed(&label))
         };
         let snapshot = self.store.read(&self.backup, "fetch", take).await?;
+        self.check_hash(&snapshot.proof.file)?;
         Ok(snapshot)
     }
 
@@ -182,6 +210,39 @@ impl StoredSource {
         let label = PathBuf::from(self.backup.name.to_string());
         let take = move |stream: &mut BackupStream| prove_stream(&label, stream);
         let hash = self.store.read(&self.backup, "verify", take).await?;
+        self.check_hash(&hash)?;
         Ok(hash)
     }
+
+    fn check_hash(&self, hash: &FileHash) -> Result<(), Failure> {
+        // A file with another hash may be a good snapshot by itself, but it is not the one that was stored.
+        match self.known.as_ref().map(|facts| &facts.sha256) {
+            Some(stored) if !stored.eq_ignore_ascii_case(&hash.sha256) => {
+                let (name, found) = (&self.backup.name, &hash.sha256);
+                let why = format!(
+                    "{name} is not what was stored: its SHA-256 is {found}, the one recorded when it was stored is {stored}"
+                );
+                Err(Failure::message(Exit::Proof, why))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn found(selector: &Selector, inventory: &Inventory, store: &Store, now: DateTime<Utc>) -> Result<Entry, Failure> {
+    let config = store.config();
+    let (entry, passed_over) =
+        select(selector, &inventory.catalog.entries, now, config.naming.zone).map_err(|error| {
+            let backups = config.target.join(&config.naming.prefix.to_string());
+            let looking = format!("looking for a backup at {backups}");
+            Failure::new(Exit::Settings, anyhow::Error::new(error).context(looking))
+        })?;
+    for newer in passed_over {
+        let class = described(newer, now);
+        tracing::warn!(name = %newer.name, "a newer backup is {class}, and passed over; to use it, give its full name");
+    }
+    if !entry.is_current(now) {
+        tracing::warn!(name = %entry.name, "this backup is {}", described(entry, now));
+    }
+    Ok(entry.clone())
 }

@@ -4,6 +4,8 @@ use std::hash::RandomState;
 use std::io::{self, Write};
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+
 use super::input::OpenBackup;
 use super::streaming::{self, streaming};
 use crate::cli::Format;
@@ -14,13 +16,18 @@ use crate::report::{Answer, Stdout, is_on_terminal};
 use crate::snapshot::{self, Db, SortedKeys, alarms, members};
 use crate::system::blocking::blocking;
 
-pub async fn inspect(config: InspectConfig, format: Format, answer: &mut Answer) -> Result<(), Failure> {
-    let backup = OpenBackup::open(config.backup).await?;
+pub async fn inspect(
+    config: InspectConfig,
+    format: Format,
+    now: DateTime<Utc>,
+    answer: &mut Answer,
+) -> Result<(), Failure> {
+    let backup = OpenBackup::open(config.backup, now).await?;
     let Some(other) = config.other else {
         *answer = summary(&backup).await?;
         return Ok(());
     };
-    let other = OpenBackup::open(other).await?;
+    let other = OpenBackup::open(other, now).await?;
     *answer = Answer::Streamed;
     let (before, after) = (Side::of(&other), Side::of(&backup));
     blocking(move || streaming(|out| write_differences(out, &before, &after, format))).await

@@ -1,40 +1,50 @@
 //! `list`: the stored backups, newest first.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use chrono_tz::Tz;
 
+use super::inventory::Inventory;
+use crate::backup::catalog::Entry;
 use crate::config::ListConfig;
 use crate::exit::Failure;
 use crate::report::Answer;
 use crate::report::list::{Listed, ListedBackup};
-use crate::store::{Store, StoredBackup};
+use crate::store::Store;
 
 pub async fn list(config: ListConfig, now: DateTime<Utc>, answer: &mut Answer) -> Result<(), Failure> {
-    let store = Store::open(config.store).await?;
+    let ListConfig { store, quick } = config;
+    let store = Store::open(store).await?;
     let listing = store.list().await?;
+    let inventory = if quick {
+        Inventory::without_records(&listing, store.config().naming.zone)
+    } else {
+        Inventory::complete(&store, &listing).await?
+    };
     let config = store.config();
-    let zone = config.naming.zone;
     let listed = Listed {
         target: config.target.to_string(),
         prefix: config.naming.prefix.to_string(),
-        backups: listing.backups.iter().map(|backup| line(backup, zone, now)).collect(),
+        backups: inventory.catalog.entries.into_iter().map(|entry| line(entry, quick, now)).collect(),
         foreign: listing.foreign,
     };
     *answer = Answer::Document { text: listed.text(), json: serde_json::json!(listed) };
     Ok(())
 }
 
-fn line(backup: &StoredBackup, zone: Tz, now: DateTime<Utc>) -> ListedBackup {
-    let taken_at = backup.name.taken_at(zone);
+fn line(entry: Entry, quick: bool, now: DateTime<Utc>) -> ListedBackup {
+    let why = entry.why(now);
+    let facts = entry.facts;
     ListedBackup {
-        name: backup.name.to_string(),
-        taken_at: taken_at.to_rfc3339_opts(SecondsFormat::Secs, true),
-        age_seconds: (now - taken_at).num_seconds(),
-        bytes: backup.bytes,
-        sha256: None,
-        revision: None,
-        keys: None,
-        etcd_version: None,
-        degraded: None,
+        name: entry.name.to_string(),
+        taken_at: entry.taken_at.to_rfc3339_opts(SecondsFormat::Secs, true),
+        age_seconds: (now - entry.taken_at).num_seconds(),
+        bytes: entry.bytes,
+        sha256: facts.as_ref().map(|facts| facts.sha256.clone()),
+        revision: facts.as_ref().map(|facts| facts.revision),
+        keys: facts.as_ref().map(|facts| facts.keys),
+        degraded: facts.as_ref().map(|facts| facts.degraded.is_some()),
+        etcd_version: facts.and_then(|facts| facts.etcd_version),
+        class: (!quick).then(|| entry.class.word()),
+        doubt: entry.class.doubt().filter(|_| !quick),
+        why: why.filter(|_| !quick),
     }
 }

@@ -1,22 +1,31 @@
 //! One file for each command; each wires the parts in order and decides nothing.
 
+mod accept;
+mod compare;
 mod copy_tls;
+mod dismiss;
 mod export;
+mod facts;
 mod fetch;
 mod get;
 mod input;
 mod inspect;
-mod job;
+mod inventory;
+mod keep;
 mod list;
 mod members;
+mod open;
 mod plan;
 mod prune;
 mod put_back;
 mod restore;
+mod retain;
+mod ruling;
 mod run;
 mod snapshot;
 mod store;
 mod streaming;
+mod take;
 mod verify;
 
 use std::time::Duration;
@@ -71,18 +80,20 @@ async fn with_settings(
             let etcd = settings.snapshot_source(args, now);
             return snapshot::snapshot(settings.snapshot_step(args)?, etcd, now, report).await;
         }
-        Command::Store(args) => return store::store(settings.store_step(args)?, report).await,
+        Command::Store(args) => return store::store(settings.store_step(args)?, now, report).await,
         Command::Prune(args) => return prune::prune(settings.prune(args)?, now, report).await,
+        Command::Accept(args) => accept::accept(settings.judge(args)?, now, answer).await,
+        Command::Dismiss(args) => dismiss::dismiss(settings.judge(args)?, now, answer).await,
         Command::List(args) => list::list(settings.list(args)?, now, answer).await,
-        Command::Verify(args) => verify::verify(settings.verify(args)?, answer).await,
-        Command::Inspect(args) => inspect::inspect(settings.inspect(args)?, format, answer).await,
-        Command::Get(args) => get::get(settings.get(args)?, format, answer).await,
-        Command::Export(args) => export::export(settings.export(args)?, answer).await,
-        Command::Fetch(args) => fetch::fetch(settings.fetch(args)?, answer).await,
-        Command::PutBack(args) => put_back::put_back(settings.put_back(args, now)?, answer).await,
+        Command::Verify(args) => verify::verify(settings.verify(args)?, now, answer).await,
+        Command::Inspect(args) => inspect::inspect(settings.inspect(args)?, format, now, answer).await,
+        Command::Get(args) => get::get(settings.get(args)?, format, now, answer).await,
+        Command::Export(args) => export::export(settings.export(args)?, now, answer).await,
+        Command::Fetch(args) => fetch::fetch(settings.fetch(args)?, now, answer).await,
+        Command::PutBack(args) => put_back::put_back(settings.put_back(args, now)?, now, answer).await,
         Command::Restore(args) => match settings.restore(args)? {
-            RestoreConfig::Member(config) => restore::restore(*config, answer).await,
-            RestoreConfig::Plan(config) => plan::plan(*config, answer).await,
+            RestoreConfig::Member(config) => restore::restore(*config, now, answer).await,
+            RestoreConfig::Plan(config) => plan::plan(*config, now, answer).await,
         },
         Command::Completions { .. } | Command::Man { .. } | Command::CopyTls(_) => {
             without_settings(&cli.command, report).map(drop)

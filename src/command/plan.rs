@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use chrono::SecondsFormat;
+use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::input::{ProvedFile, Source};
 use crate::config::PlanConfig;
@@ -11,8 +11,8 @@ use crate::recovery::initial_cluster::{InitialCluster, default_token};
 use crate::recovery::runbook::Runbook;
 use crate::report::Answer;
 
-pub async fn plan(config: PlanConfig, answer: &mut Answer) -> Result<(), Failure> {
-    let source = Source::find(config.backup.input).await?;
+pub async fn plan(config: PlanConfig, now: DateTime<Utc>, answer: &mut Answer) -> Result<(), Failure> {
+    let source = Source::find(config.backup.input, now).await?;
     // The first step of the plan stops the cluster, so a damaged backup has to be found before.
     let proved = source.prove(&config.backup.work_dir).await?;
     let recorded_members = proved.recorded_members().await?;
@@ -22,8 +22,7 @@ pub async fn plan(config: PlanConfig, answer: &mut Answer) -> Result<(), Failure
         let why = "member: the snapshot records no members; name each with --member name=https://host:2380";
         return Err(Failure::settings(why));
     }
-    let (mut flags, files) = flags_and_files(&source)?;
-    flags.extend(config.bump_revision.map(|by| ("bump-revision", by.to_string())));
+    let (store, files) = flags_and_files(&source)?;
     let backup_id = proved.short_id().to_owned();
     let runbook = Runbook {
         backup: backup(&source)?,
@@ -39,7 +38,8 @@ pub async fn plan(config: PlanConfig, answer: &mut Answer) -> Result<(), Failure
         client: config.layout.client,
         token: config.token.unwrap_or_else(|| default_token(&backup_id)),
         backup_id,
-        flags,
+        store,
+        bump_revision: config.bump_revision,
         files,
     };
     let steps = runbook.steps().map_err(Failure::settings)?;
@@ -62,15 +62,14 @@ fn content(proved: &ProvedFile, source: &Source) -> String {
     let contents = &proved.proof.contents;
     let taken = match source {
         Source::Stored(stored) => {
-            let at = stored.backup.name.taken_at(stored.store.config().naming.zone);
-            format!("taken at {}, ", at.to_rfc3339_opts(SecondsFormat::Secs, true))
+            format!("taken at {}, ", stored.taken_at().to_rfc3339_opts(SecondsFormat::Secs, true))
         }
         Source::Local(_) => String::new(),
     };
     format!("{taken}revision {}, {} keys, every page proved good", contents.revision, contents.live_keys)
 }
 
-/// The flags that `restore` needs on every member, with their values, and the files that must be there.
+/// The flags with which every member finds the backup, with their values, and the files that must be there.
 type FlagsAndFiles = (Vec<(&'static str, String)>, Vec<String>);
 
 fn flags_and_files(source: &Source) -> Result<FlagsAndFiles, Failure> {

@@ -5,51 +5,75 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 
-use super::job;
+use super::inventory::Inventory;
+use super::open::open_patiently;
+use super::retain::{self, Own};
 use crate::backup::handover::Handover;
-use crate::backup::name::BackupName;
-use crate::backup::retention::Policy;
 use crate::config::{PruneConfig, PruneMode};
 use crate::exit::{Exit, Failure};
-use crate::report::{JobReport, Report, since};
-use crate::store::Store;
+use crate::report::{Report, since};
+use crate::store::{self, Store};
+use crate::system::patience::Patience;
 
 pub async fn prune(config: PruneConfig, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
-    let PruneConfig { store, policy, mode, .. } = config;
-    report.job.target = Some(store.target.to_string());
-    report.job.dry_run = matches!(mode, PruneMode::DryRun);
+    report.job.target = Some(config.store.target.to_string());
+    report.job.dry_run = matches!(config.mode, PruneMode::DryRun);
     let begun = Instant::now();
-    let store = Store::open(store).await?;
-    let exit = match mode {
-        PruneMode::After(record) => after(&record, &store, &policy, now, &mut report.job).await?,
-        PruneMode::Now | PruneMode::DryRun => {
-            let listing = store.list().await?;
-            job::retain(&store, listing, None, &policy, now, &mut report.job).await?
-        }
+    let exit = match &config.mode {
+        PruneMode::After(handover) => after(handover, &config, now, report).await?,
+        PruneMode::Now | PruneMode::DryRun => alone(&config, now, report).await?,
     };
     report.seconds.prune = Some(since(begun));
     Ok(exit)
 }
 
-async fn after(
-    path: &Path,
-    store: &Store,
-    policy: &Policy,
-    now: DateTime<Utc>,
-    report: &mut JobReport,
-) -> Result<Exit, Failure> {
-    let handover = Handover::read(path)?;
-    report.backup = Some(handover.record.clone());
-    let stored = handover.stored.as_deref().ok_or_else(|| {
-        let path = path.display();
+async fn alone(config: &PruneConfig, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
+    let store = Store::open(config.store.clone()).await?;
+    let inventory = Inventory::read(&store).await?;
+    if !report.job.dry_run {
+        store.sweep(config.sweep_after, now).await;
+    }
+    let exit = retain::retain(&store, &inventory, None, &config.policy, now, &mut report.job).await;
+    if !report.job.dry_run {
+        store.sweep(config.sweep_after, now).await;
+    }
+    exit
+}
+
+async fn after(path: &Path, config: &PruneConfig, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
+    let prefix = &config.store.naming.prefix;
+    let path = Handover::locate(path, prefix);
+    let handover = Handover::read(&path)?;
+    let path = path.display();
+    report.job.backup.clone_from(&handover.record.facts);
+    if !handover.stored {
         let why = format!("{path} does not say that its backup is stored and confirmed; nothing was pruned");
-        Failure::message(Exit::Store, why)
-    })?;
+        return Err(Failure::message(Exit::Store, why));
+    }
     // The record comes from another container, whose prefix an overlay may have set differently.
-    let name = BackupName::parse_path(&store.config().naming.prefix, stored).ok_or_else(|| {
-        let path = path.display();
+    let name = handover.name(prefix).ok_or_else(|| {
+        let stored = &handover.record.name;
         Failure::settings(format!("{path}: its backup `{stored}` is not one of the backup-prefix that is set here"))
     })?;
-    report.name = Some(stored.to_owned());
-    job::prune(store, (&name, &handover.record), handover.before, policy, now, report).await
+    report.job.name = Some(name.to_string());
+    report.job.verdict.clone_from(&handover.record.verdict);
+    report.job.confirmed = handover.record.confirmed;
+
+    // From here on the backup is stored, so a store that cannot be asked only leaves retention undone.
+    let patience = Patience::new(config.retry_for);
+    let store = open_patiently(&config.store, &patience, now).await.map_err(retain::incomplete)?;
+    let read = || Inventory::read(&store);
+    let inventory = patience.wait_out("listing the backups", store::Error::is_away, read).await;
+    let inventory = inventory.map_err(retain::incomplete)?;
+    // The file may be of a run with another target.
+    if inventory.catalog.find(&name).is_none() {
+        let why = format!("{name} is not at {}; nothing was pruned", config.store.target);
+        return Err(Failure::message(Exit::Store, why));
+    }
+    store.sweep(config.sweep_after, now).await;
+    let own = Own { name: &name, record: &handover.record, clock: handover.clock.as_deref() };
+    let exit = retain::retain(&store, &inventory, Some(own), &config.policy, now, &mut report.job).await;
+    retain::remove_orphans(&store, &inventory, now).await;
+    store.sweep(config.sweep_after, now).await;
+    exit
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+
 use super::input::OpenBackup;
 use super::members;
 use crate::config::{KeysToPutBack, PutBackConfig};
@@ -18,8 +20,8 @@ use crate::report::Answer;
 use crate::snapshot::{self, Db, KeyState, SortedKeys, find};
 use crate::system::blocking::blocking;
 
-pub async fn put_back(config: PutBackConfig, answer: &mut Answer) -> Result<(), Failure> {
-    let backup = OpenBackup::open(config.backup).await?;
+pub async fn put_back(config: PutBackConfig, now: DateTime<Utc>, answer: &mut Answer) -> Result<(), Failure> {
+    let backup = OpenBackup::open(config.backup, now).await?;
     let args = &config.keys;
     let revision = backup.revision(args.revision)?;
     let states = select(args, &backup, revision).await?;

@@ -4,6 +4,7 @@ use std::num::NonZeroU64;
 use std::path::Path;
 
 use bytesize::ByteSize;
+use chrono::{DateTime, Utc};
 
 use super::input::{ProvedFile, Source};
 use crate::config::{IdentityConfig, MemberConfig};
@@ -17,12 +18,12 @@ use crate::system::blocking::blocking;
 /// Far above what any cluster reaches between a backup and its restore, and far below the largest revision.
 const DEFAULT_BUMP: u64 = 1_000_000_000;
 
-pub async fn restore(config: MemberConfig, answer: &mut Answer) -> Result<(), Failure> {
+pub async fn restore(config: MemberConfig, now: DateTime<Utc>, answer: &mut Answer) -> Result<(), Failure> {
     // Everything that can be checked without the backup is checked first, because fetching it may take an hour.
     let data_dir = DataDir::check(&config.data_dir)?;
     let etcdutl = Etcdutl::find().await?;
     let bump = bump(config.bump_revision, &etcdutl)?;
-    let source = Source::find(config.input).await?;
+    let source = Source::find(config.input, now).await?;
     // The data directory's disk has to be large enough anyway. The usual work directory, /tmp, may be small.
     let work_dir = config.work_dir.as_deref().unwrap_or(data_dir.build_dir());
     check_room(&data_dir, &source, work_dir)?;

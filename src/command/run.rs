@@ -4,45 +4,59 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 
-use super::{job, members};
-use crate::backup::metadata::Metadata;
+use super::inventory::Inventory;
+use super::keep::Keeper;
+use super::open::{open_if_there, open_patiently};
+use super::retain::{self, Own};
+use super::{members, take};
 use crate::config::RunConfig;
 use crate::exit::{Exit, Failure};
 use crate::report::{Report, since};
 use crate::snapshot::Workspace;
-use crate::store::Store;
+use crate::store;
+use crate::system::patience::Patience;
 
 pub async fn run(config: RunConfig, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
-    let RunConfig { etcd, store, policy, work_dir, .. } = config;
+    let RunConfig { etcd, store, policy, work_dir, retry_for, sweep_after } = config;
     report.job.target = Some(store.target.to_string());
     // It also sweeps what a killed run left, before the disk is needed.
     let workspace = Workspace::create(&work_dir)?;
+    let patience = Patience::new(retry_for);
 
     let begun = Instant::now();
     // Beside the survey, so that a wrong remote fails in a second, before a snapshot is taken.
-    let preflight = async {
-        let store = Store::open(store).await?;
-        let listing = store.list().await?;
-        Ok::<_, Failure>((store, listing))
-    };
-    let (choice, (store, listing)) =
-        tokio::try_join!(members::choose(&etcd, |refused| report.job.refuse(refused)), preflight)?;
-    report.job.foreign = listing.foreign;
+    let first_look = async { Ok(open_if_there(&store, retry_for, now).await?) };
+    let choosing = members::choose(&etcd, |refused| report.job.refuse(refused));
+    let (choice, opened) = tokio::try_join!(choosing, first_look)?;
     report.seconds.survey = Some(since(begun));
 
-    let begun = Instant::now();
-    let backup = job::snapshot(choice, &etcd, &workspace, now, &mut report.job).await?;
-    report.job.backup = Some(backup.record.clone());
-    report.seconds.snapshot = Some(since(begun));
+    let begun_snapshot = Instant::now();
+    let snapshot = take::snapshot(choice, &etcd, &workspace, now, &mut report.job);
+    // A remote that is away may be back when the snapshot is done, so that is taken meanwhile.
+    let (backup, store) = tokio::try_join!(snapshot, async {
+        match opened {
+            Some(store) => Ok(store),
+            None => Ok(open_patiently(&store, &patience, now).await?),
+        }
+    })?;
+    report.job.backup = Some(backup.facts.clone());
+    report.seconds.snapshot = Some(since(begun_snapshot));
 
-    let begun = Instant::now();
-    let name = job::put(&store, &backup).await?;
-    report.job.name = Some(name.to_string());
-    report.seconds.store = Some(since(begun));
+    let begun_storing = Instant::now();
+    store.sweep(sweep_after, now).await;
+    let keeper =
+        Keeper { store: &store, patience: &patience, work_dir: &work_dir, began: (now, begun), in_place: false };
+    let kept = keeper.keep(&backup, &mut report.job).await?;
+    report.seconds.store = Some(since(begun_storing));
 
-    let begun = Instant::now();
-    let stored = (&name, &backup.record);
-    let exit = job::prune(&store, stored, Metadata::default(), &policy, now, &mut report.job).await?;
-    report.seconds.prune = Some(since(begun));
-    Ok(exit)
+    let begun_pruning = Instant::now();
+    let read = || Inventory::read(&store);
+    let inventory = patience.wait_out("listing the backups", store::Error::is_away, read).await;
+    let inventory = inventory.map_err(retain::incomplete)?;
+    let own = Own { name: &kept.name, record: &kept.record, clock: kept.clock.as_deref() };
+    let exit = retain::retain(&store, &inventory, Some(own), &policy, now, &mut report.job).await;
+    retain::remove_orphans(&store, &inventory, now).await;
+    store.sweep(sweep_after, now).await;
+    report.seconds.prune = Some(since(begun_pruning));
+    exit
 }

@@ -1,22 +1,28 @@
-//! `snapshot`: the first step of the job alone. It leaves one proved file and a record of it in the work directory.
+//! `snapshot`: the first step of the job alone. It leaves a proved file and a record of it in the work directory.
 
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
-use super::{job, members};
+use super::keep::{Keeper, Kept};
+use super::members;
+use super::open::open_patiently;
+use super::take::{self, Backup};
 use crate::backup::handover::Handover;
-use crate::backup::metadata::Metadata;
 use crate::backup::name::BackupName;
-use crate::config::{EtcdConfig, Naming, SnapshotConfig};
+use crate::backup::record::Record;
+use crate::config::{EtcdConfig, InPlaceConfig, Naming, SnapshotConfig};
 use crate::exit::{Exit, Failure};
 use crate::report::{Report, since};
 use crate::snapshot::Workspace;
+use crate::store::Store;
 use crate::system::fs::rename_noreplace;
+use crate::system::patience::Patience;
 
 /// `etcd` is an error if its settings are wrong.
 pub async fn snapshot(
@@ -25,66 +31,114 @@ pub async fn snapshot(
     now: DateTime<Utc>,
     report: &mut Report,
 ) -> Result<Exit, Failure> {
-    let SnapshotConfig { naming, work_dir, in_place, .. } = config;
+    let SnapshotConfig { naming, work_dir, in_place } = config;
     let workspace = Workspace::create(&work_dir)?;
+    let handover = if in_place.is_some() {
+        Handover::path_in_place(&work_dir, &naming.prefix)
+    } else {
+        work_dir.join(Handover::FILE)
+    };
     // First of all, so that a run that fails, even for its settings, leaves no record that lets `prune --after` delete
     // anything.
     // Its snapshot goes only when a new one can be taken.
-    let keeps_file = in_place || etcd.is_err();
-    let before = invalidate_earlier_record(&work_dir, &naming, keeps_file)?;
+    let keeps_file = in_place.is_some() || etcd.is_err();
+    invalidate_earlier(&handover, &work_dir, &naming, keeps_file)?;
     let etcd = etcd?;
+    // Whatever is wrong with the place is found before the snapshot is taken.
+    let place = match in_place {
+        Some(place) => Some(Place::open(place, now).await?),
+        None => None,
+    };
 
     let begun = Instant::now();
     let choice = members::choose(&etcd, |refused| report.job.refuse(refused)).await?;
     report.seconds.survey = Some(since(begun));
-    let begun = Instant::now();
-    let backup = job::snapshot(choice, &etcd, &workspace, now, &mut report.job).await?;
-    let name = move_to_name(&backup.file, &work_dir, &naming, now).map_err(|e| {
-        let dir = work_dir.display();
-        Failure::message(Exit::Disk, format!("cannot move the proved snapshot into {dir}: {e}"))
-    })?;
-    report.seconds.snapshot = Some(since(begun));
-    report.job.backup = Some(backup.record.clone());
-    let file = name.to_string();
-    let stored = in_place.then(|| file.clone());
-    if in_place {
-        report.job.target = Some(work_dir.display().to_string());
-        report.job.name = Some(file.clone());
-    }
-    Handover { file: file.into(), record: backup.record, stored, before }.write(&work_dir)?;
+    let begun_snapshot = Instant::now();
+    let backup = take::snapshot(choice, &etcd, &workspace, now, &mut report.job).await?;
+    report.job.backup = Some(backup.facts.clone());
+    // The next step may run as another user of the same group (fsGroup).
+    let shared = fs::set_permissions(&backup.file, Permissions::from_mode(0o640));
+    shared.map_err(|e| not_moved(&work_dir, &e))?;
+    report.seconds.snapshot = Some(since(begun_snapshot));
+    let handed_over = match place {
+        Some(place) => place.keep(&backup, &work_dir, (now, begun), report).await?,
+        None => leave(backup, &work_dir, &naming).map_err(|e| not_moved(&work_dir, &e))?,
+    };
+    handed_over.write(&handover)?;
     Ok(Exit::Ok)
 }
 
-/// Marks an earlier record as not stored, and deletes its snapshot if that never got to its remote, unless `keeps_file`.
-/// Returns what the record tells of the cluster.
-fn invalidate_earlier_record(work_dir: &Path, naming: &Naming, keeps_file: bool) -> Result<Metadata, Failure> {
-    let path = work_dir.join(Handover::FILE);
-    if !path.exists() {
-        return Ok(Metadata::default());
+/// The work directory, where the backups stay.
+struct Place {
+    store: Arc<Store>,
+    patience: Patience,
+    sweep_after: Duration,
+}
+
+impl Place {
+    async fn open(config: InPlaceConfig, now: DateTime<Utc>) -> Result<Self, Failure> {
+        // A local directory does not come back by waiting.
+        let patience = Patience::new(Duration::ZERO);
+        let store = open_patiently(&config.store, &patience, now).await?;
+        Ok(Self { store, patience, sweep_after: config.sweep_after })
     }
-    let Ok(earlier) = Handover::read(&path) else {
+
+    async fn keep(
+        &self,
+        backup: &Backup,
+        work_dir: &Path,
+        job_began: (DateTime<Utc>, Instant),
+        report: &mut Report,
+    ) -> Result<Handover, Failure> {
+        report.job.target = Some(self.store.config().target.to_string());
+        let begun = Instant::now();
+        self.store.sweep(self.sweep_after, job_began.0).await;
+        let keeper =
+            Keeper { store: &self.store, patience: &self.patience, work_dir, began: job_began, in_place: true };
+        let Kept { name, record, clock } = keeper.keep(backup, &mut report.job).await?;
+        self.store.sweep(self.sweep_after, job_began.0).await;
+        report.seconds.store = Some(since(begun));
+        Ok(Handover { file: name.to_string().into(), stored: true, record, clock })
+    }
+}
+
+/// Leaves the snapshot for the step that stores it.
+fn leave(backup: Backup, work_dir: &Path, naming: &Naming) -> io::Result<Handover> {
+    let name = move_to_name(&backup, work_dir, naming)?;
+    let record = Record { facts: Some(backup.facts), ..Record::new(&name) };
+    Ok(Handover { file: name.to_string().into(), stored: false, record, clock: None })
+}
+
+fn not_moved(work_dir: &Path, error: &io::Error) -> Failure {
+    let dir = work_dir.display();
+    Failure::message(Exit::Disk, format!("cannot move the proved snapshot into {dir}: {error}"))
+}
+
+/// Marks an earlier record as not stored, and deletes its snapshot if that never got to its remote, unless `keeps_file`.
+fn invalidate_earlier(path: &Path, work_dir: &Path, naming: &Naming, keeps_file: bool) -> Result<(), Failure> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let Ok(earlier) = Handover::read(path) else {
         tracing::warn!("{} is not a record of this program; it will be replaced", path.display());
-        return Ok(Metadata::default());
+        return Ok(());
     };
-    let before = earlier.record.metadata();
     // Other containers can write to the shared volume. Whatever the record names, only a backup of our prefix is deleted.
     let ours = earlier.file.to_str().and_then(|file| BackupName::parse_path(&naming.prefix, file)).is_some();
-    if ours && !keeps_file && earlier.stored.is_none() {
+    if ours && !keeps_file && !earlier.stored {
         // If it cannot be deleted, the new snapshot gets another name.
         let _ = fs::remove_file(work_dir.join(&earlier.file));
     }
-    Handover { stored: None, ..earlier }.write(work_dir)?;
-    Ok(before)
+    Handover { stored: false, ..earlier }.write(path)
 }
 
-/// Moves the file to a backup's name that nothing else has, and lets the pod's group read it.
-fn move_to_name(file: &Path, work_dir: &Path, naming: &Naming, now: DateTime<Utc>) -> io::Result<BackupName> {
+/// Moves the file to a backup's name that nothing else has.
+fn move_to_name(backup: &Backup, work_dir: &Path, naming: &Naming) -> io::Result<BackupName> {
     fs::create_dir_all(work_dir.join(naming.prefix.directory()))?;
-    // `store` is another user of the same group (fsGroup).
-    fs::set_permissions(file, Permissions::from_mode(0o640))?;
     loop {
-        let name = BackupName::free(&naming.prefix, now, naming.zone, &existing(work_dir, naming)?);
-        match rename_noreplace(file, &work_dir.join(name.to_string())) {
+        let taken = taken(work_dir, naming)?;
+        let name = BackupName::free(&naming.prefix, backup.facts.taken_at, naming.zone, &taken);
+        match rename_noreplace(&backup.file, &work_dir.join(name.to_string())) {
             // Another run took the name after the listing.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             moved => return moved.map(|()| name),
@@ -93,11 +147,11 @@ fn move_to_name(file: &Path, work_dir: &Path, naming: &Naming, now: DateTime<Utc
 }
 
 /// The backups' names that are in use, whatever kind of file has them.
-fn existing(work_dir: &Path, naming: &Naming) -> io::Result<Vec<BackupName>> {
+fn taken(work_dir: &Path, naming: &Naming) -> io::Result<Vec<BackupName>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(work_dir.join(naming.prefix.directory()))? {
         let leaf = entry?.file_name();
-        names.extend(leaf.to_str().and_then(|leaf| BackupName::parse(&naming.prefix, leaf)));
+        names.extend(leaf.to_str().and_then(|leaf| BackupName::borne_by(&naming.prefix, leaf)));
     }
     Ok(names)
 }

@@ -2,36 +2,44 @@
 
 use std::time::Instant;
 
-use super::job::{self, Backup};
+use chrono::{DateTime, Utc};
+
+use super::keep::Keeper;
+use super::open::open_patiently;
+use super::take::Backup;
 use crate::backup::handover::Handover;
 use crate::config::StoreStepConfig;
 use crate::exit::{Exit, Failure};
 use crate::report::{Report, since};
 use crate::snapshot::prove_file;
-use crate::store::Store;
 use crate::system::blocking::blocking;
+use crate::system::patience::Patience;
 
-pub async fn store(config: StoreStepConfig, report: &mut Report) -> Result<Exit, Failure> {
-    let StoreStepConfig { store, work_dir, .. } = config;
-    let handover = Handover::read(&work_dir.join(Handover::FILE))?;
+pub async fn store(config: StoreStepConfig, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
+    let StoreStepConfig { store, work_dir, retry_for, sweep_after } = config;
+    let path = work_dir.join(Handover::FILE);
+    let handover = Handover::read(&path)?;
+    let facts = handover.facts(&path)?;
     report.job.target = Some(store.target.to_string());
-    report.job.backup = Some(handover.record.clone());
+    report.job.backup = Some(facts.clone());
     // A container that is started again finds that an earlier one has done the work.
-    if let Some(name) = &handover.stored {
-        tracing::info!(name, "already stored and confirmed");
-        report.job.name = Some(name.clone());
+    if handover.stored {
+        tracing::info!(name = handover.record.name, "already stored and confirmed");
+        report.job.name = handover.name(&store.naming.prefix).map(|name| name.to_string());
         return Ok(Exit::Ok);
     }
     let begun = Instant::now();
-    let store = Store::open(store).await?;
-    let listing = store.list().await?;
-    report.job.foreign = listing.foreign;
-    let backup = Backup { record: handover.record.clone(), file: work_dir.join(&handover.file) };
+    let patience = Patience::new(retry_for);
+    let backup = Backup { facts: facts.clone(), file: work_dir.join(&handover.file) };
     prove(&backup).await?;
-    let name = job::put(&store, &backup).await?.to_string();
-    report.job.name = Some(name.clone());
+    let store = open_patiently(&store, &patience, now).await?;
+    store.sweep(sweep_after, now).await;
+    let keeper =
+        Keeper { store: &store, patience: &patience, work_dir: &work_dir, began: (now, begun), in_place: false };
+    let kept = keeper.keep(&backup, &mut report.job).await?;
     report.seconds.store = Some(since(begun));
-    Handover { stored: Some(name), ..handover }.write(&work_dir)?;
+    Handover { stored: true, record: kept.record, clock: kept.clock, ..handover }.write(&path)?;
+    store.sweep(sweep_after, now).await;
     Ok(Exit::Ok)
 }
 
@@ -39,7 +47,7 @@ async fn prove(backup: &Backup) -> Result<(), Failure> {
     // Again, because other containers can write to the volume that the file comes from.
     let file = backup.file.clone();
     let proof = blocking(move || prove_file(&file)).await?;
-    if proof.file.sha256 == backup.record.sha256 {
+    if proof.file.sha256 == backup.facts.sha256 {
         return Ok(());
     }
     let why = format!("{} is not the file of its record: its SHA-256 differs", backup.file.display());

@@ -3,23 +3,26 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+
 use super::input::{Source, StoredSource};
+use super::inventory::Inventory;
 use crate::backup::select::SelectError;
 use crate::config::{StoreConfig, VerifyConfig, WhichBackups};
 use crate::exit::{Exit, Failure};
 use crate::report::Answer;
 use crate::report::verify::{self, Verdict, VerifiedBackup};
 use crate::snapshot::{Contents, FileHash};
-use crate::store::{self, Store, StoredBackup};
+use crate::store::{self, Store};
 
 /// The contents are known only if every page was walked.
 type Verification = Result<(FileHash, Option<Contents>), Failure>;
 
-pub async fn verify(config: VerifyConfig, answer: &mut Answer) -> Result<(), Failure> {
+pub async fn verify(config: VerifyConfig, now: DateTime<Utc>, answer: &mut Answer) -> Result<(), Failure> {
     let VerifyConfig { which, work_dir, deep } = config;
     let all = matches!(which, WhichBackups::All(_));
     let sources = match which {
-        WhichBackups::One(input) => vec![Source::find(input).await?],
+        WhichBackups::One(input) => vec![Source::find(input, now).await?],
         WhichBackups::All(store) => stored(store).await?,
     };
     let mut outcomes = Vec::new();
@@ -46,12 +49,12 @@ pub async fn verify(config: VerifyConfig, answer: &mut Answer) -> Result<(), Fai
 
 async fn stored(config: StoreConfig) -> Result<Vec<Source>, Failure> {
     let store = Arc::new(Store::open(config).await?);
-    let listing = store.list().await?;
-    if listing.backups.is_empty() {
+    let inventory = Inventory::read(&store).await?;
+    if inventory.catalog.entries.is_empty() {
         return Err(Failure::new(Exit::Settings, SelectError::Empty));
     }
-    let source = |backup: StoredBackup| Source::Stored(Box::new(StoredSource { store: Arc::clone(&store), backup }));
-    Ok(listing.backups.into_iter().map(source).collect())
+    let source = |entry| Source::Stored(Box::new(StoredSource::of(&store, entry)));
+    Ok(inventory.catalog.entries.into_iter().map(source).collect())
 }
 
 async fn check(source: &Source, deep: bool, work_dir: &Path) -> Verification {
@@ -84,7 +87,7 @@ fn verified(source: &Source, deep: bool, outcome: &Verification, verdict: Verdic
         error: outcome.as_ref().err().map(Failure::one_line),
         bytes: good.map(|(file, _)| file.bytes),
         sha256: good.map(|(file, _)| file.sha256.clone()),
-        sha256_noted: false,
+        sha256_noted: matches!(source, Source::Stored(stored) if stored.known.is_some()),
         deep,
         revision: contents.map(|contents| contents.revision),
         keys: contents.map(|contents| contents.live_keys),
@@ -122,8 +125,8 @@ mod tests {
     }
 
     fn undecryptable() -> Verification {
-        let cause = Box::new(rclone::Error::Missing { path: String::new() });
-        outcome(Some(store::Error::Undecryptable { object: "r:b".into(), read: 0, cause }.into()))
+        let cause = rclone::Error::Missing { path: String::new() };
+        outcome(Some(store::Error::Undecryptable { object: "r:b".into(), read: 0, cause: Box::new(cause) }.into()))
     }
 
     fn concluded(outcomes: Vec<Verification>) -> Result<(), (Exit, String)> {

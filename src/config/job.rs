@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::rclone_flags::RcloneFlags;
 use super::{Confirm, EtcdConfig, Naming, Settings, StoreConfig, work_dir};
 use crate::backup::retention::Policy;
 use crate::cli::{PruneArgs, RunArgs, SnapshotArgs, StoreStepArgs};
 use crate::exit::Failure;
+
+const SWEEP_AFTER: Duration = Duration::from_hours(24);
 
 #[derive(Debug)]
 pub struct RunConfig {
@@ -17,19 +20,24 @@ pub struct RunConfig {
     pub policy: Policy,
     pub work_dir: PathBuf,
     /// How long to wait for a store that is away.
-    #[expect(dead_code, reason = "the commands that wait for the store are next")]
     pub retry_for: Duration,
+    /// Unfinished uploads that are older than this are removed.
+    pub sweep_after: Duration,
 }
 
 #[derive(Debug)]
 pub struct SnapshotConfig {
     pub naming: Naming,
     pub work_dir: PathBuf,
-    /// Whether backups stay in the work directory, so that there is no step `store`.
-    pub in_place: bool,
-    /// How a backup that stays there is confirmed.
-    #[expect(dead_code, reason = "the store that confirms by it is next")]
-    pub confirm: Confirm,
+    /// Set if backups stay in the work directory, so that there is no step `store`.
+    pub in_place: Option<InPlaceConfig>,
+}
+
+#[derive(Debug)]
+pub struct InPlaceConfig {
+    /// The work directory as a target.
+    pub store: StoreConfig,
+    pub sweep_after: Duration,
 }
 
 #[derive(Debug)]
@@ -37,8 +45,9 @@ pub struct StoreStepConfig {
     pub store: StoreConfig,
     pub work_dir: PathBuf,
     /// How long to wait for a store that is away.
-    #[expect(dead_code, reason = "the commands that wait for the store are next")]
     pub retry_for: Duration,
+    /// Unfinished uploads that are older than this are removed.
+    pub sweep_after: Duration,
 }
 
 #[derive(Debug)]
@@ -47,8 +56,9 @@ pub struct PruneConfig {
     pub policy: Policy,
     pub mode: PruneMode,
     /// How long to wait for a store that is away, after a backup; by hand nothing is waited for.
-    #[expect(dead_code, reason = "the commands that wait for the store are next")]
     pub retry_for: Duration,
+    /// Unfinished uploads that are older than this are removed.
+    pub sweep_after: Duration,
 }
 
 #[derive(Debug)]
@@ -69,7 +79,13 @@ impl Settings {
             policy: self.retention(&args.retention)?,
             etcd: self.etcd(&args.etcd, now)?,
             work_dir: work_dir(&args.work),
+            sweep_after: self.sweep_after(),
         })
+    }
+
+    /// So late that no run can still be at work on them.
+    fn sweep_after(&self) -> Duration {
+        SWEEP_AFTER.max(self.timeout.saturating_mul(2))
     }
 
     pub fn snapshot_source(&self, args: &SnapshotArgs, now: DateTime<Utc>) -> Result<EtcdConfig, Failure> {
@@ -81,8 +97,19 @@ impl Settings {
         let naming = self.naming(&args.naming)?;
         // The package `etcd-backup-pvc` mounts its claim as the work directory, and names it as the target. By hand,
         // `snapshot` needs no target at all.
-        let in_place = self.target(&args.naming)?.is_none_or(|target| Path::new(&target.to_string()) == work_dir);
-        Ok(SnapshotConfig { naming, work_dir, in_place, confirm: self.confirm(&args.confirm)? })
+        let target = self.target(&args.naming)?;
+        let confirm = self.confirm(&args.confirm)?;
+        let is_in_place = target.is_none_or(|target| Path::new(&target.to_string()) == work_dir);
+        let in_place = is_in_place.then(|| self.in_place(&work_dir, naming.clone(), confirm)).transpose()?;
+        Ok(SnapshotConfig { naming, work_dir, in_place })
+    }
+
+    fn in_place(&self, work_dir: &Path, naming: Naming, confirm: Confirm) -> Result<InPlaceConfig, Failure> {
+        let absolute = std::path::absolute(work_dir).map_err(|e| Failure::settings(format!("work-dir: {e}")))?;
+        let refused = |why| Failure::settings(format!("work-dir: `{}` {why}", absolute.display()));
+        let target = absolute.to_string_lossy().parse().map_err(refused)?;
+        let store = StoreConfig { target, naming, rclone_config: None, rclone_flags: RcloneFlags::default(), confirm };
+        Ok(InPlaceConfig { store, sweep_after: self.sweep_after() })
     }
 
     pub fn store_step(&self, args: &StoreStepArgs) -> Result<StoreStepConfig, Failure> {
@@ -90,6 +117,7 @@ impl Settings {
             store: self.store_to_write(&args.store, &args.confirm)?,
             work_dir: work_dir(&args.work),
             retry_for: self.retry_for(&args.patience)?,
+            sweep_after: self.sweep_after(),
         })
     }
 
@@ -104,6 +132,7 @@ impl Settings {
             policy: self.retention(&args.retention)?,
             mode,
             retry_for: self.retry_for(&args.patience)?,
+            sweep_after: self.sweep_after(),
         })
     }
 }

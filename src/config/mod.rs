@@ -4,6 +4,7 @@
 
 mod endpoints;
 mod job;
+mod judge;
 pub mod rclone_flags;
 mod reading;
 mod restore;
@@ -32,7 +33,8 @@ use tls::{Tls, TlsSettings};
 
 pub use crate::cli::Confirm;
 pub use endpoints::Endpoints;
-pub use job::{PruneConfig, PruneMode, RunConfig, SnapshotConfig, StoreStepConfig};
+pub use job::{InPlaceConfig, PruneConfig, PruneMode, RunConfig, SnapshotConfig, StoreStepConfig};
+pub use judge::JudgeConfig;
 pub use reading::{
     ExportConfig, FetchConfig, GetConfig, Input, InspectConfig, KeysToPutBack, ListConfig, PutBackConfig, ReadConfig,
     VerifyConfig, WhichBackups,
@@ -81,14 +83,14 @@ pub struct Naming {
     pub zone: Tz,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct StoreConfig {
     pub target: Target,
     pub naming: Naming,
     /// rclone's configuration file; `None` for rclone's own default.
     pub rclone_config: Option<PathBuf>,
     pub rclone_flags: RcloneFlags,
-    #[expect(dead_code, reason = "the store that confirms by it is next")]
+    /// How a backup that was stored is confirmed.
     pub confirm: Confirm,
 }
 

@@ -69,7 +69,7 @@ const REFUSED: [&str; 53] = [
 
 /// Options of backends that hide objects, or show old versions in place of the current ones.
 // Endings, because the name of the backend comes first.
-const REFUSED_ENDINGS: [&str; 6] =
+pub const REFUSED_ENDINGS: [&str; 6] =
     ["-show-mapping", "-starred-only", "-trashed-only", "-version-at", "-version-deleted", "-versions"];
 
 impl fmt::Display for RcloneFlags {

@@ -26,7 +26,6 @@ pub struct ReadConfig {
 #[derive(Debug)]
 pub struct ListConfig {
     pub store: StoreConfig,
-    #[expect(dead_code, reason = "it is used again when the records are listed")]
     pub quick: bool,
 }
 

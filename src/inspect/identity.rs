@@ -16,7 +16,6 @@ pub struct Found {
 }
 
 /// The namespace as it is at the snapshot's newest revision.
-#[cfg_attr(not(test), expect(dead_code, reason = "records do not have it yet"))]
 pub fn kube_system(db: &Db) -> Result<KubeSystem, Error> {
     // An etcd can hold leftovers of another API server below the other key. The first key decides alone: that its UID
     // cannot be read must not give the cluster the identity of the leftovers.

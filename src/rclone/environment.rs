@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use crate::config::rclone_flags::REFUSED_ENDINGS;
+
 // This is an allow-list because rclone reads every flag from a variable too. With `RCLONE_DRY_RUN` it would store nothing
 // and report success, and with `RCLONE_INCLUDE` or `RCLONE_MIN_AGE` every upload would fail.
 const EXACT: [&str; 13] = [
@@ -111,7 +113,15 @@ fn is_allowed(name: &str) -> bool {
     if matches!(proxy.as_str(), "HTTP_PROXY" | "HTTPS_PROXY" | "NO_PROXY" | "ALL_PROXY") {
         return true;
     }
-    EXACT.contains(&name) || PREFIXES.iter().any(|p| name.starts_with(p)) || is_backend_option(name)
+    EXACT.contains(&name)
+        || PREFIXES.iter().any(|p| name.starts_with(p))
+        || (is_backend_option(name) && !hides_objects(name))
+}
+
+/// As in flags: with `RCLONE_S3_VERSIONS`, old versions would be listed as if they were objects of their own.
+fn hides_objects(name: &str) -> bool {
+    let option = name.to_lowercase().replace('_', "-");
+    REFUSED_ENDINGS.iter().any(|ending| option.ends_with(ending))
 }
 
 fn is_backend_option(name: &str) -> bool {
@@ -169,6 +179,9 @@ mod tests {
             "ETCDCTL_PASSWORD",
             "RCLONE_MAX_DELETE",
             "RCLONE_LOG_FILE",
+            "RCLONE_S3_VERSIONS",
+            "RCLONE_S3_VERSION_AT",
+            "RCLONE_DRIVE_TRASHED_ONLY",
         ] {
             assert!(!is_allowed(name), "{name}");
         }

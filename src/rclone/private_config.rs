@@ -8,6 +8,10 @@ use rustix::fs::{Access, access};
 use crate::snapshot::Workspace;
 use crate::system::fs::create_new;
 
+/// What begins an encrypted configuration.
+const ENCRYPTED: &[u8] = b"RCLONE_ENCRYPT_V";
+const TOKEN: &[u8] = b"token";
+
 /// The `rclone.conf` that rclone is given: the original if it can be written to, else a copy, removed with this value or, if
 /// the process is killed, by the next one.
 #[derive(Debug)]
@@ -39,15 +43,23 @@ impl Drop for PrivateConfig {
     fn drop(&mut self) {
         let Some(copy) = &self.copy else { return };
         // Some providers accept a refresh token only once. The one in the original is then used up, and the next run fails.
-        let changed =
-            matches!((std::fs::read(&copy.path), std::fs::read(&self.original)), (Ok(new), Ok(old)) if new != old);
-        if changed {
+        if let (Ok(new), Ok(old)) = (std::fs::read(&copy.path), std::fs::read(&self.original))
+            && secrets_of(&new) != secrets_of(&old)
+        {
             tracing::warn!(
                 "rclone changed its configuration, which cannot be saved to {}; a token that is valid for one use is then lost",
                 self.original.display()
             );
         }
     }
+}
+
+/// The lines that may hold a token; of an encrypted configuration all of them. What else rclone writes down, such as the
+/// commands that it found on an SFTP server, it finds again.
+fn secrets_of(config: &[u8]) -> Vec<&[u8]> {
+    let is_encrypted = config.windows(ENCRYPTED.len()).any(|window| window == ENCRYPTED);
+    let may_be_token = |line: &&[u8]| is_encrypted || line.windows(TOKEN.len()).any(|window| window == TOKEN);
+    config.split(|byte| *byte == b'\n').filter(may_be_token).collect()
 }
 
 fn private_copy(original: &Path) -> io::Result<Copy> {
@@ -58,4 +70,17 @@ fn private_copy(original: &Path) -> io::Result<Copy> {
     let path = directory.path().join("rclone.conf");
     io::copy(&mut std::fs::File::open(original)?, &mut create_new(&path)?)?;
     Ok(Copy { path, _directory: directory })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_tokens_are_lost() {
+        let sftp = b"[a]\ntype = sftp\n";
+        assert_eq!(secrets_of(sftp), secrets_of(b"[a]\ntype = sftp\nmd5sum_command = md5sum\n"));
+        assert_ne!(secrets_of(b"token = {1}\n"), secrets_of(b"token = {2}\n"));
+        assert_ne!(secrets_of(b"RCLONE_ENCRYPT_V0:\nabc"), secrets_of(b"RCLONE_ENCRYPT_V0:\nabd"));
+    }
 }

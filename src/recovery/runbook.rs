@@ -42,8 +42,10 @@ pub struct Runbook {
     pub token: String,
     /// A short id of the backup. It ends the names of the directories to which manifests and data are moved.
     pub backup_id: String,
-    /// More flags for `restore`, with their values.
-    pub flags: Vec<(&'static str, String)>,
+    /// The flags with which a command finds the store, with their values; none for a local file.
+    pub store: Vec<(&'static str, String)>,
+    /// 0 leaves the revision as it is; `None` raises it if etcdutl can.
+    pub bump_revision: Option<u64>,
     /// Files that every member needs at these very paths.
     pub files: Vec<String>,
 }
@@ -78,6 +80,7 @@ impl Runbook {
         steps.push(self.start_etcd());
         steps.push(self.check());
         steps.extend(self.start_control_plane());
+        steps.extend(self.accept());
         Ok(steps)
     }
 
@@ -176,11 +179,15 @@ impl Runbook {
             ("initial-cluster-token", &identity.token),
             ("initial-advertise-peer-urls", &identity.peer_urls),
         ];
-        let flag = |(flag, value): (&str, &String)| format!("--{flag}={}", quoted(value));
         let mut words = vec!["etcd-backup restore".to_owned(), quoted(&self.backup)];
-        words.extend(self.flags.iter().map(|(name, value)| flag((name, value))));
-        words.extend(own.map(flag));
+        words.extend(self.store_flags());
+        words.extend(self.bump_revision.map(|by| flag("bump-revision", &by.to_string())));
+        words.extend(own.map(|(name, value)| flag(name, value)));
         words.join(" ")
+    }
+
+    fn store_flags(&self) -> impl Iterator<Item = String> {
+        self.store.iter().map(|(name, value)| flag(name, value))
     }
 
     fn start_etcd(&self) -> Step {
@@ -247,6 +254,27 @@ impl Runbook {
         [started, Step { title: "Check the API and restart the kubelets".into(), blocks }]
     }
 
+    /// Where the revision was raised, it is higher than that of any backup of the lost cluster, and nothing is left to do.
+    fn accept(&self) -> Option<Step> {
+        let mut notes = match self.bump_revision {
+            Some(1..) => return None,
+            Some(0) => vec![],
+            None => vec!["where the restore said `raised by`, skip this step; where it said `not raised`:".into()],
+        };
+        let store: Vec<_> = self.store_flags().collect();
+        let command = |name: &str| format!("etcd-backup {name} {}", store.join(" ")).trim_end().to_owned();
+        notes.extend([
+            "if a newer good backup than the restored one is stored, the next one counts as an older state: its job"
+                .into(),
+            "ends with exit 3, and nothing is deleted until it is accepted, by its full name in place of NAME:".into(),
+            command("accept NAME"),
+        ]);
+        let first = self.members.peers().first().map_or_else(|| self.one_control_plane_node(), on);
+        // The plan of a local file does not know the store.
+        let list = if store.is_empty() { vec![] } else { vec![command("list")] };
+        Some(Step { title: "After the next backup".into(), blocks: vec![block(&first, notes, list)] })
+    }
+
     fn on_each(&self, title: &str, commands: impl Fn(&Peer) -> Vec<String>) -> Step {
         let blocks = self.members.peers().iter().map(|peer| block(&on(peer), vec![], commands(peer))).collect();
         Step { title: title.into(), blocks }
@@ -281,6 +309,10 @@ fn on(peer: &Peer) -> String {
         Some(url) => format!("{} ({})", peer.name, url.host()),
         None => peer.name.clone(),
     }
+}
+
+fn flag(name: &str, value: &str) -> String {
+    format!("--{name}={}", quoted(value))
 }
 
 /// For a POSIX shell.

@@ -3,9 +3,12 @@
 use bytesize::ByteSize;
 use serde::Serialize;
 
+use super::table;
+use crate::backup::evidence::Evidence;
 use crate::backup::name::BackupName;
-use crate::backup::record::Record;
+use crate::backup::record::Facts;
 use crate::backup::retention::{Decision, Plan, Reason};
+use crate::backup::verdict::Verdict;
 use crate::member::Refusal;
 
 /// Filled while the job runs, so that it can be printed even if the job is cut short. The fields are an interface.
@@ -15,11 +18,17 @@ pub struct JobReport {
     pub name: Option<String>,
     pub target: Option<String>,
     #[serde(flatten)]
-    pub backup: Option<Record>,
+    pub backup: Option<Facts>,
+    /// What it is worth by the one before it.
+    pub verdict: Option<Verdict>,
+    /// What showed that the stored backup is the snapshot.
+    pub confirmed: Option<Evidence>,
     /// Members that were not used.
     pub refused: Vec<RefusedMember>,
-    /// Why nothing was pruned although a limit is set.
+    /// Why nothing was pruned.
     pub held_back: Option<String>,
+    /// The backups that a person has to decide about before anything is pruned again.
+    pub holds: Vec<HeldBackup>,
     pub dry_run: bool,
     pub kept: Vec<DecidedBackup>,
     /// What retention chose to delete. What became of that is in `removed` and `failed`.
@@ -36,6 +45,17 @@ pub struct RefusedMember {
     pub reason: String,
 }
 
+/// A backup that holds retention back, and the two commands of which one ends that.
+#[derive(Clone, Debug, Serialize)]
+pub struct HeldBackup {
+    pub name: String,
+    pub why: String,
+    /// To run if this is the cluster now.
+    pub accept: String,
+    /// To run if it is not.
+    pub dismiss: String,
+}
+
 /// A backup, and why it stays or goes.
 #[derive(Clone, Debug, Serialize)]
 pub struct DecidedBackup {
@@ -48,6 +68,11 @@ impl JobReport {
         let refused = refusals.iter();
         self.refused
             .extend(refused.map(|r| RefusedMember { endpoint: r.endpoint.to_string(), reason: r.reason.clone() }));
+    }
+
+    pub fn hold_back(&mut self, why: String) {
+        tracing::warn!("retention is held back: {why}");
+        self.held_back = Some(why);
     }
 
     pub fn plan(&mut self, plan: &Plan) {
@@ -68,6 +93,8 @@ impl JobReport {
             lines.push(("stored", format!("{name} in {}", self.target.as_deref().unwrap_or_default())));
         }
         lines.extend(self.backup.iter().flat_map(backup_lines));
+        lines.extend(self.confirmed.map(|evidence| ("confirmed", format!("by {evidence}"))));
+        lines.extend(self.verdict.iter().filter_map(|verdict| Some(("NOT good", verdict.why()?.to_owned()))));
         lines.extend(self.refused.iter().map(|r| ("not used", format!("{}: {}", r.endpoint, r.reason))));
         lines.extend(self.retention_lines());
         lines
@@ -75,7 +102,9 @@ impl JobReport {
 
     fn retention_lines(&self) -> Vec<(&'static str, String)> {
         let mut lines = Vec::new();
-        lines.extend(self.held_back.iter().map(|why| ("held back", format!("nothing was pruned: {why}"))));
+        let why = if self.holds.is_empty() { self.held_back.as_deref() } else { Some("a person has to decide first") };
+        lines.extend(why.map(|why| ("held back", format!("nothing was pruned: {why}"))));
+        lines.extend(self.holds.iter().flat_map(HeldBackup::lines));
         if self.dry_run {
             lines.extend(self.kept.iter().map(|kept| ("keep", kept.to_string())));
             lines.extend(self.planned.iter().map(|planned| ("would go", planned.to_string())));
@@ -93,16 +122,31 @@ impl JobReport {
     }
 }
 
-fn backup_lines(backup: &Record) -> Vec<(&'static str, String)> {
-    let Record { member, member_id, etcd_version, cluster_id, .. } = backup;
+fn backup_lines(backup: &Facts) -> Vec<(&'static str, String)> {
     let mut lines = vec![
         ("size", format!("{} ({} bytes)", ByteSize(backup.bytes), backup.bytes)),
         ("sha256", backup.sha256.clone()),
         ("content", format!("revision {}, {} keys", backup.revision, backup.keys)),
-        ("member", format!("{member} ({member_id}), etcd {etcd_version}, cluster {cluster_id}")),
+        ("member", member_line(backup)),
     ];
     lines.extend(backup.degraded.iter().map(|why| ("degraded", why.clone())));
     lines
+}
+
+fn member_line(backup: &Facts) -> String {
+    let Facts { member, member_id, etcd_version, cluster_id, .. } = backup;
+    let known = |text: &Option<String>| table::known(text.as_ref());
+    format!("{} ({}), etcd {}, cluster {}", known(member), known(member_id), known(etcd_version), known(cluster_id))
+}
+
+impl HeldBackup {
+    pub fn lines(&self) -> [(&'static str, String); 3] {
+        [
+            ("decide", format!("{} {}", self.name, self.why)),
+            ("", format!("if this is the cluster now: {}", self.accept)),
+            ("", format!("if it is not: {}", self.dismiss)),
+        ]
+    }
 }
 
 impl From<&Decision> for DecidedBackup {
@@ -121,7 +165,9 @@ impl std::fmt::Display for DecidedBackup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chrono_tz::Tz;
+    use crate::backup::catalog::Class;
+    use crate::backup::catalog::tests::entry;
+    use crate::backup::retention::{Spared, plan};
 
     fn name(leaf: &str) -> BackupName {
         BackupName::parse(&"p-".parse().unwrap(), &format!("p-{leaf}.etcdb")).unwrap()
@@ -133,10 +179,11 @@ mod tests {
             max_count: std::num::NonZeroUsize::new(1),
             keep_last: std::num::NonZeroUsize::MIN,
         };
-        let names = ["202601010000", "202601020000", "202601030000"].map(name);
+        let newest_first = ["202601030000", "202601020000", "202601010000"];
+        let entries = newest_first.map(|leaf| entry(name(leaf), Class::Good));
         let now = chrono::DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         let mut report = JobReport::default();
-        report.plan(&crate::backup::retention::plan(names, None, &policy, now, Tz::UTC));
+        report.plan(&plan(&entries, Spared::default(), &policy, now));
         report
     }
 

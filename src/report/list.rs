@@ -31,6 +31,12 @@ pub struct ListedBackup {
     pub keys: Option<u64>,
     pub etcd_version: Option<String>,
     pub degraded: Option<bool>,
+    /// `good`, `legacy`, `doubtful` or `unconfirmed`; not known with `--quick`.
+    pub class: Option<&'static str>,
+    /// Of a doubtful one: `degraded`, `suspicious`, `dismissed`, `damaged` or `unknown`.
+    pub doubt: Option<&'static str>,
+    /// Why it is not good, in one sentence.
+    pub why: Option<String>,
 }
 
 impl Listed {
@@ -43,7 +49,7 @@ impl Listed {
             ("REVISION", right),
             ("KEYS", right),
             ("ETCD", right),
-            ("DEGRADED", Align::Left),
+            ("CLASS", Align::Left),
         ]);
         for line in &self.backups {
             table.row([
@@ -53,7 +59,7 @@ impl Listed {
                 known(line.revision),
                 known(line.keys),
                 known(line.etcd_version.as_ref()),
-                known(line.degraded.map(|degraded| if degraded { "DEGRADED" } else { "no" })),
+                known(line.class.map(|class| line.doubt.map_or(class.to_owned(), |doubt| format!("{class}: {doubt}")))),
             ]);
         }
         let backups = match self.backups.len() {

@@ -3,6 +3,7 @@
 
 pub mod job;
 pub mod list;
+pub mod ruling;
 mod stdout;
 pub mod table;
 mod termination;
@@ -104,7 +105,11 @@ impl Report {
         let subject = self.job.name.as_deref().map(|name| format!(" {name}")).unwrap_or_default();
         let why = ending.error.as_ref().or(self.job.held_back.as_ref());
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
-        format!("etcd-backup {}: {} ({ended}){subject}{why}\n", self.command, ending.outcome)
+        let decisions = self.job.holds.iter().map(|held| {
+            format!("if {} is the cluster now: {}\nif it is not: {}\n", held.name, held.accept, held.dismiss)
+        });
+        let decisions: String = decisions.collect();
+        format!("etcd-backup {}: {} ({ended}){subject}{why}\n{decisions}", self.command, ending.outcome)
     }
 }
 

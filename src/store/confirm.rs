@@ -8,6 +8,7 @@ use super::error::{Doubt, Left};
 use super::{Error, RETRY, ReadError, Store, StoredBackup, hash};
 use crate::backup::evidence::Evidence;
 use crate::backup::name::BackupName;
+use crate::config::Confirm;
 use crate::snapshot::FileHash;
 use crate::system::blocking::blocking;
 
@@ -28,7 +29,11 @@ impl Store {
         file: Option<&Path>,
     ) -> Result<Evidence, Doubt> {
         // Without the file, its SHA-256 is the only hash that is known.
-        let kind = self.trusted_hash(content.bytes).await.filter(|kind| *kind == "sha256" || file.is_some());
+        let trusted = match self.config.confirm {
+            Confirm::Auto => self.trusted_hash(content.bytes).await,
+            Confirm::Read => None,
+        };
+        let kind = trusted.filter(|kind| *kind == "sha256" || file.is_some());
         let mut args = vec!["--no-modtime"];
         args.extend(kind.iter().flat_map(|kind| ["--hash", "--hash-type", kind]));
         // No limit, because a backend such as `local` reads the whole file to hash it.

@@ -37,9 +37,6 @@ pub enum Error {
          not backups; correct the password, or give the backups a directory of their own"
     )]
     UndecryptableNames { directory: String, names: usize },
-    /// The object was in a listing before.
-    #[error("{0} is no longer there; another run may have removed it")]
-    Gone(String),
     /// A crypt remote could not decrypt the content after its first `read` bytes.
     #[error("{object} cannot be decrypted {}: {cause}", where_it_fails(*read))]
     Undecryptable { object: String, read: u64, cause: Box<rclone::Error> },
@@ -172,7 +169,7 @@ impl Error {
                 e.exit()
             }
             Self::Local { cause, .. } if is_denied(cause) => Exit::Denied,
-            Self::NotConfirmed { .. } | Self::Gone(_) | Self::Taken(_) | Self::Local { .. } => Exit::Store,
+            Self::NotConfirmed { .. } | Self::Taken(_) | Self::Local { .. } => Exit::Store,
             Self::Denied { .. } | Self::UndecryptableNames { .. } | Self::Undecryptable { read: 0, .. } => Exit::Denied,
             Self::Undecryptable { .. } => Exit::Proof,
         }
@@ -197,5 +194,12 @@ impl<E: Into<Self>> From<ReadError<E>> for Failure {
             ReadError::Store(error) => error.into(),
             ReadError::Reader(error) => error.into(),
         }
+    }
+}
+
+impl Error {
+    /// Whether what stands there is not what was sent, or nothing is.
+    pub fn is_of_another_content(&self) -> bool {
+        matches!(self, Self::NotConfirmed { doubt: Doubt::Absent | Doubt::Differs(_), .. })
     }
 }

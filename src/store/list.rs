@@ -44,6 +44,8 @@ pub struct Listing {
     pub backups: Vec<StoredBackup>,
     /// The number of files whose names are not those of backups.
     pub foreign: usize,
+    /// The names that files in the directory bear, whatever their ending.
+    pub borne: Vec<BackupName>,
 }
 
 impl StoredBackup {
@@ -72,14 +74,8 @@ impl Store {
         };
         let mut backups: Vec<_> = objects.iter().filter_map(backup).collect();
         backups.sort_by_cached_key(|backup| Reverse(backup.name.age_key(naming.zone)));
-        Ok(Listing { foreign: objects.len() - backups.len(), backups })
-    }
-
-    pub async fn stat(&self, name: &BackupName) -> Result<StoredBackup, Error> {
-        let path = self.object_path(name);
-        let object = self.object(&path, &FAIL_FAST, &["--no-modtime"], Some(QUERY_LIMIT)).await?;
-        let object = object.ok_or(Error::Gone(path))?;
-        Ok(StoredBackup::new(name.clone(), &object))
+        let borne = objects.iter().filter_map(|object| BackupName::borne_by(&naming.prefix, &object.name)).collect();
+        Ok(Listing { foreign: objects.len() - backups.len(), backups, borne })
     }
 
     /// Every file in a directory; none if the directory is missing.

@@ -31,19 +31,20 @@ impl LocalPart {
 
     /// Writes the whole file.
     pub fn write(&self, text: &[u8]) -> Result<(), Error> {
-        let write = || {
-            let mut file = create_new(&self.path)?;
-            file.write_all(text)?;
-            // The steps of a job may run as different users and share only the pod's group.
-            file.set_permissions(Permissions::from_mode(0o640))
-        };
-        write().map_err(|cause| Error::Local { doing: "write", path: self.path.clone(), cause })
+        let written = create_new(&self.path).and_then(|mut file| file.write_all(text));
+        written.map_err(|cause| Error::Local { doing: "write", path: self.path.clone(), cause })
     }
 
     /// Gives it its name, a path below the backups' directory, or fails with [`Error::Taken`].
     pub fn publish(self, place: &str) -> Result<(), Error> {
-        let to = self.directory.join(place);
-        publish(&self.path, &to)
+        // A snapshot holds every secret of the cluster. The steps of a job may run as different users and share only the
+        // pod's group.
+        fs::set_permissions(&self.path, Permissions::from_mode(0o640)).map_err(|cause| Error::Local {
+            doing: "set the mode of",
+            path: self.path.clone(),
+            cause,
+        })?;
+        publish(&self.path, &self.directory.join(place))
     }
 }
 

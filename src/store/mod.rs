@@ -1,7 +1,5 @@
 //! The remote, as the place of the backups: list, put, confirm, read, remove. Everything goes through rclone.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "the commands use the records and the sweep in a later commit"))]
-
 mod confirm;
 mod error;
 mod evidence;

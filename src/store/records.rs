@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use super::error::{Doubt, Left};
 use super::local::LocalPart;
 use super::remove::escape;
-use super::upload::staged;
+use super::upload::{Ours, staged};
 use super::{Error, FAIL_FAST, QUERY_LIMIT, RECORD, RECORDS, Store};
 use crate::exit::Exit;
 use crate::rclone::Call;
@@ -71,8 +71,12 @@ impl Store {
         }
         let sent = staged(&text)?;
         let told = set_back(sent.path())?;
-        let created = self.upload(sent.path(), &place).await.map(drop);
-        self.or_identical(created.map_err(|error| error.may(WRITE_RECORDS)), &place, &text).await?;
+        let created = match self.upload(sent.path(), &place).await {
+            // rclone looked and then moved. Of two runs that do so at once, one finds the other's record here.
+            Ok(Ours::Unknown) if !self.reads_as(&place, &text).await? => Err(Error::Taken(self.path_of(&place))),
+            outcome => outcome.map(drop).map_err(|error| error.may(WRITE_RECORDS)),
+        };
+        self.or_identical(created, &place, &text).await?;
         self.look_at_record(leaf, &place, text.len(), told).await
     }
 
@@ -92,18 +96,22 @@ impl Store {
         if error.exit() != Exit::Store {
             return Err(error);
         }
+        if self.reads_as(place, text).await.unwrap_or_default() {
+            tracing::debug!("the record is there, although writing it failed: {error}");
+            return Ok(());
+        }
+        Err(if error.is_name_taken() { Error::Taken(self.path_of(place)) } else { error })
+    }
+
+    /// Whether the file at `place` has exactly this text.
+    async fn reads_as(&self, place: &str, text: &[u8]) -> Result<bool, Error> {
         let path = self.path_of(place);
         // One byte more, to see a longer file.
         let head = format!("--head={}", text.len() + 1);
         let args = [head.as_str(), "--", &path];
-        let call =
-            Call { defaults: &FAIL_FAST, limit: Some(QUERY_LIMIT), quiet: true, ..Call::new("cat", &path, &args) };
-        let found = self.rclone.call(call).await;
-        if found.is_ok_and(|found| found == text) {
-            tracing::debug!("the record is there, although writing it failed: {error}");
-            return Ok(());
-        }
-        Err(if error.is_name_taken() { Error::Taken(path) } else { error })
+        let limit = Some(QUERY_LIMIT);
+        let call = Call { defaults: &FAIL_FAST, limit, quiet: true, ..Call::new("cat", &path, &args) };
+        Ok(self.rclone.call(call).await.map_err(|error| Error::of(error, READ_RECORDS))? == text)
     }
 
     async fn look_at_record(

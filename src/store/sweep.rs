@@ -30,11 +30,8 @@ impl Store {
             return;
         };
         if self.uploads_a_part() {
-            // Earlier versions uploaded beside the backups.
-            for folder in [self.path_of(PARTS), self.directory()] {
-                if let Err(error) = self.sweep_parts(&folder, before).await {
-                    tracing::debug!("looking for old parts of uploads: {error}");
-                }
+            if let Err(error) = self.sweep_parts(&self.path_of(PARTS), before).await {
+                tracing::debug!("looking for old parts of uploads: {error}");
             }
         } else if !self.is_crypt()
             && let Err(error) = self.sweep_uploads(before, older_than).await
@@ -44,7 +41,7 @@ impl Store {
     }
 
     async fn sweep_parts(&self, folder: &str, before: DateTime<Utc>) -> Result<(), Error> {
-        let only_parts = ["--include=/*.part", "--include=/*.partial", "--use-server-modtime"];
+        let only_parts = ["--include=/*.part", "--use-server-modtime"];
         let prefix = &self.config.naming.prefix;
         let found = self.objects(folder, &only_parts, true).await?;
         let is_old = |modified: Option<DateTime<Utc>>| modified.is_some_and(|modified| modified < before);
@@ -121,12 +118,6 @@ fn old_uploads(prefix: &Prefix, directory: &str, open: &[OpenUpload], before: Da
 
 /// Whether this program writes exactly this name for an unfinished upload of a backup or a record of this prefix.
 fn is_part(prefix: &Prefix, name: &str) -> bool {
-    // Earlier versions let rclone give the part an ending of its own.
-    let name = match name.strip_suffix(".partial").and_then(|rest| rest.rsplit_once('.')) {
-        Some((rest, mark)) if mark.len() == 8 && mark.bytes().all(|b| b.is_ascii_alphanumeric()) => rest,
-        Some(_) => return false,
-        None => name,
-    };
     let Some((of, mark)) = name.strip_suffix(".part").and_then(|rest| rest.rsplit_once('.')) else { return false };
     let is_mark = mark.len() == 8 && mark.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     is_mark && (BackupName::parse(prefix, of).is_some() || is_record(prefix, of))

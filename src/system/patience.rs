@@ -1,9 +1,6 @@
 //! Tries again what fails because something is away, until it works or the time for it is up.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "the commands that wait for the store are next"))]
-
 use std::fmt::Display;
-use std::future::Future;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -12,38 +9,26 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 const HALF_A_SECOND: Duration = Duration::from_millis(500);
 
-/// The time that all the waits of one command have together. It begins when this is made. To drop a wait is to end it.
+/// How long each outage is waited out. To drop a wait is to end it.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    deadline: Instant,
-}
-
-/// The last failure of all the tries.
-#[derive(Debug, PartialEq, Eq)]
-pub struct GivenUp<E> {
-    pub error: E,
-    /// How long it was waited for; zero if it was not, because the first failure was of another kind or no time was left.
-    pub waited: Duration,
+    limit: Duration,
 }
 
 impl Patience {
     /// With a limit of zero nothing is waited for.
-    pub fn new(limit: Duration) -> Self {
-        Self { deadline: Instant::now() + limit }
+    pub const fn new(limit: Duration) -> Self {
+        Self { limit }
     }
 
-    pub fn left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
-    }
-
-    /// Runs `attempt` until it succeeds, fails with an error that is not away, or no time is left. The last
-    /// try is at the deadline itself. `what` begins the line in the log, as in `the store is away`.
-    pub async fn wait_out<T, E: Display, F: Future<Output = Result<T, E>>>(
+    /// Runs `attempt` until it succeeds, fails with an error that is not away, or the outage has lasted for the whole limit,
+    /// at whose end is the last try. `what` begins the line in the log, as in `the store is away`.
+    pub async fn wait_out<T, E: Display>(
         &self,
         what: &str,
         is_away: impl Fn(&E) -> bool,
-        mut attempt: impl FnMut() -> F,
-    ) -> Result<T, GivenUp<E>> {
+        mut attempt: impl AsyncFnMut() -> Result<T, E>,
+    ) -> Result<T, E> {
         let mut pause = FIRST_PAUSE;
         let mut logged = Duration::ZERO;
         let mut since: Option<Instant> = None;
@@ -52,11 +37,17 @@ impl Patience {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };
-            let left = self.left();
-            if left.is_zero() || !is_away(&error) {
-                return Err(GivenUp { error, waited: since.map_or(Duration::ZERO, |since| since.elapsed()) });
+            let waited = since.get_or_insert_with(Instant::now).elapsed();
+            let left = self.limit.saturating_sub(waited);
+            if !is_away(&error) {
+                return Err(error);
             }
-            since.get_or_insert_with(Instant::now);
+            if left.is_zero() {
+                if !waited.is_zero() {
+                    tracing::warn!("{what}: giving up after {}", spoken(waited));
+                }
+                return Err(error);
+            }
             let this_pause = pause.min(left);
             if this_pause > logged {
                 let (pause, left) = (spoken(this_pause), spoken(left));
@@ -66,13 +57,6 @@ impl Patience {
             tokio::time::sleep(this_pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-    }
-}
-
-impl<E: Display> Display for GivenUp<E> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.error.fmt(f)?;
-        if self.waited.is_zero() { Ok(()) } else { write!(f, "; waited {} for it", spoken(self.waited)) }
     }
 }
 
@@ -91,7 +75,7 @@ mod tests {
     async fn times(
         limit: u64,
         attempt: impl Fn(u32) -> Result<(), &'static str>,
-    ) -> (Vec<u64>, Result<(), GivenUp<&'static str>>) {
+    ) -> (Vec<u64>, Result<(), &'static str>) {
         let begin = Instant::now();
         let patience = Patience::new(Duration::from_secs(limit));
         let (at, number) = (RefCell::new(Vec::new()), Cell::new(0));
@@ -99,10 +83,10 @@ mod tests {
             .wait_out(
                 "the store is away",
                 |error| *error == "away",
-                || {
+                async || {
                     at.borrow_mut().push(begin.elapsed().as_secs());
                     number.set(number.get() + 1);
-                    std::future::ready(attempt(number.get()))
+                    attempt(number.get())
                 },
             )
             .await;
@@ -113,9 +97,7 @@ mod tests {
     async fn pauses_double_up_to_a_minute_and_the_last_try_is_at_the_deadline() {
         let (at, outcome) = times(300, |_| Err("away")).await;
         assert_eq!(at, [0, 1, 3, 7, 15, 31, 63, 123, 183, 243, 300]);
-        let given_up = outcome.unwrap_err();
-        assert_eq!(given_up, GivenUp { error: "away", waited: Duration::from_mins(5) });
-        assert_eq!(given_up.to_string(), "away; waited 5m for it");
+        assert_eq!(outcome, Err("away"));
     }
 
     #[tokio::test(start_paused = true)]
@@ -127,23 +109,24 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn another_failure_ends_it_at_once() {
         let (at, outcome) = times(300, |number| if number < 3 { Err("away") } else { Err("denied") }).await;
-        assert_eq!((at, outcome), (vec![0, 1, 3], Err(GivenUp { error: "denied", waited: Duration::from_secs(3) })));
+        assert_eq!((at, outcome), (vec![0, 1, 3], Err("denied")));
         let (at, outcome) = times(300, |_| Err("denied")).await;
-        assert_eq!((at, outcome.unwrap_err().to_string()), (vec![0], "denied".into()));
+        assert_eq!((at, outcome), (vec![0], Err("denied")));
     }
 
     #[tokio::test(start_paused = true)]
     async fn no_time_is_one_try() {
         let (at, outcome) = times(0, |_| Err("away")).await;
-        assert_eq!((at, outcome), (vec![0], Err(GivenUp { error: "away", waited: Duration::ZERO })));
+        assert_eq!((at, outcome), (vec![0], Err("away")));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn all_waits_share_the_time() {
+    async fn each_outage_has_the_whole_time() {
         let patience = Patience::new(Duration::from_secs(10));
-        let wait = || patience.wait_out("x", |_| true, || std::future::ready(Err::<(), _>("away")));
-        assert_eq!(wait().await.unwrap_err().waited, Duration::from_secs(10));
-        assert_eq!(wait().await.unwrap_err().waited, Duration::ZERO);
-        assert_eq!(patience.left(), Duration::ZERO);
+        let begin = Instant::now();
+        for outage in 1..=2 {
+            let outcome = patience.wait_out("x", |_| true, async || Err::<(), _>("away")).await;
+            assert_eq!((outcome, begin.elapsed().as_secs()), (Err("away"), outage * 10));
+        }
     }
 }

@@ -10,6 +10,7 @@ use crate::support::{
     proxy::Proxy,
     remote::Remote,
     run::Run,
+    sample,
     unreachable::Unreachable,
 };
 
@@ -21,30 +22,28 @@ fn survey(output: &Output) -> f64 {
     output.report().value("seconds")["survey"].as_f64().unwrap()
 }
 
-const OLD: &str = "202001010000.etcdb";
+const OLDER: &str = "202001010000.etcdb";
+const OLD: &str = "202001020000.etcdb";
 
-/// Bytes that look like a backup of long ago, which the retention of `prunable` would remove.
+/// Two backups of long ago, of which the retention of `prunable` would remove one.
 fn put_old(remote: &Remote) {
-    remote.put_aged(OLD, b"old", Duration::from_hours(24 * 1000));
+    for name in [OLDER, OLD] {
+        remote.put_aged(name, sample::old(), Duration::from_hours(24 * 1000));
+    }
 }
 
 fn prunable(run: Run) -> Run {
     run.env("RETENTION", "10d").env("KEEP_LAST", "1")
 }
 
-/// Stored beside the old one, which is still there although it would go.
+/// Stored beside the old ones, which are still there although one would go.
 fn assert_held_back(remote: &Remote, output: &Output) -> Report {
     let report = output.report();
-    assert_eq!(remote.names(), [OLD, report.text("name")], "{output}");
+    assert_eq!(remote.names(), [OLDER, OLD, report.text("name")], "{output}");
     assert!(!report.text("held_back").is_empty() && report.list("removed").is_empty(), "{output}");
     let would = prunable(Run::new().args(["prune", "--dry-run"]).store(remote)).success();
-    assert_eq!(would.value("planned")[0]["name"], OLD, "without the trouble it would go");
+    assert_eq!(would.value("planned")[0]["name"], OLDER, "without the trouble it would go");
     report
-}
-
-fn metadata(remote: &Remote, name: &str) -> Value {
-    let listing = remote.lsjson();
-    listing.iter().find(|object| object["Name"] == name).expect("the object")["Metadata"].clone()
 }
 
 /// The reason for which the endpoint was not used.
@@ -199,7 +198,7 @@ fn without_quorum_the_last_resort_is_stored_and_nothing_goes() {
     assert_eq!(report.text("member"), cluster.endpoint(1));
     assert_eq!(report.number("keys"), 20);
     assert!(report.text("degraded").contains("no quorum: linearizable read: "), "{output}");
-    assert_eq!(metadata(&remote, report.text("name"))["degraded"], "true");
+    assert_eq!(remote.record(&format!("{}.json", report.text("name")))["verdict"]["is"], "degraded");
 
     let output = strict.wait(Duration::from_secs(30));
     output.assert().code(4);
@@ -235,7 +234,7 @@ fn a_corrupt_member_is_not_taken() {
     assert_ne!(report.text("member"), cluster.endpoint(corrupt));
     assert_eq!(refusal(&report, &cluster.endpoint(corrupt)), "has a CORRUPT alarm");
     assert_eq!(report.number("keys"), 20);
-    assert_eq!(metadata(&remote, report.text("name"))["degraded"], "true");
+    assert_eq!(remote.record(&format!("{}.json", report.text("name")))["verdict"]["is"], "degraded");
     prunable(Run::job(&cluster, &remote)).arg("--strict").exits(4).says(&["--strict refuses", "CORRUPT"]);
 
     (0..3).filter(|i| *i != corrupt).for_each(|i| cluster.raise_corrupt(i));

@@ -24,7 +24,9 @@ const SLOWLY: [&str; 2] = ["--rclone-flags", "--bwlimit 400k --s3-upload-cutoff 
 fn uploading(job: &Job) -> u32 {
     eventually(SOON, "the upload", || {
         let uploads = |pid: &u32| {
-            fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|argv| argv.contains("\0copyto\0"))
+            let argv = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            // Not that of a record, which is over at once.
+            argv.contains("\0copyto\0") && argv.contains(".etcdb") && !argv.contains(".json")
         };
         job.children().into_iter().find(uploads)
     })
@@ -37,7 +39,10 @@ fn arriving(remote: &Remote, job: &Job) -> u32 {
         let arrived = match remote.secret() {
             Some(_) => remote.pending_uploads().contains("UploadId"),
             // A folder may not be there yet.
-            None => !remote.rclone_with(remote.config(), &["lsf", remote.target()]).stdout.is_empty(),
+            None => !remote
+                .rclone_with(remote.config(), &["lsf", &format!("{}/.etcd-backup/parts", remote.target())])
+                .stdout
+                .is_empty(),
         };
         arrived.then_some(child)
     })

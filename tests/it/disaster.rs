@@ -166,7 +166,7 @@ impl Machines {
                 self.keep_house(cluster);
             }
         }
-        let all = if self.stacked { 5 * 3 + 1 + 1 + 3 } else { 3 * 5 + 1 + 3 + 1 + 3 };
+        let all = if self.stacked { 5 * 3 + 1 + 1 + 3 + 1 } else { 3 * 5 + 1 + 3 + 1 + 3 + 1 };
         assert_eq!(blocks, all, "every step was met");
         for root in &self.roots {
             let manifests = fs::read_dir(root.join("etc/kubernetes/manifests")).unwrap().count();

@@ -36,14 +36,16 @@ fn never_confirmed(output: &Output) {
 fn a_file_that_is_altered_is_noticed_where_it_lies() {
     needs!("etcd", "rclone");
     let cluster = Cluster::small();
-    for (remote, hash) in
-        [(Remote::folder(), "sha256"), (Remote::sftp(), "md5"), (Remote::webdav(), "content read back")]
-    {
+    for (remote, hash) in [
+        (Remote::folder(), "the store's SHA-256"),
+        (Remote::sftp(), "the store's MD5"),
+        (Remote::webdav(), "its content, read back"),
+    ] {
         let output = Run::job(&cluster, &remote).exits(0);
         assert!(output.stderr.contains("confirmed at the remote"), "{output}");
         assert!(output.stderr.contains(hash), "{output}");
         let altered = altered_where_it_lies(Run::job(&cluster, &remote), &remote.on_disk(""));
-        let output = altered.exits(6).says(&["content read back differs"]);
+        let output = altered.exits(6).says(&["its content, read back, differs"]);
         never_confirmed(&output);
     }
 }
@@ -55,7 +57,7 @@ fn four_bytes_altered_behind_crypt_are_never_confirmed() {
     for remote in [Remote::folder(), Remote::webdav(), Remote::sftp()] {
         let stored = remote.on_disk("");
         let remote = remote.encrypted(true);
-        Run::job(&cluster, &remote).exits(0).says(&["content read back"]);
+        Run::job(&cluster, &remote).exits(0).says(&["compared=its content, read back"]);
         let output = altered_where_it_lies(Run::job(&cluster, &remote), &stored).spawn().wait(SOON);
         never_confirmed(&output.says(&["cannot be decrypted"]));
     }
@@ -80,7 +82,7 @@ fn seaweedfs_refuses_what_was_altered_on_its_way() {
     assert_eq!(uploads.load(SeqCst), 2, "{output}");
     assert_eq!(sha256(&remote.read(report.text("name"))), report.text("sha256"));
     // The MD5 of what arrived is the server's own: it was compared with the one that rclone announced.
-    output.says(&["BadDigest", "compared=\"md5\""]);
+    output.says(&["BadDigest", "compared=the store's MD5"]);
 }
 
 #[test]
@@ -90,8 +92,8 @@ fn a_hash_that_rclone_wrote_itself_is_no_evidence() {
     let remote = Remote::seaweedfs();
     let config = remote.config_with("provider = Other", "provider = SeaweedFS");
     let job = || Run::job(&cluster, &remote).env("RCLONE_CONFIG", &config);
-    job().exits(0).says(&["compared=\"md5\""]);
+    job().exits(0).says(&["compared=the store's MD5"]);
     let flags = "--s3-upload-cutoff 0 --s3-chunk-size 5M";
-    job().env("RCLONE_FLAGS", flags).exits(0).says(&["compared=\"content read back\""]);
-    job().env("RCLONE_S3_UPLOAD_CUTOFF", "1k").exits(0).says(&["compared=\"content read back\""]);
+    job().env("RCLONE_FLAGS", flags).exits(0).says(&["compared=its content, read back"]);
+    job().env("RCLONE_S3_UPLOAD_CUTOFF", "1k").exits(0).says(&["compared=its content, read back"]);
 }

@@ -83,7 +83,11 @@ fn text_says(output: &Output, name: &str, remote: &Remote) {
     let stored = remote.read(name);
     let lines: Vec<(&str, &str)> = output.stdout.lines().map(|line| (line[..10].trim(), line[11..].trim())).collect();
     let labels: Vec<_> = lines.iter().map(|(label, _)| *label).collect();
-    assert_eq!(labels, ["outcome", "stored", "size", "sha256", "content", "member", "kept", "took"], "{output}");
+    assert_eq!(
+        labels,
+        ["outcome", "stored", "size", "sha256", "content", "member", "confirmed", "kept", "took"],
+        "{output}"
+    );
     let says = |label: &str| lines.iter().find(|(l, _)| *l == label).unwrap().1;
     assert_eq!(says("outcome"), "ok");
     assert_eq!(says("stored"), format!("{name} in {}", remote.target()));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{etcd::Cluster, remote::Remote, run::Run};
 
@@ -21,7 +21,7 @@ fn a_stored_backup_in_every_column() {
     let cluster = Cluster::single();
     cluster.put_many(7, "/registry/pods/", 100);
     let job = Run::job(&cluster, &remote).env("BACKUP_PREFIX", "p-").success();
-    remote.put("p-202001020304.etcdb", b"by others, without metadata");
+    remote.put("p-202001020304.etcdb", b"by others, without a record");
     remote.put("p-notes.etcdb", b"foreign");
     remote.put("below/p-202001020305.etcdb", b"in another folder");
 
@@ -34,33 +34,45 @@ fn a_stored_backup_in_every_column() {
 
     let (ours, others) = (&backups[0], &backups[1]);
     let fields: Vec<_> = ours.as_object().unwrap().keys().collect();
-    let documented = "age_seconds bytes degraded etcd_version keys name revision sha256 taken_at";
+    let documented = "age_seconds bytes class degraded doubt etcd_version keys name revision sha256 taken_at why";
     assert_eq!(fields, documented.split(' ').collect::<Vec<_>>());
     for field in ["bytes", "sha256", "revision", "keys", "etcd_version"] {
         assert_eq!(&ours[field], job.value(field), "{field}");
     }
-    assert_eq!(ours["degraded"], false);
+    assert_eq!((&ours["degraded"], &ours["class"]), (&json!(false), &json!("good")));
+    assert_eq!((&ours["doubt"], &ours["why"]), (&Value::Null, &Value::Null));
     let age = ours["age_seconds"].as_i64().unwrap();
     assert!((0..180).contains(&age), "{age}");
     assert_eq!(others["taken_at"], "2020-01-02T03:04:00Z");
     assert_eq!(others["bytes"], 27);
-    for field in ["sha256", "revision", "keys", "etcd_version", "degraded"] {
+    assert_eq!(others["class"], "unconfirmed");
+    assert_eq!(others["why"], "it has no record, so it was never confirmed");
+    for field in ["sha256", "revision", "keys", "etcd_version", "degraded", "doubt"] {
         assert_eq!(others[field], Value::Null, "{field}");
     }
 
     let text = list(&remote).env("OUTPUT", "text").exits(0).stdout;
     let lines: Vec<_> = text.lines().collect();
     let columns = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    assert_eq!(columns(lines[0]), ["NAME", "AGE", "SIZE", "REVISION", "KEYS", "ETCD", "DEGRADED"]);
+    assert_eq!(columns(lines[0]), ["NAME", "AGE", "SIZE", "REVISION", "KEYS", "ETCD", "CLASS"]);
     let version = job.text("etcd_version");
     assert!(lines[1].contains(" s ago ") || lines[1].contains(" min ago "), "{text}");
-    assert!(columns(lines[1]).ends_with(&["7".into(), version.into(), "no".into()]), "{text}");
-    assert!(columns(lines[2]).ends_with(&["27".into(), "B".into(), "–".into(), "–".into(), "–".into(), "–".into()]));
+    assert!(columns(lines[1]).ends_with(&["7".into(), version.into(), "good".into()]), "{text}");
+    assert!(columns(lines[2]).ends_with(&[
+        "27".into(),
+        "B".into(),
+        "–".into(),
+        "–".into(),
+        "–".into(),
+        "unconfirmed".into()
+    ]));
     assert_eq!(lines[3], format!("2 backups in {}, and 1 other file", remote.target()));
 
     let quick = list(&remote).arg("--quick").success();
     assert_eq!(names(quick.value("backups")), names(backups));
-    assert_eq!(quick.value("backups")[0]["revision"], Value::Null);
+    for unknown in ["revision", "class", "doubt", "why"] {
+        assert_eq!(quick.value("backups")[0][unknown], Value::Null, "{unknown}");
+    }
     assert_eq!(quick.value("backups")[0]["bytes"], ours["bytes"]);
 }
 

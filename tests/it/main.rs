@@ -19,6 +19,7 @@ mod image;
 mod inspect;
 mod interrupt;
 mod job;
+mod judge;
 mod kustomize;
 mod list;
 mod proof;

@@ -3,7 +3,7 @@
 use std::{fs, os::unix::ffi::OsStringExt, os::unix::fs::PermissionsExt};
 
 use crate::support::{
-    LONG_AGO, SOON, etcd::Cluster, eventually, output::Output, proxy::Proxy, remote::Remote, run::Run, tools,
+    LONG_AGO, SOON, etcd::Cluster, eventually, output::Output, proxy::Proxy, remote::Remote, run::Run, sample, tools,
 };
 
 /// A run that cannot come as far as etcd, which never answers.
@@ -109,7 +109,7 @@ fn rclones_own_default_configuration_is_used_and_kept_secret() {
 fn flags_in_the_environment_do_not_reach_rclone() {
     needs!("etcd", "rclone");
     let remote = Remote::rclone_s3();
-    remote.put_aged("202001010000.etcdb", b"x", LONG_AGO);
+    remote.put_aged("202001010000.etcdb", sample::old(), LONG_AGO);
     let cluster = Cluster::small();
     let run = Run::job(&cluster, &remote).env("RCLONE_DRY_RUN", "true").env("RCLONE_INCLUDE", "*.txt");
     let run = run.env("RCLONE_MIN_AGE", "5y").env("RCLONE_MAX_SIZE", "1").env("RETENTION", "10d").env("KEEP_LAST", "1");
@@ -147,7 +147,7 @@ fn harmless_flags_reach_rclone_and_unknown_ones_are_two() {
 fn flags_about_tries_and_timeouts_win_and_all_others_of_ours_stand_last() {
     needs!("etcd", "rclone");
     let remote = Remote::folder();
-    remote.put_aged("202001010000.etcdb", b"x", LONG_AGO);
+    remote.put_aged("202001010000.etcdb", sample::old(), LONG_AGO);
     let folder = tempfile::tempdir().unwrap();
     let seen = folder.path().join("calls");
     let script = format!("#!/bin/sh\necho \"$@\" >> '{}'\nexec REAL \"$@\"\n", seen.display());

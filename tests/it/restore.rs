@@ -114,7 +114,7 @@ fn an_older_one_by_time() {
         let run = Run::new().args(["restore", "--before", time, "--data-dir"]).arg(disk.data());
         run.store(&remote).env("BACKUP_PREFIX", "p-").env("WORK_DIR", disk.0.path())
     };
-    before("2025-12-31").exits(2).says(&["no backup was taken at 2025-12-31T00:00:00Z or before", OLD]);
+    before("2025-12-31").exits(2).says(&["no good backup was taken at 2025-12-31T00:00:00Z or before", OLD]);
     before("sometime").exits(2).says(&["allowed is 2026-01-02T03:04:05Z"]);
     assert_eq!(before("2026-01-01T12:00").success().text("name"), OLD);
 }

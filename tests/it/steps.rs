@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{etcd::Cluster, remote::Remote, run::Run};
+use crate::support::{etcd::Cluster, kubernetes::save, remote::Remote, run::Run};
 
 const RECORD: &str = ".etcd-backup.json";
+/// The folder of the records, among the backups.
+const RECORDS: &str = ".etcd-backup";
 const DAY: Duration = Duration::from_hours(24);
 
 fn files(folder: &Path) -> Vec<String> {
@@ -21,6 +23,12 @@ fn files(folder: &Path) -> Vec<String> {
 
 fn record(folder: &Path) -> Value {
     serde_json::from_slice(&fs::read(folder.join(RECORD)).unwrap()).unwrap()
+}
+
+/// What is handed on where backups stay in the staging folder.
+fn in_place(claim: &Staging, prefix: &str) -> Value {
+    let path = claim.path().join(RECORDS).join(format!("{prefix}.handover"));
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
 /// A staging folder that outlives the single steps.
@@ -58,7 +66,8 @@ fn three_steps_make_one_job() {
     let cluster = Cluster::start(1);
     cluster.put_many(7, "/registry/pods/", 100);
     let remote = Remote::rclone_s3();
-    remote.put_aged("p-202001010000.etcdb", b"old", 1000 * DAY);
+    let old = save(&cluster);
+    remote.put_aged("p-202001010000.etcdb", &old, 1000 * DAY);
     let staging = Staging::new();
 
     let prefixed = [("BACKUP_PREFIX", "p-")];
@@ -72,7 +81,7 @@ fn three_steps_make_one_job() {
         assert_eq!(mode & 0o777, 0o640, "{file}");
     }
     assert_eq!(handed["keys"], 7);
-    assert_eq!(handed["stored"], Value::Null);
+    assert_eq!(handed["stored"], false);
 
     // Nothing is pruned on a record that is not stored.
     let retained = |run: Run| with(run).env("RETENTION", "10d").env("KEEP_LAST", "1");
@@ -83,7 +92,7 @@ fn three_steps_make_one_job() {
     fs::write(staging.path().join("p-202512312359.etcdb"), "stray").unwrap();
     let stored = with(staging.store(&remote)).success();
     assert_eq!(stored.text("name"), name);
-    assert_eq!(record(staging.path())["stored"], name.as_str());
+    assert_eq!(record(staging.path())["stored"], true);
     assert_eq!(remote.names(), ["p-202001010000.etcdb", name.as_str()]);
     assert_eq!(remote.read(&name), fs::read(staging.path().join(&name)).unwrap());
     with(staging.store(&remote)).success();
@@ -125,27 +134,50 @@ fn in_place_the_staging_folder_is_the_store() {
     let first = at(claim.snapshot(&cluster)).success().text("name").to_owned();
     let second = at(claim.snapshot(&cluster)).success().text("name").to_owned();
     assert_ne!(first, second);
-    assert_eq!(record(claim.path())["stored"], second.as_str());
+    assert_eq!(in_place(&claim, "")["stored"], true);
+    assert_eq!(in_place(&claim, "")["name"], second.as_str());
+    // The packages give it the name that it has where backups do not stay.
     let prune = || Run::new().arg("prune").env("TARGET", claim.path()).arg("--after").arg(claim.record());
-    prune().env("RETENTION_COUNT", "1").env("KEEP_LAST", "1").success();
-    assert_eq!(files(claim.path()), [RECORD, second.as_str()]);
+    let limited = || prune().env("RETENTION_COUNT", "1").env("KEEP_LAST", "1");
+    limited().success();
+    assert_eq!(files(claim.path()), [RECORDS, second.as_str()]);
+    assert_eq!(files(&claim.path().join(RECORDS)), [".handover", ".since.json", &format!("{second}.json"), "parts"]);
 
-    // A wiped cluster: the record remembers what was there before, where a folder keeps no metadata.
     let wiped = Cluster::small();
     at(claim.snapshot(&wiped)).success();
-    let held = prune().env("RETENTION_COUNT", "1").env("KEEP_LAST", "1").exits(3).report();
-    assert!(held.text("held_back").contains("cluster"), "{held:?}");
+    let held = limited().exits(3).report();
+    assert!(held.text("held_back").contains("another cluster"), "{held:?}");
     assert_eq!(files(claim.path()).len(), 3);
 
     // A run that fails takes the old record's word back.
-    Run::new()
-        .arg("snapshot")
-        .env("ETCDCTL_ENDPOINTS", "http://127.0.0.1:1")
-        .env("TARGET", claim.path())
-        .arg("--work-dir")
-        .arg(claim.path())
-        .exits(4);
+    at(claim.snapshot(&cluster)).env("ETCDCTL_ENDPOINTS", "http://127.0.0.1:1").exits(4);
     prune().exits(6);
+    assert_eq!(files(claim.path()).len(), 3);
+}
+
+#[test]
+fn two_prefixes_in_one_claim_hand_on_their_own_backups() {
+    needs!("etcd", "etcdctl", "rclone");
+    let (one, two, claim) = (Cluster::small(), Cluster::small(), Staging::new());
+    let at = |run: Run, prefix: &str| run.env("TARGET", claim.path()).env("BACKUP_PREFIX", prefix);
+    let prune = |prefix: &str| {
+        let run = Run::new().arg("prune").arg("--after").arg(claim.record());
+        at(run, prefix).env("RETENTION_COUNT", "1").env("KEEP_LAST", "1")
+    };
+    let night = |cluster: &Cluster, prefix: &str| at(claim.snapshot(cluster), prefix).success().text("name").to_owned();
+    for (cluster, prefix) in [(&one, "a-"), (&two, ""), (&one, "sub/c-")] {
+        night(cluster, prefix);
+    }
+    // Each step prunes by its own snapshot, whichever came last.
+    let first = night(&one, "a-");
+    let second = night(&two, "");
+    assert_eq!(prune("a-").success().text("name"), first);
+    assert_eq!(prune("").success().text("name"), second);
+    assert_eq!(files(claim.path()), [RECORDS, second.as_str(), first.as_str(), "sub"]);
+    at(claim.snapshot(&one), "a-").env("ETCDCTL_ENDPOINTS", "http://127.0.0.1:1").exits(4);
+    prune("a-").exits(6);
+    prune("").success();
+    prune("sub/c-").success();
 }
 
 #[test]
@@ -153,11 +185,11 @@ fn a_snapshot_that_fails_for_its_settings_authorises_no_pruning() {
     needs!("etcd", "rclone");
     let (cluster, staging) = (Cluster::small(), Staging::new());
     staging.snapshot(&cluster).success();
-    assert!(record(staging.path())["stored"].is_string());
+    assert_eq!(in_place(&staging, "")["stored"], true);
     // No endpoints at all, then one that is none.
     for (endpoints, code) in [("", 4), ("nonsense", 2)] {
         staging.snapshot(&cluster).env("ETCDCTL_ENDPOINTS", endpoints).exits(code);
-        assert_eq!(record(staging.path())["stored"], Value::Null);
+        assert_eq!(in_place(&staging, "")["stored"], false);
     }
     // What waits for `store` is not deleted before there can be something newer.
     let waiting = Staging::new();

@@ -85,20 +85,8 @@ fn another_whole_snapshot_in_its_place_is_found() {
     let cluster = Cluster::single();
     cluster.put_many(1, "/registry/pods/", 10);
     let job = Run::job(&cluster, &remote).env("BACKUP_PREFIX", "p-").success();
-    // The bytes of another good snapshot, the metadata of this one.
-    let sha256 = format!("sha256={}", job.text("sha256"));
-    let local = tempfile::NamedTempFile::new().unwrap();
-    fs::write(local.path(), sample::snapshot()).unwrap();
-    let place = format!("{}/{}", remote.target(), job.text("name"));
-    remote.rclone(&[
-        "copyto",
-        "--ignore-times",
-        "-M",
-        "--metadata-set",
-        &sha256,
-        local.path().to_str().unwrap(),
-        &place,
-    ]);
+    // The bytes of another good snapshot beside the record of this one.
+    remote.put(job.text("name"), sample::snapshot());
     verify(&remote, &[]).exits(5).says(&[job.text("name"), "is not what was stored"]);
     verify(&remote, &["--deep"]).exits(5).says(&[job.text("name"), "is not what was stored"]);
 }

@@ -1,27 +1,32 @@
-//! Decides which backups stay and which are removed, by nothing but their names, the policy and the time.
+//! Decides which backups stay and which are removed, by nothing but the catalog, the policy and the time.
 
 mod age;
 
-use std::cmp::Reverse;
 use std::fmt;
 use std::num::NonZeroUsize;
 
 use chrono::{DateTime, Duration, Utc};
-use chrono_tz::Tz;
 use serde::Serialize;
 
 pub use age::Age;
 
+use crate::backup::catalog::{Class, Entry};
 use crate::backup::name::BackupName;
 
 /// How long backups are kept. Without a limit they are all kept.
 #[derive(Clone, Debug)]
 pub struct Policy {
     pub max_age: Option<Age>,
-    /// Only this many of the newest are kept.
+    /// Only this many of the newest good ones are kept.
     pub max_count: Option<NonZeroUsize>,
-    /// This many of the newest are never removed, whatever the limits.
+    /// This many of the newest good ones are never removed, whatever the limits.
     pub keep_last: NonZeroUsize,
+}
+
+impl Policy {
+    pub const fn has_limit(&self) -> bool {
+        self.max_age.is_some() || self.max_count.is_some()
+    }
 }
 
 /// Both lists begin with the newest backup.
@@ -70,8 +75,16 @@ pub enum Reason {
     NoLimit,
     /// Made by this very run; younger ones are from other runs.
     ThisRun,
+    /// There are fewer good backups than are always kept, so not even a doubtful one goes.
+    FewGood,
+    /// Not good, and younger than the oldest good backup that stays.
+    AmongGood,
+    /// Without a record, in a run that found nothing better to compare its own backup with.
+    Witness,
     Expired,
     BeyondCount,
+    /// Not good, and older than every good backup that stays.
+    Outlived,
 }
 
 impl fmt::Display for Reason {
@@ -79,6 +92,10 @@ impl fmt::Display for Reason {
         f.write_str(match self {
             Self::ThisRun => "made by this run",
             Self::Newest => "one of the newest",
+            Self::FewGood => "there are few good ones",
+            Self::AmongGood => "younger than the oldest good one that stays",
+            Self::Witness => "nothing better tells what was before",
+            Self::Outlived => "not good, and older than every good one that stays",
             Self::Young => "younger than the age limit",
             Self::WithinCount => "within the count limit",
             Self::Future => "dated in the future",
@@ -89,58 +106,107 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Decides about each of `names`. `own` is the backup of this very run, which stays, however other clocks have dated theirs.
+/// The backups that stay in any case.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spared<'a> {
+    /// The backup of this very run, however other clocks have dated theirs.
+    pub own: Option<&'a BackupName>,
+    /// Whether those without a record stay, because this run's backup could be compared with nothing better.
+    pub unconfirmed: bool,
+}
+
+/// Decides about each of `entries`, which begin with the newest.
 ///
-/// Backups that are dated after `now` stay and do not count as the newest. Otherwise the backups of a wrong clock would take
-/// the places of good ones, and those would be removed.
-pub fn plan(
-    names: impl IntoIterator<Item = BackupName>,
-    own: Option<&BackupName>,
-    policy: &Policy,
-    now: DateTime<Utc>,
-    zone: Tz,
-) -> Plan {
-    let mut names: Vec<_> = names.into_iter().collect();
-    names.sort_by_cached_key(|name| Reverse(name.age_key(zone)));
-    let mut plan = Plan::default();
+/// Only backups that count as good have a rank. Otherwise doubtful ones would take their places, and the good ones would be
+/// removed. The same goes for those that are dated in the future, which stay.
+pub fn plan(entries: &[Entry], spared: Spared<'_>, policy: &Policy, now: DateTime<Utc>) -> Plan {
+    let good = entries.iter().filter(|entry| entry.is_current(now)).count();
     let mut rank = 0;
-    for name in names {
-        let taken_at = name.taken_at(zone);
-        if taken_at > now {
-            plan.keep.push(Decision { name, reasons: vec![Reason::Future] });
-            continue;
-        }
-        rank += 1;
-        let against = reasons_to_remove(rank, now - taken_at, policy);
-        if rank <= policy.keep_last.get() || against.is_empty() {
-            plan.keep.push(Decision { name, reasons: reasons_to_keep(rank, policy, &against) });
-        } else if Some(&name) == own {
-            plan.keep.push(Decision { name, reasons: vec![Reason::ThisRun] });
-        } else {
-            plan.remove.push(Decision { name, reasons: against });
+    let ranked = entries.iter().map(|entry| {
+        entry.is_current(now).then(|| {
+            rank += 1;
+            decide_by_rank(entry, rank, spared, policy, now)
+        })
+    });
+    let ranked: Vec<Option<Reasons>> = ranked.collect();
+    let kept = entries.iter().zip(&ranked).filter(|(_, reasons)| matches!(reasons, Some(Ok(_))));
+    let oldest_kept = kept.map(|(entry, _)| entry.taken_at).next_back();
+    let others = Others { few_good: good < policy.keep_last.get(), oldest_kept };
+    let mut plan = Plan::default();
+    for (entry, reasons) in entries.iter().zip(ranked) {
+        let decision = |reasons| Decision { name: entry.name.clone(), reasons };
+        match reasons.unwrap_or_else(|| others.decide(entry, spared, policy, now)) {
+            Ok(reasons) => plan.keep.push(decision(reasons)),
+            Err(reasons) => plan.remove.push(decision(reasons)),
         }
     }
     plan
 }
 
+/// The reasons to keep a backup, or the reasons to remove it.
+type Reasons = Result<Vec<Reason>, Vec<Reason>>;
+
 /// `rank` counts from 1, the newest.
+fn decide_by_rank(entry: &Entry, rank: usize, spared: Spared<'_>, policy: &Policy, now: DateTime<Utc>) -> Reasons {
+    let against = reasons_to_remove(rank, now - entry.taken_at, policy);
+    if rank <= policy.keep_last.get() || against.is_empty() {
+        Ok(reasons_to_keep(rank, policy, &against))
+    } else if Some(&entry.name) == spared.own {
+        Ok(vec![Reason::ThisRun])
+    } else {
+        Err(against)
+    }
+}
+
+/// What decides about the backups that have no rank.
+struct Others {
+    few_good: bool,
+    oldest_kept: Option<DateTime<Utc>>,
+}
+
+impl Others {
+    fn decide(&self, entry: &Entry, spared: Spared<'_>, policy: &Policy, now: DateTime<Utc>) -> Reasons {
+        let age = now - entry.taken_at;
+        let keep = |reason| Ok(vec![reason]);
+        if entry.is_from_the_future(now) {
+            keep(Reason::Future)
+        } else if Some(&entry.name) == spared.own {
+            keep(Reason::ThisRun)
+        } else if !policy.has_limit() {
+            keep(Reason::NoLimit)
+        } else if self.few_good {
+            keep(Reason::FewGood)
+        } else if spared.unconfirmed && entry.class == Class::Unconfirmed {
+            keep(Reason::Witness)
+        } else if policy.max_age.is_some() {
+            if is_expired(age, policy) { Err(vec![Reason::Expired]) } else { keep(Reason::Young) }
+        } else if self.oldest_kept.is_some_and(|oldest| entry.taken_at < oldest) {
+            Err(vec![Reason::Outlived])
+        } else {
+            keep(Reason::AmongGood)
+        }
+    }
+}
+
+fn is_expired(age: Duration, policy: &Policy) -> bool {
+    policy.max_age.as_ref().is_some_and(|max| age > Duration::seconds(max.seconds().into()))
+}
+
 fn reasons_to_remove(rank: usize, age: Duration, policy: &Policy) -> Vec<Reason> {
-    let expired = policy.max_age.as_ref().is_some_and(|max| age > Duration::seconds(max.seconds().into()));
     let beyond = policy.max_count.is_some_and(|max| rank > max.get());
-    that_hold([(expired, Reason::Expired), (beyond, Reason::BeyondCount)])
+    that_hold([(is_expired(age, policy), Reason::Expired), (beyond, Reason::BeyondCount)])
 }
 
 /// `against` are the reasons to remove it, which count for nothing in one of the newest.
 fn reasons_to_keep(rank: usize, policy: &Policy, against: &[Reason]) -> Vec<Reason> {
     let young = policy.max_age.is_some() && !against.contains(&Reason::Expired);
     let within = policy.max_count.is_some() && !against.contains(&Reason::BeyondCount);
-    let unlimited = policy.max_age.is_none() && policy.max_count.is_none();
     let newest = rank <= policy.keep_last.get();
     that_hold([
         (newest, Reason::Newest),
         (young, Reason::Young),
         (within, Reason::WithinCount),
-        (unlimited, Reason::NoLimit),
+        (!policy.has_limit(), Reason::NoLimit),
     ])
 }
 
@@ -149,103 +215,4 @@ fn that_hold<const N: usize>(reasons: [(bool, Reason); N]) -> Vec<Reason> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn at(day: i64) -> DateTime<Utc> {
-        DateTime::from_timestamp(1_790_000_000 + day * 86_400, 0).unwrap()
-    }
-
-    fn names(days: &[i64]) -> Vec<BackupName> {
-        days.iter().map(|d| BackupName::new(&"p-".parse().unwrap(), at(*d), Tz::UTC)).collect()
-    }
-
-    fn policy(age: Option<&str>, count: Option<usize>, keep: usize) -> Policy {
-        Policy {
-            max_age: age.map(|a| a.parse().unwrap()),
-            max_count: count.and_then(NonZeroUsize::new),
-            keep_last: NonZeroUsize::new(keep).unwrap(),
-        }
-    }
-
-    fn removed(plan: &Plan) -> Vec<BackupName> {
-        plan.remove.iter().map(|v| v.name.clone()).collect()
-    }
-
-    #[test]
-    fn after_a_month_of_silence_the_newest_stay() {
-        let plan = plan(names(&[0, 1, 2, 3, 4]), None, &policy(Some("10d"), None, 3), at(40), Tz::UTC);
-        assert_eq!(removed(&plan), names(&[1, 0]));
-        assert_eq!(plan.keep[0].reasons, [Reason::Newest]);
-    }
-
-    #[test]
-    fn a_future_date_neither_goes_nor_displaces() {
-        let plan = plan(names(&[0, 100, 101, 102, 20]), None, &policy(Some("10d"), None, 1), at(40), Tz::UTC);
-        assert_eq!(removed(&plan), names(&[0]));
-        assert_eq!(plan.keep.iter().filter(|v| v.reasons == [Reason::Future]).count(), 3);
-    }
-
-    #[test]
-    fn of_two_names_of_one_moment_the_one_with_seconds_is_the_newer() {
-        let prefix = "p-".parse().unwrap();
-        let [minute, second] =
-            ["p-202601020000.etcdb", "p-20260102000000.etcdb"].map(|leaf| BackupName::parse(&prefix, leaf).unwrap());
-        for names in [[minute.clone(), second.clone()], [second.clone(), minute.clone()]] {
-            let plan = plan(names, None, &policy(None, Some(1), 1), at(0), Tz::UTC);
-            assert_eq!(removed(&plan), std::slice::from_ref(&minute));
-        }
-    }
-
-    #[test]
-    fn either_limit_is_enough() {
-        let plan = plan(names(&[0, 38, 39, 40]), None, &policy(Some("10d"), Some(2), 1), at(40), Tz::UTC);
-        assert_eq!(removed(&plan), names(&[38, 0]));
-        assert!(!plan.remove[0].is_expired() && plan.remove[1].is_expired());
-    }
-
-    #[test]
-    fn without_a_limit_everything_stays() {
-        let plan = plan(names(&[0, 1, 2]), None, &policy(None, None, 1), at(4000), Tz::UTC);
-        assert_eq!(plan.keep.len(), 3);
-        assert_eq!(plan.keep[2].reasons, [Reason::NoLimit]);
-    }
-
-    #[test]
-    fn the_runs_own_backup_stays_beside_younger_ones() {
-        let own = &names(&[0])[0];
-        let plan = plan(names(&[0, 1, 2]), Some(own), &policy(Some("1d"), Some(1), 1), at(40), Tz::UTC);
-        // The newest stays too: it may be what another run has just made.
-        assert_eq!(removed(&plan), names(&[1]));
-        assert_eq!(plan.keep[1].reasons, [Reason::ThisRun]);
-    }
-
-    proptest! {
-        #[test]
-        fn plans_are_whole_and_keep_the_newest(
-            days in proptest::collection::btree_set(0i64..400, 0..40),
-            age in proptest::option::of(1u32..300),
-            count in proptest::option::of(1usize..30),
-            keep in 1usize..10,
-            now in 0i64..500,
-        ) {
-            let policy = policy(age.map(|d| format!("{d}d")).as_deref(), count, keep);
-            let all = names(&days.iter().copied().collect::<Vec<_>>());
-            let plan = plan(all.clone(), None, &policy, at(now), Tz::UTC);
-            prop_assert_eq!(plan.keep.len() + plan.remove.len(), all.len());
-            let mut past: Vec<_> = all.iter().filter(|n| n.taken_at(Tz::UTC) <= at(now)).collect();
-            past.sort_by_key(|n| std::cmp::Reverse(n.taken_at(Tz::UTC)));
-            let gone = removed(&plan);
-            for name in past.iter().take(keep) {
-                prop_assert!(!gone.contains(name));
-            }
-            for name in &gone {
-                prop_assert!(past.contains(&name));
-                let old = age.is_some_and(|d| at(now) - name.taken_at(Tz::UTC) > Duration::days(d.into()));
-                let beyond = count.is_some_and(|c| past.iter().position(|n| *n == name).unwrap() >= c);
-                prop_assert!(old || beyond);
-            }
-        }
-    }
-}
+mod tests;

@@ -19,7 +19,8 @@ fn runbook(topology: Topology, members: &str) -> Runbook {
         client: layout.client,
         token: "etcd-restore-0a1b2c3d".into(),
         backup_id: "0a1b2c3d".into(),
-        flags: vec![("target", "minio:etcd".into())],
+        store: vec![("target", "minio:etcd".into())],
+        bump_revision: None,
         files: vec![],
     }
 }
@@ -52,12 +53,13 @@ fn a_stacked_etcd_is_stopped_and_started_by_its_manifest() {
             "Check etcd",
             "Start the control plane",
             "Check the API and restart the kubelets",
+            "After the next backup",
         ]
     );
     let blocks = blocks(&runbook);
     let machines: Vec<_> = blocks.iter().map(|(_, on, _)| on.as_str()).collect();
     let (a, b) = ("a (10.0.0.1)", "b (10.0.0.2)");
-    assert_eq!(machines, [a, b, a, b, a, b, a, b, a, a, b, a, "every node"]);
+    assert_eq!(machines, [a, b, a, b, a, b, a, b, a, a, b, a, "every node", a]);
     assert!(blocks[0].2.contains("for pod in kube-apiserver kube-controller-manager kube-scheduler etcd; do"));
     assert_eq!(blocks[6].2, "mv /etc/kubernetes/stopped-0a1b2c3d/etcd.yaml /etc/kubernetes/manifests/");
     assert!(blocks.iter().all(|(_, _, commands)| !commands.contains("systemctl start")));
@@ -165,4 +167,24 @@ fn every_line_is_a_comment_or_a_command() {
     let lines: Vec<_> = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
     assert_eq!(lines, commands);
     assert!(text.contains("# Every member needs etcd-backup, etcdutl, rclone, flock, /etc/rclone.conf.\n"), "{text}");
+}
+
+#[test]
+fn the_next_backup_is_accepted_where_the_revision_was_not_raised() {
+    let notes = |bump_revision, store| {
+        let runbook = Runbook { store, bump_revision, ..runbook(Topology::Stacked, TWO) };
+        let steps = runbook.steps().unwrap();
+        let last = steps.last().filter(|step| step.title == "After the next backup");
+        last.map(|step| (step.blocks[0].notes.clone(), step.blocks[0].commands.clone()))
+    };
+    let store = || vec![("target", "minio:etcd".to_owned()), ("backup-prefix", "it's-".to_owned())];
+    let flags = "--target=minio:etcd --backup-prefix=\"it's-\"";
+    let (unknown, list) = notes(None, store()).unwrap();
+    assert!(unknown[0].contains("`raised by`, skip this step"), "{unknown:?}");
+    assert_eq!(unknown.last().unwrap(), &format!("etcd-backup accept NAME {flags}"));
+    assert_eq!(list, [format!("etcd-backup list {flags}")]);
+    assert_eq!(notes(Some(0), store()).unwrap().0, unknown[1..]);
+    assert_eq!(notes(Some(1), store()), None);
+    let (of_file, list) = notes(Some(0), vec![]).unwrap();
+    assert_eq!((of_file.last().unwrap().as_str(), list.len()), ("etcd-backup accept NAME", 0));
 }

@@ -30,14 +30,13 @@ fn has_evidence(store: &Store, expected: Evidence) {
     let stored = wait(store.put(&sent.path, &name, &sent.content)).unwrap();
     assert_eq!(stored, expected, "{store:?}");
     assert_eq!(wait(store.confirm(&name, &sent.content)).unwrap(), expected);
-    assert_eq!(wait(store.stat(&name)).unwrap().bytes, Some(5000));
     let again = wait(store.put(&sent.path, &name, &FileHash { bytes: 1, sha256: "ab".into() }));
     assert!(matches!(again, Err(Error::Taken(_))), "{again:?}");
     let other = FileHash { sha256: "ab".into(), ..sent.content.clone() };
     let (doubt, left) = not_confirmed(wait(store.confirm(&name, &other)));
     assert!(matches!((doubt, left), (Doubt::Differs(_), Left::There)));
     let listing = wait(store.list()).unwrap();
-    assert_eq!((listing.names().count(), listing.foreign), (1, 0));
+    assert_eq!((listing.backups[0].bytes, listing.names().count(), listing.foreign), (Some(5000), 1, 0));
     let parts = wait(store.objects(&store.path_of(crate::store::PARTS), &[], true)).unwrap();
     assert!(parts.is_empty(), "{parts:?}");
 }

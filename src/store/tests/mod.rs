@@ -7,13 +7,18 @@ mod support {
     #![allow(dead_code, unused_macros, clippy::doc_markdown, reason = "the integration tests use the rest")]
 
     pub mod child;
+    pub mod file_server;
     pub mod ports;
+    mod random;
     pub mod remote;
     pub mod s3;
     pub mod tools;
     mod wait;
 
+    pub use random::random_text;
     pub use wait::{eventually, http_get};
+
+    pub const SOON: std::time::Duration = std::time::Duration::from_secs(30);
 }
 
 /// Ends the test early where a program is missing, as in the integration tests.
@@ -40,14 +45,13 @@ use tokio::runtime::Builder;
 
 use super::Store;
 use crate::backup::name::BackupName;
-use crate::config::{Naming, StoreConfig};
+use crate::config::{Confirm, Naming, StoreConfig};
 use crate::rclone::Rclone;
 use crate::snapshot::FileHash;
+use support::SOON;
 use support::child::Server;
 use support::remote::Remote;
 use support::tools;
-
-const SOON: Duration = Duration::from_secs(30);
 
 /// Runs a future as the program does, on one thread.
 fn wait<T>(future: impl Future<Output = T>) -> T {
@@ -64,6 +68,7 @@ fn store_with(target: &str, config: &Path, prefix: &str, rclone: &Path) -> Store
         naming: Naming { prefix: prefix.parse().unwrap(), zone: chrono_tz::Tz::UTC },
         rclone_config: Some(config.to_owned()),
         rclone_flags: "".parse().unwrap(),
+        confirm: Confirm::Auto,
     };
     wait(async { Store::open_with(Rclone::at(rclone.to_owned(), &config).await.unwrap(), config).await }).unwrap()
 }

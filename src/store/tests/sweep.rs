@@ -18,15 +18,15 @@ fn left(directory: &Path, place: &str, age: Duration) {
     file.set_modified(SystemTime::now() - age).unwrap();
 }
 
-const OURS: [&str; 6] = [
+const OURS: [&str; 4] = [
     ".etcd-backup/parts/p-202601020304.etcdb.0123abcd.part",
     ".etcd-backup/parts/p-20260102030405.etcdb.json.0123abcd.part",
     ".etcd-backup/parts/p-202601020304.etcdb.20261121T010203Z.accepted.json.0123abcd.part",
     ".etcd-backup/parts/p-.since.json.0123abcd.part",
-    "p-202601020304.etcdb.0123abcd.part",
-    "p-202601020304.etcdb.0123abcd.part.0a1b2c3d.partial",
 ];
-const NOT_OURS: [&str; 12] = [
+const NOT_OURS: [&str; 14] = [
+    "p-202601020304.etcdb.0123abcd.part",
+    ".etcd-backup/parts/p-202601020304.etcdb.0123abcd.part.0a1b2c3d.partial",
     ".etcd-backup/p-202601020304.etcdb.json",
     ".etcd-backup/parts/deeper/p-202601020304.etcdb.0123abcd.part",
     ".etcd-backup/parts/p-eu-.since.json.0123abcd.part",

@@ -10,9 +10,11 @@ use super::{
     pod::{Pod, Surroundings, ownership},
     render::{Overlay, Render},
 };
-use crate::support::{LONG_AGO, etcd::Cluster, kubeadm, remote::Remote, tls::Leaf, tools};
+use crate::support::{LONG_AGO, etcd::Cluster, kubeadm, remote::Remote, sample, tls::Leaf, tools};
 
 const RECORD: &str = ".etcd-backup.json";
+/// Where they are if backups stay in the claim.
+const RECORDS: &str = ".etcd-backup";
 const OLD: &str = "my-s3-etcd-backup-202001010000.etcdb";
 
 /// Namespaces and other users are root's to make.
@@ -70,7 +72,7 @@ fn the_s3_package_backs_up_and_prunes_in_three_steps() {
     let cluster = Cluster::start(1);
     cluster.put_many(7, "/registry/pods/", 100);
     let remote = Remote::seaweedfs();
-    remote.put_aged(OLD, b"old", LONG_AGO);
+    remote.put_aged(OLD, sample::old(), LONG_AGO);
     remote.put_aged("my-s3-etcd-backup-eu-202001010000.etcdb", b"another cluster's", LONG_AGO);
     let pod = Pod::new(s3(&remote, ""), &node(&cluster));
     assert_eq!(pod.names(), ["backupper", "move-to-s3", "delete-old"]);
@@ -102,7 +104,7 @@ fn a_pod_without_a_stored_backup_prunes_nothing() {
     let cluster = Cluster::start(1);
     cluster.put_many(1, "/registry/pods/", 10);
     let remote = Remote::seaweedfs();
-    remote.put_aged(OLD, b"old", LONG_AGO);
+    remote.put_aged(OLD, sample::old(), LONG_AGO);
     let pod = Pod::new(s3(&remote, ""), &node(&cluster));
     pod.run("backupper").exits(0);
     // Kubernetes would not start it before `move-to-s3` has succeeded; a container put in its place might have lied.
@@ -120,7 +122,7 @@ fn the_pvc_package_backs_up_and_prunes_in_place() {
     cluster.put_many(7, "/registry/pods/", 100);
     let claim = tempfile::tempdir().unwrap();
     let old = claim.path().join("my-pvc-etcd-backup-202001010000.etcdb");
-    fs::write(&old, "old").unwrap();
+    fs::write(&old, sample::old()).unwrap();
     fs::File::open(&old).unwrap().set_modified(std::time::SystemTime::now() - LONG_AGO).unwrap();
     let mut node = node(&cluster);
     node.claims.insert("target-pvc".to_owned(), claim.path().to_owned());
@@ -135,7 +137,7 @@ configMapGenerator:
         fs::read_dir(&claim).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     assert_eq!(names.len(), 2, "{names:?}");
-    assert_eq!(names[0], RECORD);
+    assert_eq!(names[0], RECORDS);
     assert!(names[1].starts_with("my-pvc-etcd-backup-2"), "{names:?}");
     assert!(!old.exists());
 }
@@ -192,7 +194,7 @@ fn the_single_container_does_the_whole_job_as_a_plain_user() {
     let cluster = Cluster::start(1);
     cluster.put_many(7, "/registry/pods/", 100);
     let remote = Remote::seaweedfs();
-    remote.put_aged(OLD, b"old", LONG_AGO);
+    remote.put_aged(OLD, sample::old(), LONG_AGO);
     let pod = Pod::new(s3(&remote, "components: [BASE/components/single]"), &node(&cluster));
     assert_eq!(pod.names(), ["copy-tls", "etcd-backup"]);
     pod.run("copy-tls").exits(0);

@@ -1,5 +1,6 @@
 //! The packages as their users see them: rendered with `kubectl kustomize`, alone and under overlays.
 
+mod by_hand;
 mod contract;
 mod golden;
 mod hygiene;

@@ -14,7 +14,7 @@ use crate::support::output::Output;
 
 /// What differs from run to run, and what stands in its place. A number or a size loses its quotes, so that a number
 /// that becomes a text still shows.
-const VOLATILE: [(&str, &str); 11] = [
+const VOLATILE: [(&str, &str); 12] = [
     (r#"[^\s"'=:,]*/\.tmp\w{6}"#, "<tmp>"),
     (r"127\.0\.0\.1:\d+", "127.0.0.1:<port>"),
     (r"\b[0-9a-f]{64}\b", "<sha256>"),
@@ -27,6 +27,7 @@ const VOLATILE: [(&str, &str); 11] = [
     (r#"("(?:db_)?bytes"): \d{5,}"#, "$1: <bytes>"),
     (r#"("(?:hash|consistent_index|raft_term|term)"): \d+"#, "$1: <number>"),
     (r#"("(?:cluster_id|member_id|id)"): "[0-9a-f]+""#, r#"$1: "<id>""#),
+    (r#"("hash"): "[0-9a-f]+""#, r#"$1: "<hash>""#),
     (r#"("(?:etcdutl|etcd_version|cluster_version|storage_version)"): "[\d.]+""#, r#"$1: "<version>""#),
 ];
 

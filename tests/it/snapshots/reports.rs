@@ -26,7 +26,7 @@ fn limited(run: Run) -> Run {
 /// A remote with a backup of long ago, a file of somebody else, and nothing else.
 fn remote_with_old_backup() -> Remote {
     let remote = Remote::rclone_s3();
-    remote.put_aged(OLD, b"old", LONG_AGO);
+    remote.put_aged(OLD, sample::old(), LONG_AGO);
     remote.put("p-notes.txt", b"not a backup");
     remote
 }
@@ -73,7 +73,7 @@ fn retention_that_is_held_back() {
     let remote = Remote::rclone_s3();
     // Old by its name, and too young to be deleted by the store's own clock.
     remote.put(OLD, b"old");
-    remote.put_aged(NEWER, b"old", LONG_AGO);
+    remote.put_aged(NEWER, sample::old(), LONG_AGO);
     assert_report("prune-incomplete", &limited(Run::new().arg("prune").store(&remote)).exits(3));
 }
 

@@ -293,6 +293,20 @@ impl Cluster {
         self.await_health(i);
     }
 
+    /// Begins anew without data, under the same names and addresses, which give etcd the same cluster id as before.
+    pub fn wipe(&mut self) {
+        for i in 0..self.members.len() {
+            self.kill(i);
+            std::fs::remove_dir_all(self.data_dir(i)).unwrap();
+        }
+        for i in 0..self.members.len() {
+            self.run(i, "new");
+        }
+        for i in 0..self.members.len() {
+            self.await_health(i);
+        }
+    }
+
     /// Adds a member that replicates and doesn't vote; answers its index.
     pub fn add_learner(&mut self) -> usize {
         let i = self.members.len();

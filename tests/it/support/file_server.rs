@@ -38,8 +38,9 @@ impl FileServer {
             .env("HOME", folder.path())
             .env("RCLONE_USER", USER)
             .env("RCLONE_PASS", &password)
-            // A test may change what is served without asking the server.
-            .args(["--config", "", "serve", name, "--dir-cache-time=0"])
+            // A test may change what is served without asking the server. With no time at all, the server reads its
+            // folders anew so often that after a few requests it is busy for minutes.
+            .args(["--config", "", "serve", name, "--dir-cache-time=1ms"])
             .arg(format!("--addr=127.0.0.1:{port}"))
             .arg(&data);
         let mut server = Server::start(&command, &folder.path().join("log"));

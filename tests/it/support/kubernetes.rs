@@ -205,6 +205,20 @@ impl Cluster {
         kvs.iter().map(kv).collect()
     }
 
+    /// One member without TLS, whose namespace kube-system has this UID, and two more keys.
+    pub fn kubernetes(uid: &str) -> Self {
+        let cluster = Self::single();
+        cluster.become_kubernetes(uid);
+        cluster
+    }
+
+    /// Gives it the namespace kube-system with this UID, and two more keys.
+    pub fn become_kubernetes(&self, uid: &str) {
+        let (key, value) = kube_system(uid);
+        self.client(0, async |client| client.put(key, value, None).await.unwrap());
+        self.put_many(2, "/registry/pods/default/", 10);
+    }
+
     /// The cluster that an operator would bring up from this file.
     pub fn restored(snapshot: &Path) -> Self {
         Self::with(1).plain().restored_from(snapshot).start()

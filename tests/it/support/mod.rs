@@ -13,6 +13,7 @@ pub mod output;
 pub mod ports;
 pub mod processes;
 pub mod proxy;
+mod random;
 pub mod remote;
 pub mod run;
 pub mod s3;
@@ -24,6 +25,7 @@ mod wait;
 
 use std::time::Duration;
 
+pub use random::random_text;
 pub use wait::{eventually, http_get};
 
 /// The limit of a wait for something that takes a second or two on an idle machine.
@@ -31,16 +33,6 @@ pub const SOON: Duration = Duration::from_secs(30);
 
 /// The age of a backup that every retention would remove.
 pub const LONG_AGO: Duration = Duration::from_hours(24 * 2000);
-
-/// Thirty-two characters that no other test has.
-pub fn random_text() -> String {
-    use std::io::Read as _;
-
-    let mut bytes = [0; 16];
-    let mut random = std::fs::File::open("/dev/urandom").expect("a source of chance");
-    random.read_exact(&mut bytes).expect("sixteen bytes");
-    format!("{:032x}", u128::from_be_bytes(bytes))
-}
 
 /// In hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {

@@ -240,13 +240,53 @@ impl Remote {
         folder.join(name)
     }
 
-    /// Everything stored, at any depth, sorted.
+    /// Everything stored but the finished files of the records' folder, at any depth, sorted.
     pub fn names(&self) -> Vec<String> {
+        let is_record = |name: &String| name.contains(".etcd-backup/") && !name.contains("/parts/");
+        self.all_names().into_iter().filter(|name| !is_record(name)).collect()
+    }
+
+    /// Everything stored, at any depth, sorted.
+    fn all_names(&self) -> Vec<String> {
         let listing = self.rclone(&["lsf", "-R", "--files-only", &self.target]);
         let listing = String::from_utf8(listing.stdout).unwrap();
         let mut names: Vec<_> = listing.lines().map(str::to_owned).collect();
         names.sort();
         names
+    }
+
+    /// The files of the records' folder, sorted.
+    pub fn records(&self) -> Vec<String> {
+        let names = self.all_names();
+        names.iter().filter_map(|name| name.strip_prefix(".etcd-backup/")).map(str::to_owned).collect()
+    }
+
+    /// The one line of a file of the records' folder.
+    pub fn record(&self, file: &str) -> Value {
+        let text = self.read(&format!(".etcd-backup/{file}"));
+        serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{file}: {error}: {text:?}"))
+    }
+
+    pub fn delete(&self, name: &str) {
+        self.rclone(&["deletefile", &self.path(name)]);
+    }
+
+    /// A backup and its record, as they would be had the backup been made so many days earlier; answers its name.
+    pub fn backdate(&self, name: &str, days: i64) -> String {
+        let record = format!(".etcd-backup/{name}.json");
+        let mut line: Value = serde_json::from_slice(&self.read(&record)).unwrap();
+        let taken_at: chrono::DateTime<chrono::Utc> = line["taken_at"].as_str().unwrap().parse().unwrap();
+        let taken_at = taken_at - chrono::Duration::days(days);
+        let prefix = line["prefix"].as_str().unwrap();
+        let earlier = format!("{prefix}{}.etcdb", taken_at.format("%Y%m%d%H%M%S"));
+        line["name"] = earlier.clone().into();
+        line["taken_at"] = taken_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true).into();
+        let age = Duration::from_hours(24 * u64::try_from(days).unwrap());
+        self.put_aged(&earlier, &self.read(name), age);
+        self.put_aged(&format!(".etcd-backup/{earlier}.json"), format!("{line}\n").as_bytes(), age);
+        self.delete(name);
+        self.delete(&record);
+        earlier
     }
 
     pub fn read(&self, name: &str) -> Vec<u8> {

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use super::{
     etcd::Cluster,
+    eventually,
     output::{Output, Report},
     processes::descendants,
     remote::Remote,
@@ -227,6 +228,11 @@ impl Job {
     pub fn wait_further(self, limit: Duration) -> Output {
         let limit = self.started.elapsed() + limit;
         self.wait(limit)
+    }
+
+    /// Waits for its end, whatever that is and whatever it leaves behind.
+    pub fn await_any_end(mut self, limit: Duration) {
+        eventually(limit, "the end of the binary", || self.child.try_wait().expect("our own child"));
     }
 
     /// Waits for the end and checks what holds for every end.

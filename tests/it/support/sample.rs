@@ -18,6 +18,17 @@ static SAMPLE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     std::fs::read(path).unwrap()
 });
 
+static OLD: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let cluster = Cluster::single();
+    cluster.put_many(1, "/registry/pods/", 10);
+    super::kubernetes::save(&cluster)
+});
+
+/// A small snapshot with the revision 2 and one key. Every cluster of the tests can have been so once.
+pub fn old() -> &'static [u8] {
+    &OLD
+}
+
 /// The snapshot's bytes, as `etcdctl snapshot save` wrote them.
 pub fn snapshot() -> &'static [u8] {
     &SAMPLE

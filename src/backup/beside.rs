@@ -1,0 +1,659 @@
+//! The folder beside the backups, `.etcd-backup`: what its files are called, and what they say. Pure.
+//!
+//! Each file is one JSON line, so all of them can be read in one stream. None is ever changed: what is learnt later is one
+//! more file.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+
+use super::name::{BackupName, Prefix};
+use super::record::{Facts, Record};
+
+/// The folder's name, in the directory of the backups.
+pub const FOLDER: &str = ".etcd-backup";
+/// Lines of another schema are of a newer version, which may mean something else by them.
+const SCHEMA: u32 = 1;
+const TIME: &str = "%Y%m%dT%H%M%SZ";
+
+/// A ruling of a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ruling {
+    /// This is the cluster now.
+    Accepted,
+    /// This one is not the cluster.
+    Dismissed,
+}
+
+impl Ruling {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Dismissed => "dismissed",
+        }
+    }
+}
+
+/// What a person decided about a backup, and about others that go with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// The backup's file name, without the directory of its prefix.
+    pub name: String,
+    pub prefix: String,
+    pub at: DateTime<Utc>,
+    pub by: String,
+    /// The names of all backups that it decides about.
+    pub covers: Vec<String>,
+    /// What the backup was found to be, if it had no record that could be read.
+    pub facts: Option<Facts>,
+}
+
+/// The backups that stood there before this program stored its first one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Since {
+    pub prefix: String,
+    pub at: DateTime<Utc>,
+    pub names: BTreeSet<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "of", rename_all = "kebab-case")]
+pub enum Line {
+    Backup(Record),
+    Accepted(Note),
+    Dismissed(Note),
+    Since(Since),
+}
+
+/// A file that may be there without being readable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Known<T> {
+    #[default]
+    Missing,
+    Unreadable,
+    Read(T),
+}
+
+impl<T> Known<T> {
+    pub const fn read(&self) -> Option<&T> {
+        if let Self::Read(value) = self { Some(value) } else { None }
+    }
+
+    pub const fn is_missing(&self) -> bool {
+        matches!(self, Self::Missing)
+    }
+}
+
+/// What the folder says about the backups of one prefix.
+#[derive(Clone, Debug, Default)]
+pub struct Beside {
+    /// By the backup's file name.
+    pub records: BTreeMap<String, Known<Record>>,
+    /// The latest ruling about each backup, by its file name.
+    pub rulings: BTreeMap<String, LatestRuling>,
+    pub since: Known<Since>,
+    /// The backups' names that files in the folder bear, for [`BackupName::free`].
+    pub borne: Vec<BackupName>,
+    /// Every file of a backup, by the backup's file name.
+    files: BTreeMap<String, Vec<BesideFile>>,
+}
+
+#[derive(Clone, Debug)]
+struct BesideFile {
+    name: String,
+    /// The backups that a ruling is about.
+    covers: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LatestRuling {
+    pub at: DateTime<Utc>,
+    /// `None` if the file cannot be read.
+    pub note: Option<(Ruling, Note)>,
+}
+
+impl Line {
+    /// The line without its newline.
+    pub fn encode(&self) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Versioned<'a> {
+            schema: u32,
+            #[serde(flatten)]
+            line: &'a Line,
+        }
+        // Writing to memory fails only for maps whose keys are not text, and there are none.
+        serde_json::to_vec(&Versioned { schema: SCHEMA, line: self }).unwrap_or_default()
+    }
+
+    fn decode(line: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Version {
+            schema: u32,
+        }
+        let version: Version = serde_json::from_slice(line).ok()?;
+        if version.schema == SCHEMA { serde_json::from_slice(line).ok() } else { None }
+    }
+}
+
+/// `prod-202601020304.etcdb.json`.
+pub fn record_file(name: &BackupName) -> String {
+    format!("{}.json", name.leaf())
+}
+
+/// `prod-202601020304.etcdb.20260103T040506Z.accepted.json`.
+pub fn ruling_file(name: &BackupName, at: DateTime<Utc>, ruling: Ruling) -> String {
+    format!("{}.{}.{}.json", name.leaf(), at.format(TIME), ruling.word())
+}
+
+/// `prod-.since.json`.
+pub fn since_file(prefix: &Prefix) -> String {
+    format!("{}.since.json", prefix.leaf())
+}
+
+enum File {
+    Record(BackupName),
+    Ruling(BackupName, DateTime<Utc>, Ruling),
+    Since,
+}
+
+fn parse_file(prefix: &Prefix, file: &str) -> Option<File> {
+    if file == since_file(prefix) {
+        return Some(File::Since);
+    }
+    let stem = file.strip_suffix(".json")?;
+    if let Some(name) = BackupName::parse(prefix, stem) {
+        return Some(File::Record(name));
+    }
+    let (stem, word) = stem.rsplit_once('.')?;
+    let ruling = [Ruling::Accepted, Ruling::Dismissed].into_iter().find(|ruling| ruling.word() == word)?;
+    let (leaf, at) = stem.rsplit_once('.')?;
+    let at = NaiveDateTime::parse_from_str(at, TIME).ok()?.and_utc();
+    Some(File::Ruling(BackupName::parse(prefix, leaf)?, at, ruling))
+}
+
+impl Beside {
+    /// `files` are the names of the folder's files, and `text` the content of those that could be read, in any order.
+    pub fn parse(prefix: &Prefix, files: &[String], text: &[u8]) -> Self {
+        let mut beside = Self::default();
+        let mut rulings = Vec::new();
+        let lines = Lines::read(prefix, text);
+        for file in files {
+            beside.borne.extend(BackupName::borne_by(prefix, file));
+            let mut covers = Vec::new();
+            let of = match parse_file(prefix, file) {
+                Some(File::Since) => {
+                    // These names stay taken, or a backup of the same name would count as one of them.
+                    let names = lines.since.iter().flat_map(|since| &since.names);
+                    beside.borne.extend(names.filter_map(|leaf| BackupName::parse(prefix, leaf)));
+                    beside.since = lines.since.clone().map_or(Known::Unreadable, Known::Read);
+                    continue;
+                }
+                Some(File::Record(name)) => {
+                    let record = lines.records.get(&name.leaf()).cloned().map_or(Known::Unreadable, Known::Read);
+                    beside.records.insert(name.leaf(), record);
+                    name
+                }
+                Some(File::Ruling(name, at, ruling)) => {
+                    let is_it = |(d, n): &&(Ruling, Note)| *d == ruling && n.name == name.leaf() && n.at == at;
+                    let note = lines.notes.iter().find(is_it).cloned();
+                    covers = note.iter().flat_map(|(_, note)| note.covers.clone()).collect();
+                    rulings.push((name.leaf(), LatestRuling { at, note }));
+                    name
+                }
+                None => continue,
+            };
+            beside.files.entry(of.leaf()).or_default().push(BesideFile { name: file.clone(), covers });
+        }
+        for (leaf, ruling) in &rulings {
+            beside.add(leaf, ruling);
+        }
+        beside
+    }
+
+    /// Adds the ruling in a file of the backup `leaf`.
+    fn add(&mut self, leaf: &str, ruling: &LatestRuling) {
+        let covers = ruling.note.iter().flat_map(|(_, note)| note.covers.iter().map(String::as_str));
+        for leaf in covers.chain([leaf]) {
+            let latest = self.rulings.entry(leaf.to_owned()).or_insert_with(|| ruling.clone());
+            // Of two in one second, the more cautious one counts.
+            if (ruling.at, caution(ruling)) > (latest.at, caution(latest)) {
+                *latest = ruling.clone();
+            }
+        }
+    }
+
+    /// Whether any backup of this prefix has a record.
+    pub fn has_records(&self) -> bool {
+        !self.records.is_empty()
+    }
+}
+
+fn caution(ruling: &LatestRuling) -> u8 {
+    match &ruling.note {
+        Some((Ruling::Accepted, _)) => 0,
+        Some((Ruling::Dismissed, _)) => 1,
+        None => 2,
+    }
+}
+
+/// The lines of one prefix.
+#[derive(Default)]
+struct Lines {
+    records: BTreeMap<String, Record>,
+    notes: Vec<(Ruling, Note)>,
+    since: Option<Since>,
+}
+
+impl Lines {
+    fn read(prefix: &Prefix, text: &[u8]) -> Self {
+        let mut lines = Self::default();
+        let ours = |of: &str| of == prefix.leaf();
+        for line in text.split(|byte| *byte == b'\n').filter_map(Line::decode) {
+            match line {
+                Line::Backup(record) if ours(&record.prefix) => {
+                    lines.records.insert(record.name.clone(), record);
+                }
+                Line::Accepted(note) if ours(&note.prefix) => lines.notes.push((Ruling::Accepted, note)),
+                Line::Dismissed(note) if ours(&note.prefix) => lines.notes.push((Ruling::Dismissed, note)),
+                Line::Since(since) if ours(&since.prefix) => lines.since = Some(since),
+                Line::Backup(_) | Line::Accepted(_) | Line::Dismissed(_) | Line::Since(_) => {}
+            }
+        }
+        lines
+    }
+}
+
+impl Beside {
+    /// The files of the backups in `gone`. A ruling that covers a backup that stands stays.
+    pub fn files_of(&self, gone: &BTreeSet<String>, standing: &BTreeSet<String>) -> Vec<String> {
+        let files = self.files.iter().filter(|(leaf, _)| gone.contains(*leaf)).flat_map(|(_, files)| files);
+        let needed = |file: &&BesideFile| file.covers.iter().any(|leaf| standing.contains(leaf));
+        files.filter(|file| !needed(file)).map(|file| file.name.clone()).collect()
+    }
+
+    /// The file names of backups that have files here, and are neither in `standing` nor younger than `before`.
+    pub fn without_backup(&self, standing: &BTreeSet<String>, before: DateTime<Utc>, zone: Tz) -> Vec<String> {
+        let gone = self.files.keys().filter(|leaf| !standing.contains(*leaf));
+        let old = |leaf: &&String| {
+            let recorded = self.records.get(*leaf).and_then(Known::read).and_then(|record| record.facts.as_ref());
+            let named = || self.borne.iter().find(|name| name.leaf() == **leaf).map(|name| name.taken_at(zone));
+            recorded.map(|facts| facts.taken_at).or_else(named).is_some_and(|at| at < before)
+        };
+        gone.filter(old).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::evidence::Evidence;
+    use super::super::record::tests::facts;
+    use super::super::verdict::{Compared, Identity, Suspicion, Verdict};
+    use super::*;
+    use chrono::TimeDelta;
+    use proptest::prelude::*;
+
+    const LEAF: &str = "p-202601020304.etcdb";
+    const OTHER: &str = "p-202601010304.etcdb";
+
+    fn prefix(text: &str) -> Prefix {
+        text.parse().unwrap()
+    }
+
+    fn name(leaf: &str) -> BackupName {
+        BackupName::parse(&prefix("p-"), leaf).unwrap()
+    }
+
+    fn at(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_767_500_000 + second, 0).unwrap()
+    }
+
+    fn record(leaf: &str) -> Record {
+        Record { facts: Some(facts()), verdict: Some(Verdict::Good), ..Record::new(&name(leaf)) }
+    }
+
+    fn note(leaf: &str, at: DateTime<Utc>, covers: &[&str]) -> Note {
+        let covers = covers.iter().map(ToString::to_string).collect();
+        Note { name: leaf.into(), prefix: "p-".into(), at, by: "jo".into(), covers, facts: None }
+    }
+
+    /// A file of the ruling, and its line.
+    fn ruled(ruling: Ruling, note: Note) -> (String, Line) {
+        let file = ruling_file(&name(&note.name), note.at, ruling);
+        (file, if ruling == Ruling::Accepted { Line::Accepted(note) } else { Line::Dismissed(note) })
+    }
+
+    fn text(lines: &[Line]) -> Vec<u8> {
+        lines.iter().flat_map(|line| [line.encode(), vec![b'\n']].concat()).collect()
+    }
+
+    fn parsed(prefix_: &str, files: &[&str], text: &[u8]) -> Beside {
+        Beside::parse(&prefix(prefix_), &files.iter().map(ToString::to_string).collect::<Vec<_>>(), text)
+    }
+
+    fn all(files: Vec<(String, Line)>) -> Beside {
+        let (files, lines): (Vec<_>, Vec<_>) = files.into_iter().unzip();
+        Beside::parse(&prefix("p-"), &files, &text(&lines))
+    }
+
+    fn latest(beside: &Beside, leaf: &str) -> Option<Ruling> {
+        beside.rulings.get(leaf).and_then(|ruling| ruling.note.as_ref()).map(|(ruling, _)| *ruling)
+    }
+
+    /// What stands in stores is read by every later version.
+    #[test]
+    fn the_lines_do_not_change() {
+        let full = Record {
+            facts: Some(Facts { degraded: Some("the quorum is lost".into()), ..facts() }),
+            verdict: Some(Verdict::Suspicious { reasons: vec![Suspicion::OlderState], why: "it is older".into() }),
+            compared: Some(Compared { with: OTHER.into(), by: Identity::KubeSystemUid }),
+            confirmed: Some(Evidence::ReadBack),
+            tool: "1.2.3".into(),
+            ..record(LEAF)
+        };
+        let taken = concat!(
+            r#""taken_at":"1970-01-01T00:00:00Z","bytes":1,"sha256":"ab","revision":10,"keys":2,"hash":"1a2b","#,
+            r#""storage_version":"3.5","kube_system":{"uid":"uid-a"},"member":"https://x:1","member_id":"1f","#,
+            r#""cluster_id":"2f","etcd_version":"3.5.1","degraded":"#
+        );
+        let names = BTreeSet::from([LEAF.to_owned(), OTHER.to_owned()]);
+        let since = Since { prefix: "p-".into(), at: at(0), names };
+        let dismissed = Note { facts: Some(facts()), ..note(LEAF, at(0), &[LEAF]) };
+        let golden = [
+            (
+                Line::Backup(full),
+                [
+                    r#"{"schema":1,"of":"backup","name":"p-202601020304.etcdb","prefix":"p-","#,
+                    taken,
+                    r#""the quorum is lost","verdict":{"is":"suspicious","reasons":["older-state"],"why":"it is older"},"#,
+                    r#""compared":{"with":"p-202601010304.etcdb","by":"kube-system-uid"},"confirmed":"read-back","tool":"1.2.3"}"#,
+                ]
+                .concat(),
+            ),
+            (
+                Line::Accepted(note(LEAF, at(0), &[LEAF, OTHER])),
+                [
+                    r#"{"schema":1,"of":"accepted","name":"p-202601020304.etcdb","prefix":"p-","at":"2026-01-04T04:13:20Z","#,
+                    r#""by":"jo","covers":["p-202601020304.etcdb","p-202601010304.etcdb"],"facts":null}"#,
+                ]
+                .concat(),
+            ),
+            (
+                Line::Dismissed(dismissed),
+                [
+                    r#"{"schema":1,"of":"dismissed","name":"p-202601020304.etcdb","prefix":"p-","at":"2026-01-04T04:13:20Z","#,
+                    r#""by":"jo","covers":["p-202601020304.etcdb"],"facts":{"#,
+                    taken,
+                    "null}}",
+                ]
+                .concat(),
+            ),
+            (
+                Line::Since(since),
+                [
+                    r#"{"schema":1,"of":"since","prefix":"p-","at":"2026-01-04T04:13:20Z","#,
+                    r#""names":["p-202601010304.etcdb","p-202601020304.etcdb"]}"#,
+                ]
+                .concat(),
+            ),
+        ];
+        for (line, golden) in golden {
+            assert_eq!(String::from_utf8(line.encode()).unwrap(), golden);
+            assert_eq!(Line::decode(golden.as_bytes()), Some(line));
+        }
+    }
+
+    #[test]
+    fn the_files_names_do_not_change() {
+        let moment = DateTime::parse_from_rfc3339("2026-01-03T04:05:06Z").unwrap().to_utc();
+        assert_eq!(record_file(&name(LEAF)), "p-202601020304.etcdb.json");
+        let ruling = |ruling| ruling_file(&name(LEAF), moment, ruling);
+        assert_eq!(ruling(Ruling::Accepted), "p-202601020304.etcdb.20260103T040506Z.accepted.json");
+        assert_eq!(ruling(Ruling::Dismissed), "p-202601020304.etcdb.20260103T040506Z.dismissed.json");
+        assert_eq!(since_file(&prefix("a/p-")), "p-.since.json");
+        assert_eq!(since_file(&Prefix::default()), ".since.json");
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let since = Since { prefix: "p-".into(), at: at(0), names: BTreeSet::from([OTHER.to_owned()]) };
+        let note = note(LEAF, at(1), &[LEAF]);
+        let beside = all(vec![
+            (record_file(&name(LEAF)), Line::Backup(record(LEAF))),
+            ruled(Ruling::Accepted, note.clone()),
+            (since_file(&prefix("p-")), Line::Since(since.clone())),
+        ]);
+        assert_eq!(beside.records, BTreeMap::from([(LEAF.into(), Known::Read(record(LEAF)))]));
+        assert_eq!(beside.since, Known::Read(since));
+        let ruling = LatestRuling { at: at(1), note: Some((Ruling::Accepted, note)) };
+        assert_eq!(beside.rulings, BTreeMap::from([(LEAF.into(), ruling)]));
+        // A name that stood there first stays taken.
+        assert_eq!(beside.borne, [name(LEAF), name(LEAF), name(OTHER)]);
+    }
+
+    #[test]
+    fn nothing_beside_them() {
+        let beside = parsed("p-", &[], b"");
+        assert!(!beside.has_records() && beside.since.is_missing() && beside.rulings.is_empty());
+    }
+
+    /// A line that cannot be read is not the same as no file.
+    #[test]
+    fn a_file_without_a_readable_line_is_there_and_unreadable() {
+        let whole = Line::Backup(record(LEAF)).encode();
+        let newer = String::from_utf8(whole.clone()).unwrap().replacen(r#""schema":1"#, r#""schema":2"#, 1);
+        let unversioned = String::from_utf8(whole.clone()).unwrap().replacen(r#""schema":1,"#, "", 1);
+        let another_kind = String::from_utf8(whole.clone()).unwrap().replacen(r#""of":"backup""#, r#""of":"proof""#, 1);
+        let file = record_file(&name(LEAF));
+        for line in [
+            &b""[..],
+            b"\n\n",
+            &whole[..whole.len() - 1],
+            &whole[1..],
+            b"\xff\xfe",
+            newer.as_bytes(),
+            unversioned.as_bytes(),
+            another_kind.as_bytes(),
+            &Line::Backup(record(OTHER)).encode(),
+            &Line::Backup(Record { prefix: "q-".into(), ..record(LEAF) }).encode(),
+        ] {
+            let beside = parsed("p-", &[&file], line);
+            assert_eq!(beside.records.get(LEAF), Some(&Known::Unreadable), "{}", String::from_utf8_lossy(line));
+            assert!(beside.has_records());
+        }
+    }
+
+    #[test]
+    fn one_cut_line_spoils_no_other() {
+        let cut = &Line::Backup(record(LEAF)).encode()[..40];
+        let text = [cut, b"\n", &Line::Backup(record(OTHER)).encode(), b"\n\n"].concat();
+        let files = [LEAF, OTHER].map(|leaf| record_file(&name(leaf)));
+        let beside = Beside::parse(&prefix("p-"), &files, &text);
+        assert_eq!(beside.records.get(LEAF), Some(&Known::Unreadable));
+        assert_eq!(beside.records.get(OTHER), Some(&Known::Read(record(OTHER))));
+    }
+
+    #[test]
+    fn a_line_without_its_file_counts_for_nothing() {
+        let since = Since { prefix: "p-".into(), at: at(0), names: BTreeSet::new() };
+        let lines = [Line::Backup(record(LEAF)), Line::Accepted(note(LEAF, at(0), &[LEAF])), Line::Since(since)];
+        let beside = parsed("p-", &["p-202601020304.etcdb.handover", "notes.json"], &text(&lines));
+        assert!(!beside.has_records() && beside.since.is_missing() && beside.rulings.is_empty());
+    }
+
+    #[test]
+    fn the_file_that_says_which_were_first_may_be_unreadable() {
+        assert_eq!(parsed("p-", &["p-.since.json"], b"{").since, Known::Unreadable);
+        // That of another prefix.
+        let since = Line::Since(Since { prefix: "q-".into(), at: at(0), names: BTreeSet::new() });
+        assert_eq!(parsed("p-", &["p-.since.json", "q-.since.json"], &text(&[since])).since, Known::Unreadable);
+        assert!(parsed("p-", &["q-.since.json", ".since.json"], b"").since.is_missing());
+    }
+
+    #[test]
+    fn prefixes_that_share_the_folder_share_nothing_else() {
+        let of = |prefix_: &str| {
+            let name = BackupName::parse(&prefix(prefix_), &format!("{prefix_}202601020304.etcdb")).unwrap();
+            let since = Since { prefix: prefix_.into(), at: at(0), names: BTreeSet::from([name.leaf()]) };
+            let note = Note { prefix: prefix_.into(), ..note(&name.leaf(), at(0), &[&name.leaf()]) };
+            [
+                (record_file(&name), Line::Backup(Record { facts: Some(facts()), ..Record::new(&name) })),
+                (since_file(&prefix(prefix_)), Line::Since(since)),
+                (ruling_file(&name, at(0), Ruling::Dismissed), Line::Dismissed(note)),
+            ]
+        };
+        let prefixes = ["a-", "a-b-", "", "p-", "20", "p.q-"];
+        let (files, lines): (Vec<_>, Vec<_>) = prefixes.into_iter().flat_map(of).unzip();
+        for prefix_ in prefixes {
+            let beside = Beside::parse(&prefix(prefix_), &files, &text(&lines));
+            let leaf = format!("{prefix_}202601020304.etcdb");
+            assert_eq!(beside.records.keys().collect::<Vec<_>>(), [&leaf], "{prefix_}");
+            assert_eq!(beside.rulings.keys().collect::<Vec<_>>(), [&leaf], "{prefix_}");
+            assert_eq!(latest(&beside, &leaf), Some(Ruling::Dismissed));
+            assert!(beside.borne.iter().all(|name| name.leaf() == leaf) && beside.borne.len() == 3, "{prefix_}");
+            assert_eq!(beside.since.read().unwrap().names, BTreeSet::from([leaf]), "{prefix_}");
+        }
+    }
+
+    #[test]
+    fn the_latest_ruling_counts() {
+        let accepted = |second| ruled(Ruling::Accepted, note(LEAF, at(second), &[LEAF]));
+        let dismissed = |second| ruled(Ruling::Dismissed, note(LEAF, at(second), &[LEAF]));
+        assert_eq!(latest(&all(vec![accepted(1), dismissed(0)]), LEAF), Some(Ruling::Accepted));
+        assert_eq!(latest(&all(vec![accepted(0), dismissed(1)]), LEAF), Some(Ruling::Dismissed));
+        // Of two in one second, the one that trusts less.
+        assert_eq!(latest(&all(vec![accepted(0), dismissed(0)]), LEAF), Some(Ruling::Dismissed));
+        assert_eq!(latest(&all(vec![dismissed(0), accepted(0)]), LEAF), Some(Ruling::Dismissed));
+    }
+
+    #[test]
+    fn a_ruling_decides_about_what_it_covers() {
+        let accepted = ruled(Ruling::Accepted, note(LEAF, at(1), &[LEAF, OTHER]));
+        let beside = all(vec![accepted.clone(), ruled(Ruling::Dismissed, note(OTHER, at(0), &[OTHER]))]);
+        assert_eq!([LEAF, OTHER].map(|leaf| latest(&beside, leaf)), [Some(Ruling::Accepted); 2]);
+        let beside = all(vec![accepted, ruled(Ruling::Dismissed, note(OTHER, at(2), &[OTHER]))]);
+        assert_eq!(latest(&beside, LEAF), Some(Ruling::Accepted));
+        assert_eq!(latest(&beside, OTHER), Some(Ruling::Dismissed));
+        // It is about the backup of its own name, even if a person forgot to list it.
+        assert_eq!(latest(&all(vec![ruled(Ruling::Accepted, note(LEAF, at(0), &[]))]), LEAF), Some(Ruling::Accepted));
+    }
+
+    #[test]
+    fn a_ruling_that_cannot_be_read_is_known_to_be_there() {
+        let (file, _) = ruled(Ruling::Accepted, note(LEAF, at(1), &[LEAF]));
+        let unreadable = |text: &[u8]| parsed("p-", &[&file], text).rulings.remove(LEAF);
+        for line in [
+            None,
+            // Of another second, about another backup, of another kind, and of another prefix.
+            Some(Line::Accepted(note(LEAF, at(0), &[LEAF]))),
+            Some(Line::Accepted(note(OTHER, at(1), &[LEAF]))),
+            Some(Line::Dismissed(note(LEAF, at(1), &[LEAF]))),
+            Some(Line::Accepted(Note { prefix: "q-".into(), ..note(LEAF, at(1), &[LEAF]) })),
+        ] {
+            let text = text(line.as_slice());
+            assert_eq!(unreadable(&text), Some(LatestRuling { at: at(1), note: None }), "{line:?}");
+        }
+        // A later one takes its place, an earlier one and one of the same second do not.
+        let (earlier, line) = ruled(Ruling::Dismissed, note(LEAF, at(1), &[LEAF]));
+        assert_eq!(latest(&parsed("p-", &[&file, &earlier], &text(&[line])), LEAF), None);
+        let (later, line) = ruled(Ruling::Dismissed, note(LEAF, at(2), &[LEAF]));
+        assert_eq!(latest(&parsed("p-", &[&later, &file], &text(&[line])), LEAF), Some(Ruling::Dismissed));
+    }
+
+    #[test]
+    fn other_files_are_nobodys_records() {
+        for file in [
+            "p-202601020304.json",
+            "p-202601020304.etcdb.JSON",
+            "p-202601020304.etcdb.json.part",
+            "p-202601020304.etcdb.accepted.json",
+            "p-202601020304.etcdb.20260103T040506Z.approved.json",
+            "p-202601020304.etcdb.20260103T040506.accepted.json",
+            "p-202601020304.etcdb.20261303T040506Z.accepted.json",
+            "p-.handover",
+            "parts",
+        ] {
+            let beside = parsed("p-", &[file], b"");
+            assert!(!beside.has_records() && beside.rulings.is_empty() && beside.since.is_missing(), "{file}");
+        }
+        // A name that any of them bears is taken all the same.
+        assert_eq!(parsed("p-", &["p-202601020304.x.json", "p-.handover"], b"").borne, [name(LEAF)]);
+    }
+
+    #[test]
+    fn a_backups_files_go_with_it_unless_another_needs_them() {
+        let beside = all(vec![
+            (record_file(&name(LEAF)), Line::Backup(record(LEAF))),
+            ruled(Ruling::Dismissed, note(LEAF, at(0), &[LEAF])),
+            ruled(Ruling::Accepted, note(LEAF, at(1), &[LEAF, OTHER])),
+            (record_file(&name(OTHER)), Line::Backup(record(OTHER))),
+            (since_file(&prefix("p-")), Line::Since(Since { prefix: "p-".into(), at: at(0), names: BTreeSet::new() })),
+        ]);
+        let files = |gone: &[&str], standing: &[&str]| {
+            let set = |leaves: &[&str]| leaves.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+            beside.files_of(&set(gone), &set(standing)).len()
+        };
+        assert_eq!(files(&[], &[LEAF, OTHER]), 0);
+        assert_eq!(files(&[LEAF], &[OTHER]), 2);
+        assert_eq!(files(&[LEAF], &[]), 3);
+        assert_eq!(files(&[OTHER], &[LEAF]), 1);
+        assert_eq!(files(&[LEAF, OTHER], &[]), 4);
+    }
+
+    #[test]
+    fn records_whose_backups_are_gone_are_found_once_they_are_old() {
+        let recorded = DateTime::parse_from_rfc3339("2026-01-02T01:04:00Z").unwrap().to_utc();
+        let mut record = record(LEAF);
+        record.facts.as_mut().unwrap().taken_at = recorded;
+        let beside = all(vec![
+            (record_file(&name(LEAF)), Line::Backup(record)),
+            (record_file(&name(OTHER)), Line::Accepted(note(OTHER, at(0), &[]))),
+        ]);
+        let gone = |standing: &[&str], before: DateTime<Utc>| {
+            beside.without_backup(&standing.iter().map(ToString::to_string).collect(), before, Tz::UTC)
+        };
+        assert_eq!(gone(&[], at(0)), [OTHER, LEAF]);
+        assert_eq!(gone(&[OTHER], at(0)), [LEAF]);
+        assert!(gone(&[LEAF, OTHER], at(0)).is_empty());
+        // The record's second decides, and the time in the name where it cannot be read.
+        assert_eq!(gone(&[OTHER], recorded + TimeDelta::seconds(1)), [LEAF]);
+        assert!(gone(&[OTHER], recorded).is_empty());
+        assert_eq!(gone(&[], recorded), [OTHER]);
+    }
+
+    proptest! {
+        /// A store lists its files in any order, and rclone reads several at a time.
+        #[test]
+        fn the_order_of_files_and_lines_does_not_matter(
+            rulings in proptest::collection::vec((any::<bool>(), 0i64..3, any::<bool>(), any::<bool>()), 0..8)
+                .prop_shuffle(),
+            seed in any::<u64>(),
+        ) {
+            let mut files: BTreeMap<String, Option<Line>> = BTreeMap::new();
+            for (accepted, second, other, readable) in rulings {
+                let ruling = if accepted { Ruling::Accepted } else { Ruling::Dismissed };
+                let leaf = if other { OTHER } else { LEAF };
+                let (file, line) = ruled(ruling, note(leaf, at(second), &[leaf]));
+                files.insert(file, readable.then_some(line));
+            }
+            let (mut names, lines): (Vec<_>, Vec<_>) = files.into_iter().unzip();
+            let mut lines: Vec<_> = lines.into_iter().flatten().collect();
+            let one = Beside::parse(&prefix("p-"), &names, &text(&lines));
+            let turn = |len: usize| usize::try_from(seed % 7).unwrap() % len.max(1);
+            let (by_names, by_lines) = (turn(names.len()), turn(lines.len()));
+            names.rotate_left(by_names);
+            lines.rotate_left(by_lines);
+            lines.reverse();
+            let two = Beside::parse(&prefix("p-"), &names, &text(&lines));
+            prop_assert_eq!(one.rulings, two.rulings);
+        }
+
+        #[test]
+        fn any_text_is_read(files in proptest::collection::vec("\\PC{0,40}", 0..5), text in any::<Vec<u8>>()) {
+            for prefix_ in ["", "p-"] {
+                Beside::parse(&prefix(prefix_), &files, &text);
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The backup that a new one is compared with. One that has no record is read back, proved, and given its record.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::input::{Source, StoredSource};
+use super::inventory::Inventory;
+use crate::backup::beside::{Line, record_file};
+use crate::backup::catalog::{Class, Doubt, Entry};
+use crate::backup::evidence::Evidence;
+use crate::backup::name::BackupName;
+use crate::backup::record::{Facts, Record};
+use crate::backup::verdict::{Before, Compared, Verdict, judge};
+use crate::exit::{Exit, Failure};
+use crate::store::{self, Store};
+use crate::system::patience::Patience;
+
+/// How many backups without a record are read back.
+const TRIES: usize = 3;
+
+/// The newest backup that tells what the cluster was.
+enum Reference {
+    Backup(BackupName, Box<Facts>),
+    /// There are backups, and none of them can be compared with, for this reason.
+    Unreadable(String),
+    Nothing,
+}
+
+/// Compares a new backup with the newest good one of the inventory.
+pub async fn compare(
+    facts: &Facts,
+    store: &Arc<Store>,
+    patience: &Patience,
+    inventory: &Inventory,
+    work_dir: &Path,
+) -> Result<(Verdict, Option<Compared>), Failure> {
+    let reference = if facts.degraded.is_some() {
+        Reference::Nothing
+    } else {
+        find(store, patience, inventory, work_dir, facts.taken_at).await?
+    };
+    let leaf = if let Reference::Backup(name, _) = &reference { name.leaf() } else { String::new() };
+    let before = match &reference {
+        Reference::Backup(_, facts) => Before::Backup { name: &leaf, facts },
+        Reference::Unreadable(why) => Before::Unreadable(why),
+        Reference::Nothing => Before::Nothing,
+    };
+    let undecided: Vec<_> = match &reference {
+        Reference::Backup(before, _) => {
+            inventory.catalog.undecided_older_states(before).map(|(name, facts)| (name.leaf(), facts)).collect()
+        }
+        Reference::Unreadable(_) | Reference::Nothing => Vec::new(),
+    };
+    let undecided = undecided.iter().map(|(leaf, facts)| (leaf.as_str(), *facts));
+    let (verdict, compared) = judge(facts, before, undecided);
+    match verdict.why() {
+        None => tracing::info!(compared = compared.as_ref().map(|c| &c.with), "the backup is good"),
+        Some(why) => tracing::warn!("the backup is not good: {why}"),
+    }
+    Ok((verdict, compared))
+}
+
+async fn find(
+    store: &Arc<Store>,
+    patience: &Patience,
+    inventory: &Inventory,
+    work_dir: &Path,
+    now: DateTime<Utc>,
+) -> Result<Reference, Failure> {
+    let counted: Vec<_> = inventory.catalog.entries.iter().filter(|entry| entry.is_current(now)).collect();
+    // Where nothing counts as good, a backup that nobody has confirmed may still tell, or one that a wrong clock has dated.
+    let witness = |entry: &&Entry| match entry.class {
+        Class::Good | Class::Legacy | Class::Unconfirmed => true,
+        Class::Doubtful(doubt) => doubt == Doubt::Unknown,
+    };
+    let candidates =
+        if counted.is_empty() { inventory.catalog.entries.iter().filter(witness).collect() } else { counted };
+    let mut failure = None;
+    let mut tries = 0;
+    for entry in candidates {
+        if let Some(facts) = &entry.facts {
+            return Ok(Reference::Backup(entry.name.clone(), Box::new(facts.clone())));
+        }
+        tries += 1;
+        if tries > TRIES {
+            break;
+        }
+        let read = || read_back(store, entry, work_dir);
+        match patience.wait_out(&format!("reading back {}", entry.name), is_away, read).await {
+            Err(failure) if is_away(&failure) => return Err(failure),
+            Ok(facts) => return Ok(Reference::Backup(entry.name.clone(), Box::new(facts))),
+            Err(why) => failure = Some(format!("what was before cannot be read: {why}")),
+        }
+    }
+    Ok(failure.or_else(|| nothing_good(inventory)).map_or(Reference::Nothing, Reference::Unreadable))
+}
+
+/// Why there is nothing to compare with although there are backups.
+fn nothing_good(inventory: &Inventory) -> Option<String> {
+    let entries = &inventory.catalog.entries;
+    // An earlier run has read it back, and found no other one either.
+    let damaged = entries.iter().find(|entry| entry.class == Class::Doubtful(Doubt::Damaged));
+    if let Some(why) = damaged.and_then(|entry| entry.verdict.as_ref()).and_then(Verdict::why) {
+        return Some(format!("what was before cannot be read: {why}"));
+    }
+    // These two say nothing about what follows.
+    let is_beside_the_point =
+        |entry: &Entry| matches!(entry.class, Class::Doubtful(Doubt::Degraded | Doubt::Dismissed));
+    (!entries.iter().all(is_beside_the_point)).then(|| "none of the backups before it counts as good".to_owned())
+}
+
+fn is_away(failure: &Failure) -> bool {
+    failure.error.downcast_ref().is_some_and(store::Error::is_away)
+}
+
+/// Reads a backup back, and proves it. A legacy one gets its record, even if it does not prove good.
+async fn read_back(store: &Arc<Store>, entry: &Entry, work_dir: &Path) -> Result<Facts, Failure> {
+    tracing::info!(name = %entry.name, "reading back a backup without a record, to compare the new one with it");
+    let proved = facts_of(store, entry, work_dir).await;
+    let verdict = match &proved {
+        Ok(_) => Verdict::Good,
+        Err(failure) if failure.exit == Exit::Proof => Verdict::Damaged { why: failure.one_line() },
+        // It could not be read, which says nothing about it.
+        Err(_) => return proved,
+    };
+    if entry.class == Class::Legacy {
+        let facts = proved.as_ref().ok().cloned();
+        give_record(store, entry, facts, verdict).await?;
+    }
+    proved
+}
+
+/// The facts of a stored backup, which is read back and proved.
+pub async fn facts_of(store: &Arc<Store>, entry: &Entry, work_dir: &Path) -> Result<Facts, Failure> {
+    let source = Source::Stored(Box::new(StoredSource::of(store, entry.clone())));
+    let facts = source.prove(work_dir).await?.facts(entry.taken_at).await?;
+    if facts.keys == 0 {
+        return Err(Failure::message(Exit::Proof, format!("{} holds no keys", entry.name)));
+    }
+    Ok(facts)
+}
+
+async fn give_record(store: &Store, entry: &Entry, facts: Option<Facts>, verdict: Verdict) -> Result<(), Failure> {
+    let confirmed = (verdict == Verdict::Good).then_some(Evidence::ReadBack);
+    let record = Record { verdict: Some(verdict), confirmed, facts, ..Record::new(&entry.name) };
+    match store.create_record(&record_file(&entry.name), &Line::Backup(record).encode()).await {
+        // Another run has done the same.
+        Ok(_) | Err(store::Error::Taken(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

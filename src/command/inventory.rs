@@ -1,0 +1,46 @@
+//! What is stored, and what is known of it.
+
+use chrono_tz::Tz;
+
+use crate::backup::beside::Beside;
+use crate::backup::catalog::Catalog;
+use crate::backup::name::BackupName;
+use crate::store::{self, Listing, Store};
+
+pub struct Inventory {
+    pub catalog: Catalog,
+    pub beside: Beside,
+    /// How many files among the backups are not backups.
+    pub foreign: usize,
+    /// The names that a new backup cannot have.
+    pub taken: Vec<BackupName>,
+}
+
+impl Inventory {
+    /// Asks the store a number of questions that does not depend on the number of backups.
+    pub async fn read(store: &Store) -> Result<Self, store::Error> {
+        Self::complete(store, &store.list().await?).await
+    }
+
+    /// Adds to a listing what the records say.
+    pub async fn complete(store: &Store, listing: &Listing) -> Result<Self, store::Error> {
+        let naming = &store.config().naming;
+        let files = store.record_files().await?;
+        let inventory = Self::new(listing, Beside::parse(&naming.prefix, &files.names, &files.text), naming.zone);
+        for warning in &inventory.catalog.warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(inventory)
+    }
+
+    pub fn without_records(listing: &Listing, zone: Tz) -> Self {
+        Self::new(listing, Beside::default(), zone)
+    }
+
+    fn new(listing: &Listing, beside: Beside, zone: Tz) -> Self {
+        let backups = listing.backups.iter().map(|backup| (backup.name.clone(), backup.bytes));
+        let catalog = Catalog::new(backups, &beside, zone);
+        let taken = [&listing.borne[..], &beside.borne].concat();
+        Self { catalog, beside, foreign: listing.foreign, taken }
+    }
+}

@@ -1,0 +1,212 @@
+//! The second step of the job: the backup is judged, stored under a free name, confirmed, and gets its record.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::compare::compare;
+use super::inventory::Inventory;
+use super::take::Backup;
+use crate::backup::beside::{Line, Note, Ruling, Since, record_file, ruling_file, since_file};
+use crate::backup::catalog::CLOCKS_DIFFER;
+use crate::backup::evidence::Evidence;
+use crate::backup::name::BackupName;
+use crate::backup::record::{Record, to_the_second};
+use crate::exit::{Exit, Failure};
+use crate::report::JobReport;
+use crate::snapshot::FileHash;
+use crate::store::{self, Store};
+use crate::system::patience::Patience;
+
+/// How many names are tried, in case other runs take them first.
+const NAMES: u8 = 5;
+
+/// What a run knows when it stores its backup.
+pub struct Keeper<'a> {
+    pub store: &'a Arc<Store>,
+    pub patience: &'a Patience,
+    pub work_dir: &'a Path,
+    /// When the run began, by the clock and by a timer.
+    pub began: (DateTime<Utc>, Instant),
+    /// Whether the snapshot is in the target's own directory, so that it is moved and not uploaded.
+    pub in_place: bool,
+}
+
+/// A backup that has its record.
+pub struct Kept {
+    pub name: BackupName,
+    pub record: Record,
+    /// By how much this machine's clock and the store's differ, if that is more than clocks usually do.
+    pub clock: Option<String>,
+}
+
+impl Keeper<'_> {
+    /// Stores and confirms the backup, and writes its record.
+    pub async fn keep(&self, backup: &Backup, report: &mut JobReport) -> Result<Kept, Failure> {
+        let inventory = self.inventory().await?;
+        report.foreign = inventory.foreign;
+        self.note_what_was_there(&inventory).await?;
+        let (verdict, compared) = compare(&backup.facts, self.store, self.patience, &inventory, self.work_dir).await?;
+        report.verdict = Some(verdict.clone());
+        let mut tries = 1..=NAMES;
+        let mut look = Some(inventory);
+        loop {
+            let (name, evidence) = self.upload(backup, look.take()).await?;
+            let record = Record {
+                verdict: Some(verdict.clone()),
+                compared: compared.clone(),
+                confirmed: Some(evidence),
+                facts: Some(backup.facts.clone()),
+                ..Record::new(&name)
+            };
+            let line = Line::Backup(record.clone()).encode();
+            match self.create(&record_file(&name), &line).await {
+                Ok(modified) => {
+                    report.name = Some(name.to_string());
+                    report.confirmed = Some(evidence);
+                    return Ok(Kept { name, record, clock: self.clock_differs(modified) });
+                }
+                Err(error @ store::Error::Taken(_)) if tries.next().is_some() => {
+                    tracing::warn!("{error}: another run has stored a backup of this name; storing under another one");
+                    self.dismiss_if_replaced(backup, &name).await?;
+                }
+                Err(error) => return Err(without_record(&name, error)),
+            }
+        }
+    }
+
+    async fn inventory(&self) -> Result<Inventory, store::Error> {
+        let (store, read) = (self.store, || Inventory::read(self.store));
+        self.patience.wait_out(&format!("listing {}", store.config().target), store::Error::is_away, read).await
+    }
+
+    async fn create(&self, leaf: &str, line: &[u8]) -> Result<Option<DateTime<Utc>>, store::Error> {
+        let create = || self.store.create_record(leaf, line);
+        let written = self.patience.wait_out(&format!("writing {leaf}"), store::Error::is_away, create).await?;
+        Ok(written.modified)
+    }
+
+    /// Before the first upload: later, a backup without a record is one that was never confirmed.
+    async fn note_what_was_there(&self, inventory: &Inventory) -> Result<(), Failure> {
+        let Some(names) = inventory.catalog.first_names(&inventory.beside) else { return Ok(()) };
+        let prefix = &self.store.config().naming.prefix;
+        let at = to_the_second(self.now());
+        let since = Since { prefix: prefix.leaf().to_owned(), at, names: names.into_iter().collect() };
+        match self.create(&since_file(prefix), &Line::Since(since).encode()).await {
+            // Another run was faster, and its word counts.
+            Ok(_) | Err(store::Error::Taken(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Uploads the backup under a free name, and confirms it. `look` is what stands there, if that is known already.
+    async fn upload(&self, backup: &Backup, mut look: Option<Inventory>) -> Result<(BackupName, Evidence), Failure> {
+        let content = FileHash { bytes: backup.facts.bytes, sha256: backup.facts.sha256.clone() };
+        let mut last = None;
+        let mut tries = 1..=NAMES;
+        loop {
+            let once = async || self.upload_once(backup, &content, look.take(), &mut last).await;
+            match self.patience.wait_out("storing the backup", store::Error::is_away, once).await {
+                Err(error @ store::Error::Taken(_)) if tries.next().is_some() => {
+                    tracing::warn!("{error}; taking another name");
+                }
+                outcome => return Ok(outcome?),
+            }
+        }
+    }
+
+    /// `last` is the name of the last attempt, which may have arrived although its answer did not.
+    async fn upload_once(
+        &self,
+        backup: &Backup,
+        content: &FileHash,
+        look: Option<Inventory>,
+        last: &mut Option<BackupName>,
+    ) -> Result<(BackupName, Evidence), store::Error> {
+        // After a failure another look, because it may have taken long, and other runs store backups, too.
+        let inventory = if let Some(look) = look { look } else { Inventory::read(self.store).await? };
+        if let Some(name) = last.take()
+            && inventory.catalog.find(&name).is_some_and(|entry| !entry.has_record)
+        {
+            match self.store.confirm(&name, content).await {
+                Err(error) if error.is_of_another_content() => {}
+                outcome => {
+                    *last = Some(name.clone());
+                    return outcome.map(|evidence| (name, evidence));
+                }
+            }
+        }
+        let naming = &self.store.config().naming;
+        let name = BackupName::free(&naming.prefix, backup.facts.taken_at, naming.zone, &inventory.taken);
+        *last = Some(name.clone());
+        tracing::info!(%name, target = %self.store.config().target, "storing");
+        let stored = if self.in_place {
+            self.store.place(&backup.file, &name, content).await
+        } else {
+            self.store.put(&backup.file, &name, content).await
+        };
+        stored.map(|evidence| (name, evidence))
+    }
+
+    /// Some remotes look whether a name is free and then move a file there, which may replace one that came in between. If
+    /// ours is what stands there now, the other run's record is about a backup that is gone.
+    async fn dismiss_if_replaced(&self, backup: &Backup, name: &BackupName) -> Result<(), Failure> {
+        let content = FileHash { bytes: backup.facts.bytes, sha256: backup.facts.sha256.clone() };
+        match self.store.confirm(name, &content).await {
+            Ok(_) => {}
+            // The other run's backup stands there, and its record is right.
+            Err(error) if error.is_of_another_content() => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        // Two runs can send the same bytes, and then that record is right, too.
+        let inventory = self.inventory().await?;
+        let recorded = inventory.catalog.find(name).and_then(|entry| entry.facts.as_ref());
+        if recorded.is_some_and(|facts| facts.sha256 == content.sha256) {
+            return Ok(());
+        }
+        let at = to_the_second(self.now());
+        let note = Note {
+            name: name.leaf(),
+            prefix: name.prefix().leaf().to_owned(),
+            at,
+            by: "etcd-backup".to_owned(),
+            covers: vec![name.leaf()],
+            facts: None,
+        };
+        let file = ruling_file(name, at, Ruling::Dismissed);
+        match self.create(&file, &Line::Dismissed(note).encode()).await {
+            Ok(_) | Err(store::Error::Taken(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        let (at, timer) = self.began;
+        at + TimeDelta::from_std(timer.elapsed()).unwrap_or_default()
+    }
+
+    fn clock_differs(&self, modified: Option<DateTime<Utc>>) -> Option<String> {
+        let (ours, theirs) = (self.now(), modified?);
+        let apart = (ours - theirs).abs();
+        (apart > CLOCKS_DIFFER).then(|| {
+            let why = format!(
+                "this machine's clock and the store's are {} minutes apart: it is {} here, and {} there",
+                apart.num_minutes(),
+                ours.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+                theirs.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+            );
+            tracing::warn!("{why}");
+            why
+        })
+    }
+}
+
+fn without_record(name: &BackupName, error: store::Error) -> Failure {
+    let failure = Failure::from(error);
+    let exit = if failure.exit == Exit::Denied { Exit::Denied } else { Exit::Store };
+    let error =
+        failure.error.context(format!("{name} is stored, but its record cannot be written, so it does not count"));
+    Failure { exit, error }
+}

@@ -1,0 +1,180 @@
+//! The last step of the job: retention, or the reason why nothing is deleted.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::inventory::Inventory;
+use crate::backup::catalog::{Class, Hold, Why};
+use crate::backup::name::BackupName;
+use crate::backup::record::Record;
+use crate::backup::retention::{Policy, Removal, Spared, plan};
+use crate::backup::verdict::Verdict;
+use crate::config::StoreConfig;
+use crate::exit::{Exit, Failure};
+use crate::report::JobReport;
+use crate::report::job::HeldBackup;
+use crate::store::{self, Store};
+
+/// At most so many records are removed because their backups are gone.
+const ORPHANS: usize = 100;
+
+/// The backup of this run.
+pub struct Own<'a> {
+    pub name: &'a BackupName,
+    pub record: &'a Record,
+    pub clock: Option<&'a str>,
+}
+
+/// Applies retention, unless something has to be decided by a person first. `own` is the backup of this run, if it has
+/// made one.
+pub async fn retain(
+    store: &Store,
+    inventory: &Inventory,
+    own: Option<Own<'_>>,
+    policy: &Policy,
+    now: DateTime<Utc>,
+    report: &mut JobReport,
+) -> Result<Exit, Failure> {
+    report.foreign = inventory.foreign;
+    if let Some(exit) = held(store.config(), inventory, own.as_ref(), policy, now, report) {
+        return Ok(exit);
+    }
+    if let Some(Verdict::Degraded { why }) = own.as_ref().and_then(|own| own.record.verdict.as_ref()) {
+        report.hold_back(format!("the backup is degraded ({why})"));
+        return Ok(Exit::Degraded);
+    }
+    let spared = Spared { own: own.as_ref().map(|own| own.name), unconfirmed: is_witnessed(inventory, own.as_ref()) };
+    let plan = plan(&inventory.catalog.entries, spared, policy, now);
+    for kept in plan.keep.iter().filter(|v| v.is_from_the_future()) {
+        tracing::warn!(name = %kept.name, "dated in the future, and kept; a clock is, or was, wrong");
+    }
+    report.plan(&plan);
+    if plan.remove.is_empty() || report.dry_run {
+        return Ok(Exit::Ok);
+    }
+    let removal = store.remove(&plan.remove, policy.max_age.as_ref()).await.map_err(incomplete)?;
+    report.deleted(&removal.removed, &removal.failed);
+    remove_records(store, inventory, &removal.removed).await;
+    if removal.failed.is_empty() { Ok(Exit::Ok) } else { Err(not_deleted(&removal)) }
+}
+
+/// The exit if something holds retention back.
+fn held(
+    store: &StoreConfig,
+    inventory: &Inventory,
+    own: Option<&Own<'_>>,
+    policy: &Policy,
+    now: DateTime<Utc>,
+    report: &mut JobReport,
+) -> Option<Exit> {
+    let mut holds = inventory.catalog.holds(now);
+    // Without a limit there is nothing to hold back, but `latest` does not give this run's backup, which has to be said.
+    if !policy.has_limit() {
+        holds.retain(|hold| own.is_some_and(|own| *own.name == hold.name) && matches!(hold.why, Why::Suspicious(_)));
+    }
+    let clock = own.and_then(|own| own.clock).filter(|_| policy.has_limit());
+    let why = match (holds.first(), clock) {
+        (Some(first), _) => describe(first, holds.len()),
+        (None, Some(clock)) => clock.to_owned(),
+        (None, None) => return None,
+    };
+    report.hold_back(why);
+    report.holds = holds.iter().map(|hold| held_backup(hold, store)).collect();
+    for HeldBackup { name, accept, dismiss, .. } in &report.holds {
+        tracing::warn!("if {name} is the cluster now: {accept}; if it is not: {dismiss}");
+    }
+    Some(Exit::Retention)
+}
+
+fn describe(first: &Hold, count: usize) -> String {
+    let more = if count > 1 { format!("; and {} more to decide about", count - 1) } else { String::new() };
+    format!("{} {}{more}", first.name, first.why)
+}
+
+/// With the two commands that a person chooses from.
+pub fn held_backup(hold: &Hold, store: &StoreConfig) -> HeldBackup {
+    let command = |word| ruling_command(word, &hold.name, store);
+    HeldBackup {
+        name: hold.name.to_string(),
+        why: hold.why.to_string(),
+        accept: command("accept"),
+        dismiss: command("dismiss"),
+    }
+}
+
+fn ruling_command(word: &str, name: &BackupName, store: &StoreConfig) -> String {
+    let (name, target, prefix) = (name.to_string(), store.target.to_string(), store.naming.prefix.to_string());
+    let mut words = vec!["etcd-backup", word, &name, "--target", &target];
+    if !prefix.is_empty() {
+        words.extend(["--backup-prefix", &prefix]);
+    }
+    // Only a NUL cannot be quoted, and a setting has none.
+    shlex::try_join(words).unwrap_or_default()
+}
+
+/// Whether this run compared its backup with one that nobody has confirmed, for want of a better one.
+fn is_witnessed(inventory: &Inventory, own: Option<&Own<'_>>) -> bool {
+    let with = own.and_then(|own| own.record.compared.as_ref()).map(|compared| &compared.with);
+    let entries = &inventory.catalog.entries;
+    with.is_some_and(|with| entries.iter().any(|e| e.name.leaf() == *with && e.class == Class::Unconfirmed))
+}
+
+async fn remove_records(store: &Store, inventory: &Inventory, gone: &[BackupName]) {
+    let gone: BTreeSet<_> = gone.iter().map(BackupName::leaf).collect();
+    let standing = inventory.catalog.names().map(BackupName::leaf).filter(|leaf| !gone.contains(leaf)).collect();
+    let files = inventory.beside.files_of(&gone, &standing);
+    if let Some(complaint) = store.remove_records(&files).await {
+        tracing::warn!("the records of deleted backups are still there: {complaint}");
+    }
+}
+
+/// Removes the records of backups that are long gone, if an exact look does not find them.
+pub async fn remove_orphans(store: &Store, inventory: &Inventory, now: DateTime<Utc>) {
+    let zone = store.config().naming.zone;
+    let standing: BTreeSet<_> = inventory.catalog.names().map(BackupName::leaf).collect();
+    let suspects = inventory.beside.without_backup(&standing, now - TimeDelta::days(1), zone);
+    let suspects: Vec<_> = suspects.into_iter().take(ORPHANS).collect();
+    if suspects.is_empty() {
+        return;
+    }
+    match store.orphans(&suspects).await {
+        Ok(gone) => {
+            let files = inventory.beside.files_of(&gone.into_iter().collect(), &standing);
+            let complaint = store.remove_records(&files).await;
+            tracing::debug!(?files, complaint, "removed the records of backups that are gone");
+        }
+        Err(error) => tracing::debug!("cannot look for backups whose records are left: {error}"),
+    }
+}
+
+/// A store that cannot be asked any more leaves the backup where it is. Settings stay wrong, whatever is stored.
+pub fn incomplete(error: store::Error) -> Failure {
+    let Failure { exit, error } = error.into();
+    let exit = if exit == Exit::Settings { exit } else { Exit::Retention };
+    Failure { exit, error: error.context("the backup is safe, retention is not done") }
+}
+
+fn not_deleted(removal: &Removal) -> Failure {
+    let names: Vec<_> = removal.failed.iter().map(ToString::to_string).collect();
+    // rclone goes by the time of the object itself, and does not report the objects that it leaves.
+    let younger = "rclone found them younger than the age limit by its own clock";
+    let why = removal.complaint.as_deref().unwrap_or(younger);
+    Failure::message(Exit::Retention, format!("could not delete {}: {why}; the backup is safe", names.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_deleted_is_named() {
+        let name = BackupName::parse(&"p-".parse().unwrap(), "p-202601010000.etcdb").unwrap();
+        let mut removal = Removal { failed: vec![name], ..Removal::default() };
+        assert!(not_deleted(&removal).one_line().contains("p-202601010000.etcdb: rclone found them younger"));
+        removal.complaint = Some("AccessDenied".into());
+        let failure = not_deleted(&removal);
+        assert_eq!(failure.exit, Exit::Retention);
+        assert!(failure.one_line().ends_with("AccessDenied; the backup is safe"));
+    }
+}
