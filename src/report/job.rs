@@ -104,7 +104,7 @@ impl JobReport {
         let mut lines = Vec::new();
         let why = if self.holds.is_empty() { self.held_back.as_deref() } else { Some("a person has to decide first") };
         lines.extend(why.map(|why| ("held back", format!("nothing was pruned: {why}"))));
-        lines.extend(self.holds.iter().flat_map(HeldBackup::lines));
+        lines.extend(HeldBackup::all_lines(&self.holds));
         if self.dry_run {
             lines.extend(self.kept.iter().map(|kept| ("keep", kept.to_string())));
             lines.extend(self.planned.iter().map(|planned| ("would go", planned.to_string())));
@@ -139,8 +139,19 @@ fn member_line(backup: &Facts) -> String {
     format!("{} ({}), etcd {}, cluster {}", known(member), known(member_id), known(etcd_version), known(cluster_id))
 }
 
+/// How many backups that hold retention back are shown to people, the newest first. To accept one covers earlier ones.
+pub const HOLDS_SHOWN: usize = 3;
+
 impl HeldBackup {
-    pub fn lines(&self) -> [(&'static str, String); 3] {
+    pub fn all_lines(holds: &[Self]) -> Vec<(&'static str, String)> {
+        let mut lines: Vec<_> = holds.iter().take(HOLDS_SHOWN).flat_map(Self::lines).collect();
+        if let Some(more) = holds.len().checked_sub(HOLDS_SHOWN).filter(|more| *more > 0) {
+            lines.push(("", format!("and {more} more, as `etcd-backup list` shows")));
+        }
+        lines
+    }
+
+    fn lines(&self) -> [(&'static str, String); 3] {
         [
             ("decide", format!("{} {}", self.name, self.why)),
             ("", format!("if this is the cluster now: {}", self.accept)),

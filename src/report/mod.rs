@@ -105,7 +105,7 @@ impl Report {
         let subject = self.job.name.as_deref().map(|name| format!(" {name}")).unwrap_or_default();
         let why = ending.error.as_ref().or(self.job.held_back.as_ref());
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
-        let decisions = self.job.holds.iter().map(|held| {
+        let decisions = self.job.holds.iter().take(job::HOLDS_SHOWN).map(|held| {
             format!("if {} is the cluster now: {}\nif it is not: {}\n", held.name, held.accept, held.dismiss)
         });
         let decisions: String = decisions.collect();

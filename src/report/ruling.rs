@@ -31,7 +31,7 @@ impl Ruled {
         if self.holds.is_empty() {
             lines.push(("retention", "nothing holds it back".to_owned()));
         }
-        lines.extend(self.holds.iter().flat_map(HeldBackup::lines));
+        lines.extend(HeldBackup::all_lines(&self.holds));
         labelled(lines)
     }
 
