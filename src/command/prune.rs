@@ -1,7 +1,7 @@
 //! `prune`: retention alone, or as the last step of the job.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
@@ -33,7 +33,8 @@ async fn alone(config: &PruneConfig, now: DateTime<Utc>, report: &mut Report) ->
     if !report.job.dry_run {
         store.sweep(config.sweep_after, now).await;
     }
-    let exit = retain::retain(&store, &inventory, None, &config.policy, now, &mut report.job).await;
+    let at_once = Patience::new(Duration::ZERO);
+    let exit = retain::retain(&store, &at_once, &inventory, None, &config.policy, now, &mut report.job).await;
     if !report.job.dry_run {
         store.sweep(config.sweep_after, now).await;
     }
@@ -72,7 +73,7 @@ async fn after(path: &Path, config: &PruneConfig, now: DateTime<Utc>, report: &m
     }
     store.sweep(config.sweep_after, now).await;
     let own = Own { name: &name, record: &handover.record, clock: handover.clock.as_deref() };
-    let exit = retain::retain(&store, &inventory, Some(own), &config.policy, now, &mut report.job).await;
+    let exit = retain::retain(&store, &patience, &inventory, Some(own), &config.policy, now, &mut report.job).await;
     retain::remove_orphans(&store, &inventory, now).await;
     store.sweep(config.sweep_after, now).await;
     exit

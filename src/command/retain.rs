@@ -15,6 +15,7 @@ use crate::exit::{Exit, Failure};
 use crate::report::JobReport;
 use crate::report::job::HeldBackup;
 use crate::store::{self, Store};
+use crate::system::patience::Patience;
 
 /// At most so many records are removed because their backups are gone.
 const ORPHANS: usize = 100;
@@ -30,6 +31,7 @@ pub struct Own<'a> {
 /// made one.
 pub async fn retain(
     store: &Store,
+    patience: &Patience,
     inventory: &Inventory,
     own: Option<Own<'_>>,
     policy: &Policy,
@@ -53,7 +55,9 @@ pub async fn retain(
     if plan.remove.is_empty() || report.dry_run {
         return Ok(Exit::Ok);
     }
-    let removal = store.remove(&plan.remove, policy.max_age.as_ref()).await.map_err(incomplete)?;
+    // What a first try has deleted is deleted: the second finds it gone.
+    let remove = || store.remove(&plan.remove, policy.max_age.as_ref());
+    let removal = patience.wait_out("deleting backups", store::Error::is_away, remove).await.map_err(incomplete)?;
     report.deleted(&removal.removed, &removal.failed);
     remove_records(store, inventory, &removal.removed).await;
     if removal.failed.is_empty() { Ok(Exit::Ok) } else { Err(not_deleted(&removal)) }

@@ -54,7 +54,7 @@ pub async fn run(config: RunConfig, now: DateTime<Utc>, report: &mut Report) -> 
     let inventory = patience.wait_out("listing the backups", store::Error::is_away, read).await;
     let inventory = inventory.map_err(retain::incomplete)?;
     let own = Own { name: &kept.name, record: &kept.record, clock: kept.clock.as_deref() };
-    let exit = retain::retain(&store, &inventory, Some(own), &policy, now, &mut report.job).await;
+    let exit = retain::retain(&store, &patience, &inventory, Some(own), &policy, now, &mut report.job).await;
     retain::remove_orphans(&store, &inventory, now).await;
     store.sweep(sweep_after, now).await;
     report.seconds.prune = Some(since(begun_pruning));
