@@ -23,6 +23,7 @@ mod judge;
 mod kustomize;
 mod list;
 mod nights;
+mod outage;
 mod proof;
 mod put_back;
 mod rclone;

@@ -223,7 +223,7 @@ impl Remote {
         }
     }
 
-    fn server(&self) -> &S3 {
+    pub fn server(&self) -> &S3 {
         match &self.server {
             Served::ByS3(server) => server,
             Served::Locally | Served::Files(_) => panic!("no S3 server"),

@@ -22,7 +22,8 @@ static SHARED: Mutex<Weak<S3>> = Mutex::new(Weak::new());
 
 pub struct S3 {
     // Declared, and so dropped, before the folder that it writes to.
-    server: Server,
+    server: Mutex<Server>,
+    command: Command,
     port: u16,
     secret: String,
     buckets: AtomicU32,
@@ -45,7 +46,7 @@ impl S3 {
             .args(["--config", "", "serve", "s3"])
             .arg(format!("--addr=127.0.0.1:{port}"))
             .arg(&data);
-        Self::up(&command, folder, port, secret)
+        Self::up(command, folder, port, secret)
     }
 
     pub fn seaweedfs() -> Arc<Self> {
@@ -86,12 +87,26 @@ impl S3 {
                 shell.push(format!("-{part}=127.0.0.1:{http}.{grpc}"));
             }
         }
-        let mut server = Self::up(&command, folder, port, secret);
+        let mut server = Self::up(command, folder, port, secret);
         (server.sockets, server.shell) = (sockets, shell);
         server
     }
 
-    fn up(command: &Command, folder: TempDir, port: u16, secret: String) -> Self {
+    fn up(command: Command, folder: TempDir, port: u16, secret: String) -> Self {
+        let server = Mutex::new(Self::serve(&command, &folder, port));
+        Self {
+            server,
+            command,
+            port,
+            secret,
+            buckets: AtomicU32::new(0),
+            sockets: Vec::new(),
+            shell: Vec::new(),
+            folder,
+        }
+    }
+
+    fn serve(command: &Command, folder: &TempDir, port: u16) -> Server {
         let mut server = Server::start(command, &folder.path().join("log"));
         // An answer and not only a connection: SeaweedFS listens on each port for a moment before it starts, to see
         // whether the port is free.
@@ -101,7 +116,17 @@ impl S3 {
             }
             http_get(port, "/").ok().filter(|answer| answer.starts_with("HTTP/"))
         });
-        Self { server, port, secret, buckets: AtomicU32::new(0), sockets: Vec::new(), shell: Vec::new(), folder }
+        server
+    }
+
+    /// From now on its port refuses connections.
+    pub fn stop(&self) {
+        self.server.lock().unwrap().kill();
+    }
+
+    /// As it was before [`Self::stop`], with all that was stored.
+    pub fn start_again(&self) {
+        *self.server.lock().unwrap() = Self::serve(&self.command, &self.folder, self.port);
     }
 
     pub fn port(&self) -> u16 {
@@ -169,7 +194,7 @@ force_path_style = true
 
 impl Drop for S3 {
     fn drop(&mut self) {
-        self.server.kill();
+        self.server.get_mut().unwrap_or_else(PoisonError::into_inner).kill();
         // SeaweedFS puts these outside its folder, and a killed one leaves them.
         for socket in &self.sockets {
             fs::remove_file(socket).ok();

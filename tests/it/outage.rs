@@ -1,0 +1,188 @@
+//! A store that goes away for a while in each step of the job, and comes back. What is wrong for good ends at once.
+
+use std::{fs, path::Path, time::Duration};
+
+use rstest::rstest;
+
+use crate::support::{
+    LONG_AGO, SOON, etcd::Cluster, eventually, output::Output, remote::Remote, run::Run, sample, sha256,
+};
+
+const OLD: &str = "202001010000.etcdb";
+/// Calls of rclone fail at once, so that what is seen is the program's own patience.
+const IMPATIENT: &str = "--retries=1 --low-level-retries=1";
+/// Less than any wait for a store, of which the default is 15 minutes.
+const AT_ONCE: Duration = Duration::from_secs(20);
+
+/// A bucket with an old backup, in a server of its own.
+fn bucket() -> Remote {
+    let remote = Remote::rclone_s3();
+    remote.put_aged(OLD, sample::old(), LONG_AGO);
+    remote
+}
+
+fn limited(run: Run) -> Run {
+    run.env("RETENTION", "10d").env("KEEP_LAST", "1")
+}
+
+/// Stops the server directly before the first call of rclone for which the condition holds, and starts it again as soon as
+/// these words are logged, and that it is tried again.
+///
+/// In the condition, `step` is rclone's subcommand and its last argument, or `old` and the subcommand.
+fn with_outage(remote: &Remote, run: Run, at: &str, words: &[&str]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    let script = r#"#!/bin/bash
+step="$1 ${@: -1}"
+[[ $step == */OLD* ]] && step="old $1"
+if [ ! -e HERE/there ] && [[ CONDITION ]]; then
+    touch HERE/there
+    until [ -e HERE/away ]; do sleep 0.05; done
+fi
+[[ $step == "copyto "*.etcdb.json ]] && touch HERE/recorded
+exec REAL "$@"
+"#;
+    let script = script.replace("CONDITION", at).replace("OLD", OLD).replace("HERE", folder.path().to_str().unwrap());
+    let job = run.rclone_is(&script).args(["--rclone-flags", IMPATIENT]).spawn();
+    let has = |name| folder.path().join(name).exists();
+    eventually(SOON, "the step", || has("there").then_some(()));
+    remote.server().stop();
+    fs::write(folder.path().join("away"), "").unwrap();
+    eventually(SOON, "another try", || {
+        let log = job.stderr();
+        words.iter().chain(&["trying again in"]).all(|words| log.contains(words)).then_some(())
+    });
+    remote.server().start_again();
+    job.wait_further(SOON)
+}
+
+/// Stored once, under one name, with its record.
+fn assert_stored(remote: &Remote, output: &Output, others: &[&str]) {
+    output.assert().code(0);
+    let report = output.report();
+    let name = report.text("name");
+    assert_eq!(remote.names(), [others, &[name]].concat(), "{output}");
+    assert_eq!(sha256(&remote.read(name)), report.text("sha256"));
+    assert_eq!(remote.record(&format!("{name}.json"))["sha256"], report.text("sha256"));
+}
+
+const FIRST_LOOK: &str = "$step == lsjson*";
+const OLD_ONE: &str = r#"$step == "old cat""#;
+const OLD_RECORD: &str = r#"$step == "old copyto""#;
+const SINCE: &str = r#"$step == "copyto "*.since.json"#;
+const UPLOAD: &str = r#"$step == "copyto "*.etcdb"#;
+const LOOK: &str = r#"$step == "lsjson "*.etcdb"#;
+const READ_BACK: &str = r#"$step == "cat "*.etcdb"#;
+const RECORD: &str = r#"$step == "copyto "*.etcdb.json"#;
+const LOOK_AT_RECORD: &str = r#"$step == "lsjson "*.etcdb.json"#;
+const LISTING: &str = r#"-e HERE/recorded && $step == "lsjson "* && $step != *.json"#;
+const DELETION: &str = "$step == delete*";
+
+#[rstest]
+#[case::the_first_look(FIRST_LOOK)]
+#[case::since(SINCE)]
+#[case::reading_the_old_one(OLD_ONE)]
+#[case::the_record_of_the_old_one(OLD_RECORD)]
+#[case::the_upload(UPLOAD)]
+#[case::the_look_at_it(LOOK)]
+#[case::reading_back(READ_BACK)]
+#[case::the_record(RECORD)]
+#[case::the_look_at_the_record(LOOK_AT_RECORD)]
+#[case::the_listing(LISTING)]
+#[case::the_deletion(DELETION)]
+fn run_waits_it_out(#[case] at: &str) {
+    needs!("etcd", "etcdctl", "rclone");
+    let (cluster, remote) = (Cluster::small(), bucket());
+    let output = with_outage(&remote, limited(Run::job(&cluster, &remote)), at, &["proved the snapshot of"]);
+    assert_stored(&remote, &output, &[]);
+    assert_eq!(output.stderr.matches("proved the snapshot of").count(), 1, "it is taken once\n{output}");
+    assert_eq!(output.report().value("removed")[0]["name"], OLD, "{output}");
+}
+
+/// What `snapshot` leaves for the two steps after it.
+fn staged(cluster: &Cluster) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let run = Run::new().arg("snapshot").env("TARGET", "elsewhere:x").etcd(cluster);
+    run.arg("--work-dir").arg(folder.path()).exits(0);
+    folder
+}
+
+fn store(staged: &Path, remote: &Remote) -> Run {
+    Run::new().arg("store").arg("--work-dir").arg(staged).store(remote)
+}
+
+fn prune(staged: &Path, remote: &Remote) -> Run {
+    limited(Run::new().arg("prune").arg("--after").arg(staged.join(".etcd-backup.json")).store(remote))
+}
+
+#[rstest]
+#[case::the_first_look(FIRST_LOOK)]
+#[case::the_upload(UPLOAD)]
+#[case::reading_back(READ_BACK)]
+#[case::the_record(RECORD)]
+fn store_waits_it_out(#[case] at: &str) {
+    needs!("etcd", "etcdctl", "rclone");
+    let (cluster, remote) = (Cluster::small(), bucket());
+    let staged = staged(&cluster);
+    assert_stored(&remote, &with_outage(&remote, store(staged.path(), &remote), at, &[]), &[OLD]);
+}
+
+#[rstest]
+#[case::the_first_look(FIRST_LOOK)]
+#[case::the_deletion(DELETION)]
+fn prune_after_waits_it_out(#[case] at: &str) {
+    needs!("etcd", "etcdctl", "rclone");
+    let (cluster, remote) = (Cluster::small(), bucket());
+    let staged = staged(&cluster);
+    store(staged.path(), &remote).exits(0);
+    let output = with_outage(&remote, prune(staged.path(), &remote), at, &[]);
+    assert_stored(&remote, &output, &[]);
+}
+
+#[test]
+fn an_outage_that_lasts_is_six_and_after_the_upload_three() {
+    needs!("etcd", "etcdctl", "rclone");
+    let (cluster, remote) = (Cluster::small(), bucket());
+    let staged = staged(&cluster);
+    store(staged.path(), &remote).exits(0);
+    let before = remote.names();
+    let away = |run: Run| run.env("RETRY_FOR", "3s").args(["--rclone-flags", IMPATIENT]).limit(SOON);
+    remote.server().stop();
+    let output = away(limited(Run::job(&cluster, &remote))).exits(6);
+    let words = ["the snapshot is taken meanwhile", "proved the snapshot of", "giving up after", "connection refused"];
+    assert!(output.says(&words).took >= Duration::from_secs(3));
+    let output = away(prune(staged.path(), &remote)).exits(3);
+    let report = output.says(&["giving up after"]).report();
+    assert!(report.text("error").contains("the backup is safe, retention is not done"), "{report:?}");
+    assert_eq!(report.text("name"), before[1]);
+    remote.server().start_again();
+    assert_eq!(remote.names(), before);
+}
+
+#[test]
+fn what_is_wrong_or_nobody_waits_for_ends_at_once() {
+    needs!("etcd", "etcdctl", "rclone");
+    let (cluster, remote) = (Cluster::small(), bucket());
+    let staged = staged(&cluster);
+    let steps = [
+        |staged: &Path, remote: &Remote| store(staged, remote),
+        |staged: &Path, remote: &Remote| prune(staged, remote),
+    ];
+    let wrong = remote.config_with(remote.secret().unwrap(), "wrongwrongwrongwrong");
+    let missing = format!("{}-missing", remote.target());
+    for (step, denied) in steps.iter().zip([9, 3]) {
+        for target in ["nosuch:bucket", &missing] {
+            let output = step(staged.path(), &remote).env("TARGET", target).limit(AT_ONCE).exits(2);
+            assert!(!output.stderr.contains("trying again"), "{output}");
+        }
+        let run = step(staged.path(), &remote).env("RCLONE_CONFIG", &wrong);
+        let output = run.limit(AT_ONCE).exits(denied).says(&["SignatureDoesNotMatch"]);
+        assert!(!output.stderr.contains("trying again"), "{output}");
+        store(staged.path(), &remote).exits(0);
+    }
+    // A person who asks does not want to wait, whatever is configured for the job.
+    remote.server().stop();
+    for args in [&["list"][..], &["verify"], &["prune", "--retention=10d"]] {
+        let run = Run::new().args(args).store(&remote).env("RETRY_FOR", "1h");
+        run.limit(AT_ONCE).exits(6).says(&["connection refused"]);
+    }
+}
