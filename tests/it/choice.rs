@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{
     etcd::Cluster,
@@ -42,8 +42,18 @@ fn assert_held_back(remote: &Remote, output: &Output) -> Report {
     assert_eq!(remote.names(), [OLDER, OLD, report.text("name")], "{output}");
     assert!(!report.text("held_back").is_empty() && report.list("removed").is_empty(), "{output}");
     let would = prunable(Run::new().args(["prune", "--dry-run"]).store(remote)).success();
+    assert_eq!(would.value("planned").as_array().unwrap().len(), 1, "{would:?}");
     assert_eq!(would.value("planned")[0]["name"], OLDER, "without the trouble it would go");
     report
+}
+
+/// The record says why the backup is not good, as the report does.
+fn assert_recorded_as_degraded(remote: &Remote, report: &Report) {
+    let why = report.text("degraded");
+    let record = remote.record(&format!("{}.json", report.text("name")));
+    assert_eq!(record["degraded"], why);
+    assert_eq!(record["verdict"], json!({ "is": "degraded", "why": why }));
+    assert_eq!(report.value("verdict"), &record["verdict"]);
 }
 
 /// The reason for which the endpoint was not used.
@@ -198,7 +208,7 @@ fn without_quorum_the_last_resort_is_stored_and_nothing_goes() {
     assert_eq!(report.text("member"), cluster.endpoint(1));
     assert_eq!(report.number("keys"), 20);
     assert!(report.text("degraded").contains("no quorum: linearizable read: "), "{output}");
-    assert_eq!(remote.record(&format!("{}.json", report.text("name")))["verdict"]["is"], "degraded");
+    assert_recorded_as_degraded(&remote, &report);
 
     let output = strict.wait(Duration::from_secs(30));
     output.assert().code(4);
@@ -234,7 +244,7 @@ fn a_corrupt_member_is_not_taken() {
     assert_ne!(report.text("member"), cluster.endpoint(corrupt));
     assert_eq!(refusal(&report, &cluster.endpoint(corrupt)), "has a CORRUPT alarm");
     assert_eq!(report.number("keys"), 20);
-    assert_eq!(remote.record(&format!("{}.json", report.text("name")))["verdict"]["is"], "degraded");
+    assert_recorded_as_degraded(&remote, &report);
     prunable(Run::job(&cluster, &remote)).arg("--strict").exits(4).says(&["--strict refuses", "CORRUPT"]);
 
     (0..3).filter(|i| *i != corrupt).for_each(|i| cluster.raise_corrupt(i));

@@ -48,9 +48,10 @@ fn arriving(remote: &Remote, job: &Job) -> u32 {
     })
 }
 
-/// Nothing of a cut upload is visible, not even in part.
+/// Nothing of a cut upload is visible, not even in part. What stood there before it is written down.
 fn assert_nothing_stored(remote: &Remote) {
     assert!(remote.names().is_empty(), "{:?}", remote.names());
+    assert_eq!(remote.records(), [".since.json"]);
     if remote.secret().is_some() {
         let pending = remote.pending_uploads();
         assert!(!pending.contains("UploadId"), "{pending}");

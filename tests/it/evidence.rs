@@ -11,7 +11,6 @@ use std::{
 };
 
 use crate::support::{
-    SOON,
     etcd::Cluster,
     http_proxy::{Action, HttpProxy},
     output::Output,
@@ -36,17 +35,21 @@ fn never_confirmed(output: &Output) {
 fn a_file_that_is_altered_is_noticed_where_it_lies() {
     needs!("etcd", "rclone");
     let cluster = Cluster::small();
-    for (remote, hash) in [
-        (Remote::folder(), "the store's SHA-256"),
-        (Remote::sftp(), "the store's MD5"),
-        (Remote::webdav(), "its content, read back"),
+    for (remote, evidence, words) in [
+        (Remote::folder(), "store-sha256", "compared=the store's SHA-256"),
+        (Remote::sftp(), "store-md5", "compared=the store's MD5"),
+        (Remote::webdav(), "read-back", "compared=its content, read back"),
     ] {
-        let output = Run::job(&cluster, &remote).exits(0);
-        assert!(output.stderr.contains("confirmed at the remote"), "{output}");
-        assert!(output.stderr.contains(hash), "{output}");
+        let output = Run::job(&cluster, &remote).exits(0).says(&["confirmed at the remote", words]);
+        let first = output.report();
+        let record = format!("{}.json", first.text("name"));
+        assert_eq!(first.text("confirmed"), evidence, "{output}");
+        assert_eq!(remote.record(&record)["confirmed"], evidence);
         let altered = altered_where_it_lies(Run::job(&cluster, &remote), &remote.on_disk(""));
         let output = altered.exits(6).says(&["its content, read back, differs"]);
         never_confirmed(&output);
+        assert!(output.report().value("name").is_null(), "{output}");
+        assert_eq!(remote.records(), [".since.json", &record]);
     }
 }
 
@@ -58,7 +61,7 @@ fn four_bytes_altered_behind_crypt_are_never_confirmed() {
         let stored = remote.on_disk("");
         let remote = remote.encrypted(true);
         Run::job(&cluster, &remote).exits(0).says(&["compared=its content, read back"]);
-        let output = altered_where_it_lies(Run::job(&cluster, &remote), &stored).spawn().wait(SOON);
+        let output = altered_where_it_lies(Run::job(&cluster, &remote), &stored).exits(6);
         never_confirmed(&output.says(&["cannot be decrypted"]));
     }
 }

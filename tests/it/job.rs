@@ -1,5 +1,7 @@
 //! The whole job, from a real cluster into real stores.
 
+use serde_json::json;
+
 use crate::support::{
     etcd::Cluster,
     output::{Output, Report},
@@ -50,6 +52,11 @@ fn stored_is_what_was_reported(report: &Report, remote: &Remote) {
     let stored = remote.read(name);
     assert_eq!(u64::try_from(stored.len()).unwrap(), report.number("bytes"));
     assert_eq!(sha256(&stored), report.text("sha256"));
+    assert_eq!(remote.records(), [".since.json", &format!("{name}.json")]);
+    let record = remote.record(&format!("{name}.json"));
+    for field in "bytes sha256 revision keys hash storage_version kube_system member_id verdict confirmed".split(' ') {
+        assert_eq!(&record[field], report.value(field), "{field}");
+    }
 }
 
 fn is_of_this_cluster(report: &Report, cluster: &Cluster) {
@@ -69,7 +76,8 @@ fn the_rest_is_told(report: &Report, remote: &Remote) {
     for nothing in ["error", "held_back", "degraded"] {
         assert!(report.value(nothing).is_null(), "{nothing}: {report:?}");
     }
-    for empty in ["refused", "removed", "failed"] {
+    assert_eq!(report.value("verdict"), &json!({ "is": "good" }));
+    for empty in ["refused", "holds", "removed", "failed"] {
         assert_eq!(report.value(empty).as_array().unwrap().len(), 0, "{empty}: {report:?}");
     }
     assert_eq!(report.value("kept")[0]["name"], report.text("name"));
@@ -95,5 +103,6 @@ fn text_says(output: &Output, name: &str, remote: &Remote) {
     assert_eq!(says("sha256"), sha256(&stored));
     assert!(says("content").ends_with(", 50 keys"), "{output}");
     assert!(says("member").starts_with("https://127.0.0.1:") && says("member").contains(", etcd 3."), "{output}");
+    assert!(says("confirmed").starts_with("by "), "{output}");
     assert_eq!(says("kept"), "2 backups");
 }

@@ -110,6 +110,7 @@ fn an_object_altered_before_it_is_confirmed_is_six() {
     let output = job(&Cluster::small(), &remote, &config).exits(6);
     // The store itself made it for this run alone.
     assert_eq!(remote.names(), ["202001010000.etcdb"], "it was removed, and nothing was pruned");
+    assert_eq!(remote.records(), [".since.json", "202001010000.etcdb.json"]);
     assert!(output.report().value("name").is_null(), "{output}");
     output.says(&["its content, read back, differs from what was sent", "nothing is left under that name"]);
 }

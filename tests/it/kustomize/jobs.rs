@@ -133,13 +133,13 @@ configMapGenerator:
     let pod = Pod::new(Overlay::new(keep_one).render(), &node);
     assert_eq!(pod.names(), ["backupper", "delete-old"]);
     pod.succeeds();
-    let mut names: Vec<_> =
-        fs::read_dir(&claim).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    assert_eq!(names.len(), 2, "{names:?}");
-    assert_eq!(names[0], RECORDS);
-    assert!(names[1].starts_with("my-pvc-etcd-backup-2"), "{names:?}");
     assert!(!old.exists());
+    let files = tree(claim.path());
+    let name = files.last().unwrap();
+    assert!(name.starts_with("my-pvc-etcd-backup-2"), "{files:?}");
+    let of_the_prefix = |file| format!("{RECORDS}/my-pvc-etcd-backup-{file}");
+    let record = format!("{RECORDS}/{name}.json");
+    assert_eq!(files, [of_the_prefix(".handover"), of_the_prefix(".since.json"), record, name.clone()]);
 }
 
 #[test]
