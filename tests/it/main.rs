@@ -22,6 +22,7 @@ mod job;
 mod judge;
 mod kustomize;
 mod list;
+mod moved;
 mod nights;
 mod outage;
 mod proof;
