@@ -79,13 +79,19 @@ const DELETION: &str = "$step == delete*";
 
 #[rstest]
 #[case::the_first_look(FIRST_LOOK)]
+#[ignore = "slow: make test-all"]
 #[case::since(SINCE)]
+#[ignore = "slow: make test-all"]
 #[case::reading_the_old_one(OLD_ONE)]
+#[ignore = "slow: make test-all"]
 #[case::the_record_of_the_old_one(OLD_RECORD)]
 #[case::the_upload(UPLOAD)]
+#[ignore = "slow: make test-all"]
 #[case::the_look_at_it(LOOK)]
+#[ignore = "slow: make test-all"]
 #[case::reading_back(READ_BACK)]
 #[case::the_record(RECORD)]
+#[ignore = "slow: make test-all"]
 #[case::the_look_at_the_record(LOOK_AT_RECORD)]
 #[case::the_listing(LISTING)]
 #[case::the_deletion(DELETION)]
@@ -115,9 +121,12 @@ fn prune(staged: &Path, remote: &Remote) -> Run {
 }
 
 #[rstest]
+#[ignore = "slow: make test-all"]
 #[case::the_first_look(FIRST_LOOK)]
+#[ignore = "slow: make test-all"]
 #[case::the_upload(UPLOAD)]
 #[case::reading_back(READ_BACK)]
+#[ignore = "slow: make test-all"]
 #[case::the_record(RECORD)]
 fn store_waits_it_out(#[case] at: &str) {
     needs!("etcd", "etcdctl", "rclone");
@@ -138,51 +147,66 @@ fn prune_after_waits_it_out(#[case] at: &str) {
     assert_stored(&remote, &output, &[]);
 }
 
+/// With a server that never comes back.
+fn in_vain(run: Run) -> Run {
+    run.env("RETRY_FOR", "2s").args(["--rclone-flags", IMPATIENT]).limit(SOON)
+}
+
 #[test]
-fn an_outage_that_lasts_is_six_and_after_the_upload_three() {
+fn an_outage_that_lasts_is_six() {
+    needs!("etcd", "etcdctl", "rclone");
+    let (cluster, remote) = (Cluster::small(), bucket());
+    remote.server().stop();
+    let output = in_vain(Run::job(&cluster, &remote)).exits(6);
+    let words = ["the snapshot is taken meanwhile", "proved the snapshot of", "giving up after", "connection refused"];
+    assert!(output.says(&words).took >= Duration::from_secs(2));
+}
+
+#[test]
+fn an_outage_that_lasts_is_three_once_the_backup_is_stored() {
     needs!("etcd", "etcdctl", "rclone");
     let (cluster, remote) = (Cluster::small(), bucket());
     let staged = staged(&cluster);
     store(staged.path(), &remote).exits(0);
     let before = remote.names();
-    let away = |run: Run| run.env("RETRY_FOR", "3s").args(["--rclone-flags", IMPATIENT]).limit(SOON);
     remote.server().stop();
-    let output = away(limited(Run::job(&cluster, &remote))).exits(6);
-    let words = ["the snapshot is taken meanwhile", "proved the snapshot of", "giving up after", "connection refused"];
-    assert!(output.says(&words).took >= Duration::from_secs(3));
-    let output = away(prune(staged.path(), &remote)).exits(3);
-    let report = output.says(&["giving up after"]).report();
+    let report = in_vain(prune(staged.path(), &remote)).exits(3).says(&["giving up after"]).report();
     assert!(report.text("error").contains("the backup is safe, retention is not done"), "{report:?}");
     assert_eq!(report.text("name"), before[1]);
     remote.server().start_again();
     assert_eq!(remote.names(), before);
 }
 
-#[test]
-fn what_is_wrong_or_nobody_waits_for_ends_at_once() {
+#[rstest]
+#[case::store(store, 9)]
+#[case::prune_after(prune, 3)]
+fn what_is_wrong_ends_at_once(#[case] step: fn(&Path, &Remote) -> Run, #[case] denied: i32) {
     needs!("etcd", "etcdctl", "rclone");
     let (cluster, remote) = (Cluster::small(), bucket());
     let staged = staged(&cluster);
-    let steps = [
-        |staged: &Path, remote: &Remote| store(staged, remote),
-        |staged: &Path, remote: &Remote| prune(staged, remote),
-    ];
-    let wrong = remote.config_with(remote.secret().unwrap(), "wrongwrongwrongwrong");
-    let missing = format!("{}-missing", remote.target());
-    for (step, denied) in steps.iter().zip([9, 3]) {
-        for target in ["nosuch:bucket", &missing] {
-            let output = step(staged.path(), &remote).env("TARGET", target).limit(AT_ONCE).exits(2);
-            assert!(!output.stderr.contains("trying again"), "{output}");
-        }
-        let run = step(staged.path(), &remote).env("RCLONE_CONFIG", &wrong);
-        let output = run.limit(AT_ONCE).exits(denied).says(&["SignatureDoesNotMatch"]);
-        assert!(!output.stderr.contains("trying again"), "{output}");
+    if denied == 3 {
         store(staged.path(), &remote).exits(0);
     }
-    // A person who asks does not want to wait, whatever is configured for the job.
+    let ends = |run: Run, code: i32, words: &str| {
+        let output = run.limit(AT_ONCE).exits(code).says(&[words]);
+        assert!(!output.stderr.contains("trying again"), "{output}");
+    };
+    let at = |target: &str| step(staged.path(), &remote).env("TARGET", target);
+    ends(at("nosuch:bucket"), 2, "didn't find section");
+    ends(at(&format!("{}-missing", remote.target())), 2, "there is no bucket at");
+    let wrong = remote.config_with(remote.secret().unwrap(), "wrongwrongwrongwrong");
+    ends(step(staged.path(), &remote).env("RCLONE_CONFIG", &wrong), denied, "SignatureDoesNotMatch");
+}
+
+/// A person who asks does not want to wait, whatever is set for the job.
+#[rstest]
+#[case::list(&["list"])]
+#[case::verify(&["verify"])]
+#[case::prune(&["prune", "--retention=10d"])]
+fn no_other_command_waits(#[case] args: &[&str]) {
+    needs!("rclone");
+    let remote = Remote::rclone_s3();
     remote.server().stop();
-    for args in [&["list"][..], &["verify"], &["prune", "--retention=10d"]] {
-        let run = Run::new().args(args).store(&remote).env("RETRY_FOR", "1h");
-        run.limit(AT_ONCE).exits(6).says(&["connection refused"]);
-    }
+    let run = Run::new().args(args).store(&remote).env("RETRY_FOR", "1h");
+    run.limit(AT_ONCE).exits(6).says(&["connection refused"]);
 }
