@@ -103,8 +103,8 @@ pub struct Beside {
 #[derive(Clone, Debug)]
 struct BesideFile {
     name: String,
-    /// The backups that a ruling is about.
-    covers: Vec<String>,
+    /// The backups that it is about; `None` if that cannot be read.
+    covers: Option<Vec<String>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -181,7 +181,7 @@ impl Beside {
         let lines = Lines::read(prefix, text);
         for file in files {
             beside.borne.extend(BackupName::borne_by(prefix, file));
-            let mut covers = Vec::new();
+            let mut covers = Some(Vec::new());
             let of = match parse_file(prefix, file) {
                 Some(File::Since) => {
                     // These names stay taken, or a backup of the same name would count as one of them.
@@ -198,7 +198,7 @@ impl Beside {
                 Some(File::Ruling(name, at, ruling)) => {
                     let is_it = |(d, n): &&(Ruling, Note)| *d == ruling && n.name == name.leaf() && n.at == at;
                     let note = lines.notes.iter().find(is_it).cloned();
-                    covers = note.iter().flat_map(|(_, note)| note.covers.clone()).collect();
+                    covers = note.as_ref().map(|(_, note)| note.covers.clone());
                     rulings.push((name.leaf(), LatestRuling { at, note }));
                     name
                 }
@@ -266,14 +266,18 @@ impl Lines {
 }
 
 impl Beside {
-    /// The files of the backups in `gone`. A ruling that covers a backup that stands stays.
+    /// The files of the backups in `gone`. A ruling that covers a backup that stands stays, and one that cannot be read,
+    /// because it may cover one.
     pub fn files_of(&self, gone: &BTreeSet<String>, standing: &BTreeSet<String>) -> Vec<String> {
         let files = self.files.iter().filter(|(leaf, _)| gone.contains(*leaf)).flat_map(|(_, files)| files);
-        let needed = |file: &&BesideFile| file.covers.iter().any(|leaf| standing.contains(leaf));
+        let needed = |file: &&BesideFile| match &file.covers {
+            Some(covers) => covers.iter().any(|leaf| standing.contains(leaf)),
+            None => true,
+        };
         files.filter(|file| !needed(file)).map(|file| file.name.clone()).collect()
     }
 
-    /// The file names of backups that have files here, and are neither in `standing` nor younger than `before`.
+    /// The file names of backups that have files here to be removed, and are neither in `standing` nor younger than `before`.
     pub fn without_backup(&self, standing: &BTreeSet<String>, before: DateTime<Utc>, zone: Tz) -> Vec<String> {
         let gone = self.files.keys().filter(|leaf| !standing.contains(*leaf));
         let old = |leaf: &&String| {
@@ -281,7 +285,8 @@ impl Beside {
             let named = || self.borne.iter().find(|name| name.leaf() == **leaf).map(|name| name.taken_at(zone));
             recorded.map(|facts| facts.taken_at).or_else(named).is_some_and(|at| at < before)
         };
-        gone.filter(old).cloned().collect()
+        let has_files = |leaf: &&String| !self.files_of(&BTreeSet::from([(*leaf).clone()]), standing).is_empty();
+        gone.filter(old).filter(has_files).cloned().collect()
     }
 }
 
@@ -599,6 +604,10 @@ mod tests {
         assert_eq!(files(&[LEAF], &[]), 3);
         assert_eq!(files(&[OTHER], &[LEAF]), 1);
         assert_eq!(files(&[LEAF, OTHER], &[]), 4);
+        // It may be about a backup that stands.
+        let unread = Beside::parse(&prefix("p-"), &[ruling_file(&name(LEAF), at(0), Ruling::Accepted)], b"");
+        assert!(unread.files_of(&BTreeSet::from([LEAF.to_owned()]), &BTreeSet::new()).is_empty());
+        assert!(unread.without_backup(&BTreeSet::new(), DateTime::<Utc>::MAX_UTC, Tz::UTC).is_empty());
     }
 
     #[test]

@@ -270,6 +270,10 @@ fn warnings(beside: &Beside, entries: &[Entry]) -> Vec<String> {
     let mut warnings = Vec::new();
     let guessed = entries.iter().filter(|entry| entry.class == Class::Legacy).count();
     match &beside.since {
+        Known::Unreadable if guessed == 0 => warnings.push(
+            "the file that says which backups were there first cannot be read; none without a record counts as such"
+                .to_owned(),
+        ),
         Known::Unreadable => warnings.push(format!(
             "the file that says which backups were there first cannot be read; the {guessed} without a record that are older than the oldest record count as such"
         )),

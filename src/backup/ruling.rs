@@ -8,7 +8,7 @@ use super::catalog::{Catalog, Class, Doubt, Entry};
 use super::identity::KubeSystem;
 use super::name::BackupName;
 use super::record::Facts;
-use super::verdict::same_cluster;
+use super::verdict::{Identity, same_cluster};
 
 /// The names that `accept` of this backup covers: itself; earlier suspicious ones of its cluster, or that show no cluster;
 /// and later ones of its cluster that are suspicious for no other reason. `facts` are those of the backup.
@@ -18,13 +18,16 @@ pub fn covered(catalog: &Catalog, name: &BackupName, facts: &Facts) -> Vec<Strin
     let reasons = catalog.entries.get(at).and_then(|entry| entry.verdict.as_ref()).map_or(&[][..], |v| v.reasons());
     let suspicious =
         catalog.entries.iter().enumerate().filter(|(_, entry)| entry.class == Class::Doubtful(Doubt::Suspicious));
+    // Without anything that identifies the two, a stray would go along.
+    let is_same =
+        |other: &Facts| matches!(same_cluster(other, facts), (Identity::KubeSystemUid | Identity::EtcdClusterId, true));
     for (place, entry) in suspicious {
         let (Some(other), Some(verdict)) = (&entry.facts, &entry.verdict) else { continue };
         let goes_along = match place.cmp(&at) {
             Ordering::Equal => false,
             // The newest is the first.
-            Ordering::Less => same_cluster(other, facts).1 && verdict.reasons().iter().all(|r| reasons.contains(r)),
-            Ordering::Greater => other.kube_system == KubeSystem::Absent || same_cluster(other, facts).1,
+            Ordering::Less => is_same(other) && verdict.reasons().iter().all(|r| reasons.contains(r)),
+            Ordering::Greater => other.kube_system == KubeSystem::Absent || is_same(other),
         };
         if goes_along {
             covered.push(entry.name.leaf());
@@ -123,6 +126,16 @@ mod tests {
         let mut both = odd(3, UID("b"), AnotherCluster);
         both.verdict = Some(Verdict::Suspicious { reasons: vec![AnotherCluster, OlderState], why: "x".into() });
         assert_eq!(covered_by(2, vec![odd(2, UID("b"), AnotherCluster), both]), NONE);
+    }
+
+    #[test]
+    fn what_nothing_identifies_does_not_go_along() {
+        let sealed = |day| {
+            let mut entry = odd(day, KubeSystem::Unreadable, Suspicion::AnotherCluster);
+            entry.facts = entry.facts.map(|facts| Facts { cluster_id: None, ..facts });
+            entry
+        };
+        assert_eq!(covered_by(3, vec![sealed(2), sealed(3), sealed(4)]), NONE);
     }
 
     #[test]

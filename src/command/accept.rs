@@ -28,7 +28,7 @@ pub async fn accept(config: JudgeConfig, now: DateTime<Utc>, answer: &mut Answer
     let covers = if is_good { Vec::new() } else { covers };
     if !is_good {
         let decided = Decided { ruling: Ruling::Accepted, name: &name, by: &by, covers: covers.clone(), facts: found };
-        ruling::write(&store, &decided, now).await?;
+        ruling::write(&store, &inventory, &decided, now).await?;
     }
     *answer = ruling::answer(&store, Ruling::Accepted, &name, &by, &covers, now).await?;
     Ok(())

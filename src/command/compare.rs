@@ -87,11 +87,20 @@ async fn find(
         if tries > TRIES {
             break;
         }
-        let read = || read_back(store, entry, work_dir);
+        tracing::info!(name = %entry.name, "reading back a backup without a record, to compare the new one with it");
+        let read = || facts_of(store, entry, work_dir);
         match patience.wait_out(&format!("reading back {}", entry.name), is_away, read).await {
             Err(failure) if is_away(&failure) => return Err(failure),
-            Ok(facts) => return Ok(Reference::Backup(entry.name.clone(), Box::new(facts))),
-            Err(why) => failure = Some(format!("what was before cannot be read: {why}")),
+            Err(why) => {
+                if why.exit == Exit::Proof {
+                    record_legacy(store, entry, Err(why.one_line())).await?;
+                }
+                failure = Some(format!("what was before cannot be read: {why}"));
+            }
+            Ok(facts) => {
+                record_legacy(store, entry, Ok(facts.clone())).await?;
+                return Ok(Reference::Backup(entry.name.clone(), Box::new(facts)));
+            }
         }
     }
     Ok(failure.or_else(|| nothing_good(inventory)).map_or(Reference::Nothing, Reference::Unreadable))
@@ -115,21 +124,21 @@ fn is_away(failure: &Failure) -> bool {
     failure.error.downcast_ref().is_some_and(store::Error::is_away)
 }
 
-/// Reads a backup back, and proves it. A legacy one gets its record, even if it does not prove good.
-async fn read_back(store: &Arc<Store>, entry: &Entry, work_dir: &Path) -> Result<Facts, Failure> {
-    tracing::info!(name = %entry.name, "reading back a backup without a record, to compare the new one with it");
-    let proved = facts_of(store, entry, work_dir).await;
-    let verdict = match &proved {
-        Ok(_) => Verdict::Good,
-        Err(failure) if failure.exit == Exit::Proof => Verdict::Damaged { why: failure.one_line() },
-        // It could not be read, which says nothing about it.
-        Err(_) => return proved,
-    };
-    if entry.class == Class::Legacy {
-        let facts = proved.as_ref().ok().cloned();
-        give_record(store, entry, facts, verdict).await?;
+/// Gives a legacy backup its record, even if it did not prove good, for the reason in the error.
+async fn record_legacy(store: &Store, entry: &Entry, proved: Result<Facts, String>) -> Result<(), Failure> {
+    if entry.class != Class::Legacy {
+        return Ok(());
     }
-    proved
+    let (facts, verdict, confirmed) = match proved {
+        Ok(facts) => (Some(facts), Verdict::Good, Some(Evidence::ReadBack)),
+        Err(why) => (None, Verdict::Damaged { why }, None),
+    };
+    let record = Record { verdict: Some(verdict), confirmed, facts, ..Record::new(&entry.name) };
+    match store.create_record(&record_file(&entry.name), &Line::Backup(record).encode()).await {
+        // Another run has done the same.
+        Ok(_) | Err(store::Error::Taken(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The facts of a stored backup, which is read back and proved.
@@ -140,14 +149,4 @@ pub async fn facts_of(store: &Arc<Store>, entry: &Entry, work_dir: &Path) -> Res
         return Err(Failure::message(Exit::Proof, format!("{} holds no keys", entry.name)));
     }
     Ok(facts)
-}
-
-async fn give_record(store: &Store, entry: &Entry, facts: Option<Facts>, verdict: Verdict) -> Result<(), Failure> {
-    let confirmed = (verdict == Verdict::Good).then_some(Evidence::ReadBack);
-    let record = Record { verdict: Some(verdict), confirmed, facts, ..Record::new(&entry.name) };
-    match store.create_record(&record_file(&entry.name), &Line::Backup(record).encode()).await {
-        // Another run has done the same.
-        Ok(_) | Err(store::Error::Taken(_)) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }

@@ -25,7 +25,7 @@ pub async fn dismiss(config: JudgeConfig, now: DateTime<Utc>, answer: &mut Answe
     if !is_dismissed {
         let ruling = Ruling::Dismissed;
         let decided = Decided { ruling, name: &name, by: &by, covers: covers.clone(), facts: None };
-        ruling::write(&store, &decided, now).await?;
+        ruling::write(&store, &inventory, &decided, now).await?;
     }
     *answer = ruling::answer(&store, Ruling::Dismissed, &name, &by, &covers, now).await?;
     Ok(())

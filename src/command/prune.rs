@@ -43,7 +43,12 @@ async fn alone(config: &PruneConfig, now: DateTime<Utc>, report: &mut Report) ->
 
 async fn after(path: &Path, config: &PruneConfig, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
     let prefix = &config.store.naming.prefix;
-    let path = Handover::locate(path, prefix);
+    // Left over from other settings, one in place would be about another backup.
+    let directory = |path: &Path| std::fs::canonicalize(path).ok();
+    let target = directory(Path::new(&config.store.target.to_string()));
+    let stays_there =
+        target.is_some() && std::path::absolute(path).is_ok_and(|path| path.parent().and_then(directory) == target);
+    let path = if stays_there { Handover::locate(path, prefix) } else { path.to_owned() };
     let handover = Handover::read(&path)?;
     let path = path.display();
     report.job.backup.clone_from(&handover.record.facts);

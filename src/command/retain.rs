@@ -73,14 +73,20 @@ fn held(
     report: &mut JobReport,
 ) -> Option<Exit> {
     let mut holds = inventory.catalog.holds(now);
+    hold_for_own(&mut holds, inventory, own);
     // Without a limit there is nothing to hold back, but `latest` does not give this run's backup, which has to be said.
     if !policy.has_limit() {
         holds.retain(|hold| own.is_some_and(|own| *own.name == hold.name) && matches!(hold.why, Why::Suspicious(_)));
     }
     let clock = own.and_then(|own| own.clock).filter(|_| policy.has_limit());
-    let why = match (holds.first(), clock) {
-        (Some(first), _) => describe(first, holds.len()),
-        (None, Some(clock)) => clock.to_owned(),
+    // By a wrong clock, good backups are from the future. Nobody should dismiss them for that.
+    if clock.is_some() {
+        holds.retain(|hold| !matches!(hold.why, Why::Future(_)));
+    }
+    let why = match (clock, holds.first()) {
+        (Some(clock), Some(first)) => format!("{clock}; {}", describe(first, holds.len())),
+        (Some(clock), None) => clock.to_owned(),
+        (None, Some(first)) => describe(first, holds.len()),
         (None, None) => return None,
     };
     report.hold_back(why);
@@ -89,6 +95,17 @@ fn held(
         tracing::warn!("if {name} is the cluster now: {accept}; if it is not: {dismiss}");
     }
     Some(Exit::Retention)
+}
+
+/// What this run knows of its own backup counts, also where the listing or its record cannot be read for a moment.
+fn hold_for_own(holds: &mut Vec<Hold>, inventory: &Inventory, own: Option<&Own<'_>>) {
+    let Some(own) = own else { return };
+    let Some(Verdict::Suspicious { why, .. }) = &own.record.verdict else { return };
+    let is_decided = inventory.catalog.find(own.name).is_some_and(|entry| entry.ruling.is_some());
+    if !is_decided {
+        holds.retain(|hold| hold.name != *own.name);
+        holds.insert(0, Hold { name: own.name.clone(), why: Why::Suspicious(why.clone()) });
+    }
 }
 
 fn describe(first: &Hold, count: usize) -> String {

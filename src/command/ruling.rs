@@ -37,11 +37,19 @@ pub struct Decided<'a> {
     pub facts: Option<Facts>,
 }
 
-pub async fn write(store: &Store, decided: &Decided<'_>, now: DateTime<Utc>) -> Result<(), Failure> {
+/// Writes the decision, dated later than every earlier one about the same backups: the latest counts, and clocks differ.
+pub async fn write(
+    store: &Store,
+    inventory: &Inventory,
+    decided: &Decided<'_>,
+    now: DateTime<Utc>,
+) -> Result<(), Failure> {
     let Decided { ruling, name, by, covers, facts } = decided;
+    let earlier = covers.iter().filter_map(|leaf| inventory.beside.rulings.get(leaf)).map(|latest| latest.at).max();
+    let after = earlier.map_or(now, |at| now.max(at + TimeDelta::seconds(1)));
     let mut last = None;
     for try_number in 0..TRIES {
-        let at = to_the_second(now) + TimeDelta::seconds(try_number);
+        let at = to_the_second(after) + TimeDelta::seconds(try_number);
         let note = Note {
             name: name.leaf(),
             prefix: name.prefix().leaf().to_owned(),

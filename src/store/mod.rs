@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::backup::beside;
 use crate::backup::name::BackupName;
 use crate::config;
 use crate::config::target::Target;
@@ -33,11 +34,9 @@ use crate::rclone::{Call, Rclone};
 pub use error::{Error, ReadError};
 pub use list::{Listing, StoredBackup};
 pub use read::BackupStream;
-#[expect(unused_imports, reason = "the commands name them in a later commit")]
-pub use records::{RecordFiles, RecordWritten};
 
 /// The folder of the records, in the backups' directory.
-const RECORDS: &str = ".etcd-backup";
+const RECORDS: &str = beside::FOLDER;
 /// The end of its files' names.
 const RECORD: &str = ".json";
 /// The folder of the unfinished uploads, in the backups' directory.

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use super::error::{Doubt, Left};
 use super::local::LocalPart;
 use super::remove::escape;
-use super::upload::{Ours, staged};
+use super::upload::staged;
 use super::{Error, FAIL_FAST, QUERY_LIMIT, RECORD, RECORDS, Store};
 use crate::exit::Exit;
 use crate::rclone::Call;
@@ -17,6 +17,9 @@ use crate::system::blocking::blocking;
 
 /// How far the time of a new record is set back on its way. It is less than what counts as a wrong clock.
 const SET_BACK: Duration = Duration::from_mins(5);
+/// How often the records are read while some of them cannot be.
+const READS: u8 = 3;
+const PAUSE: Duration = Duration::from_secs(1);
 /// Stores keep times to the second, some to two of them.
 const PRECISION: chrono::Duration = chrono::Duration::seconds(3);
 
@@ -48,17 +51,23 @@ impl Store {
         // Without the slash the pattern would match at any depth. A record that was cut off has no newline at its end.
         let include = format!("--include=/{}*{RECORD}", escape(prefix));
         let args = ["--max-depth=1", include.as_str(), "--separator=\n", "--", &folder];
-        let call = Call { defaults: &FAIL_FAST, quiet: true, ..Call::new("cat", &folder, &args) };
-        match self.rclone.partial_output(call).await {
-            (text, Err(error)) if text.is_empty() => Err(Error::of(error, READ_RECORDS)),
-            (text, outcome) => {
+        let mut text = Vec::new();
+        for tries_left in (0..READS).rev() {
+            let call = Call { defaults: &FAIL_FAST, quiet: true, ..Call::new("cat", &folder, &args) };
+            let (more, outcome) = self.rclone.partial_output(call).await;
+            text.extend(more);
+            // The last line may have been cut.
+            text.push(b'\n');
+            match outcome {
+                Ok(()) => break,
+                // A record that is only unreadable for a moment must not change what is known.
+                Err(_) if tries_left > 0 => tokio::time::sleep(PAUSE).await,
+                Err(error) if text.iter().all(|byte| *byte == b'\n') => return Err(Error::of(error, READ_RECORDS)),
                 // One that cannot be read costs only itself. Its name is in the list, so it is known to be there.
-                if let Err(error) = outcome {
-                    tracing::warn!("not every record could be read: {error}");
-                }
-                Ok(RecordFiles { names, text })
+                Err(error) => tracing::warn!("not every record could be read: {error}"),
             }
         }
+        Ok(RecordFiles { names, text })
     }
 
     /// Writes one record with a newline at its end, whole or not at all, or fails with [`Error::Taken`]. A file that is
@@ -72,12 +81,16 @@ impl Store {
         let sent = staged(&text)?;
         let told = set_back(sent.path())?;
         let created = match self.upload(sent.path(), &place).await {
-            // rclone looked and then moved. Of two runs that do so at once, one finds the other's record here.
-            Ok(Ours::Unknown) if !self.reads_as(&place, &text).await? => Err(Error::Taken(self.path_of(&place))),
+            // rclone looked and then moved, or the store may not know the condition. Of two runs at once, one finds the
+            // other's record here.
+            Ok(_) if !self.reads_as(&place, &text).await? => Err(Error::Taken(self.path_of(&place))),
             outcome => outcome.map(drop).map_err(|error| error.may(WRITE_RECORDS)),
         };
+        let was_there = created.is_err();
         self.or_identical(created, &place, &text).await?;
-        self.look_at_record(leaf, &place, text.len(), told).await
+        let written = self.look_at_record(leaf, &place, text.len(), told).await?;
+        // One that an earlier try has written has that try's time.
+        Ok(if was_there { RecordWritten { modified: None } } else { written })
     }
 
     async fn create_here(&self, directory: &Path, place: &str, text: Vec<u8>) -> Result<(), Error> {
