@@ -93,12 +93,12 @@ async fn find(
             Err(failure) if is_away(&failure) => return Err(failure),
             Err(why) => {
                 if why.exit == Exit::Proof {
-                    record_legacy(store, entry, Err(why.one_line())).await?;
+                    record_legacy(store, patience, entry, Err(why.one_line())).await?;
                 }
                 failure = Some(format!("what was before cannot be read: {why}"));
             }
             Ok(facts) => {
-                record_legacy(store, entry, Ok(facts.clone())).await?;
+                record_legacy(store, patience, entry, Ok(facts.clone())).await?;
                 return Ok(Reference::Backup(entry.name.clone(), Box::new(facts)));
             }
         }
@@ -125,7 +125,12 @@ fn is_away(failure: &Failure) -> bool {
 }
 
 /// Gives a legacy backup its record, even if it did not prove good, for the reason in the error.
-async fn record_legacy(store: &Store, entry: &Entry, proved: Result<Facts, String>) -> Result<(), Failure> {
+async fn record_legacy(
+    store: &Store,
+    patience: &Patience,
+    entry: &Entry,
+    proved: Result<Facts, String>,
+) -> Result<(), Failure> {
     if entry.class != Class::Legacy {
         return Ok(());
     }
@@ -134,7 +139,9 @@ async fn record_legacy(store: &Store, entry: &Entry, proved: Result<Facts, Strin
         Err(why) => (None, Verdict::Damaged { why }, None),
     };
     let record = Record { verdict: Some(verdict), confirmed, facts, ..Record::new(&entry.name) };
-    match store.create_record(&record_file(&entry.name), &Line::Backup(record).encode()).await {
+    let (file, line) = (record_file(&entry.name), Line::Backup(record).encode());
+    let create = || store.create_record(&file, &line);
+    match patience.wait_out(&format!("writing {file}"), store::Error::is_away, create).await {
         // Another run has done the same.
         Ok(_) | Err(store::Error::Taken(_)) => Ok(()),
         Err(error) => Err(error.into()),

@@ -102,7 +102,8 @@ fn hold_for_own(holds: &mut Vec<Hold>, inventory: &Inventory, own: Option<&Own<'
     let Some(own) = own else { return };
     let Some(Verdict::Suspicious { why, .. }) = &own.record.verdict else { return };
     let is_decided = inventory.catalog.find(own.name).is_some_and(|entry| entry.ruling.is_some());
-    if !is_decided {
+    let holds_already = holds.iter().any(|hold| hold.name == *own.name && matches!(hold.why, Why::Suspicious(_)));
+    if !is_decided && !holds_already {
         holds.retain(|hold| hold.name != *own.name);
         holds.insert(0, Hold { name: own.name.clone(), why: Why::Suspicious(why.clone()) });
     }
