@@ -27,6 +27,14 @@ pub enum Ruling {
     Dismissed,
 }
 
+impl Note {
+    /// A note about one backup alone.
+    pub fn new(name: &BackupName, at: DateTime<Utc>, by: &str) -> Self {
+        let (leaf, prefix) = (name.leaf(), name.prefix().leaf().to_owned());
+        Self { name: leaf.clone(), prefix, at, by: by.to_owned(), covers: vec![leaf], facts: None }
+    }
+}
+
 impl Ruling {
     pub const fn word(self) -> &'static str {
         match self {
@@ -171,6 +179,11 @@ fn parse_file(prefix: &Prefix, file: &str) -> Option<File> {
     let (leaf, at) = stem.rsplit_once('.')?;
     let at = NaiveDateTime::parse_from_str(at, TIME).ok()?.and_utc();
     Some(File::Ruling(BackupName::parse(prefix, leaf)?, at, ruling))
+}
+
+/// Whether a file of the folder belongs to this very prefix.
+pub fn is_of_prefix(prefix: &Prefix, file: &str) -> bool {
+    parse_file(prefix, file).is_some()
 }
 
 impl Beside {

@@ -37,9 +37,16 @@ impl Handover {
     }
 
     /// The file that is meant by `given`, the argument of the step that prunes: one that was left in place wins, because the
-    /// packages pass the same argument to both kinds of job.
-    pub fn locate(given: &Path, prefix: &Prefix) -> PathBuf {
-        let work_dir = given.parent().unwrap_or(Path::new("."));
+    /// packages pass the same argument to both kinds of job. It has to be in the target, or it is left over from other
+    /// settings and about another backup.
+    pub fn locate(given: &Path, prefix: &Prefix, target: &str) -> PathBuf {
+        let work_dir = match given.parent() {
+            Some(dir) if !dir.as_os_str().is_empty() => dir,
+            _ => Path::new("."),
+        };
+        if !matches!((work_dir.canonicalize(), Path::new(target).canonicalize()), (Ok(a), Ok(b)) if a == b) {
+            return given.to_owned();
+        }
         let in_place = Self::path_in_place(work_dir, prefix);
         if given.file_name().is_some_and(|name| name == Self::FILE) && in_place.exists() {
             in_place
@@ -120,16 +127,18 @@ mod tests {
     fn prefixes_that_share_a_directory_do_not_share_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let given = dir.path().join(Handover::FILE);
+        let target = dir.path().to_str().unwrap();
         for prefix in ["a-", "", "x/b-"] {
             let prefix: Prefix = prefix.parse().unwrap();
-            assert_eq!(Handover::locate(&given, &prefix), given);
+            assert_eq!(Handover::locate(&given, &prefix, target), given);
             let path = Handover::path_in_place(dir.path(), &prefix);
             handover(&prefix.to_string()).write(&path).unwrap();
-            assert_eq!(Handover::locate(&given, &prefix), path);
+            assert_eq!(Handover::locate(&given, &prefix, target), path);
+            assert_eq!(Handover::locate(&given, &prefix, "minio:bucket"), given);
             assert!(Handover::read(&path).unwrap().name(&prefix).is_some());
         }
         let other: Prefix = "c-".parse().unwrap();
-        assert_eq!(Handover::locate(&given, &other), given);
+        assert_eq!(Handover::locate(&given, &other, target), given);
         assert!(handover("a-").name(&other).is_none());
     }
 }

@@ -6,6 +6,7 @@ use crate::backup::beside::Beside;
 use crate::backup::catalog::Catalog;
 use crate::backup::name::BackupName;
 use crate::store::{self, Listing, Store};
+use crate::system::patience::Patience;
 
 pub struct Inventory {
     pub catalog: Catalog,
@@ -20,6 +21,11 @@ impl Inventory {
     /// Asks the store a number of questions that does not depend on the number of backups.
     pub async fn read(store: &Store) -> Result<Self, store::Error> {
         Self::complete(store, &store.list().await?).await
+    }
+
+    pub async fn read_patiently(store: &Store, patience: &Patience) -> Result<Self, store::Error> {
+        let what = format!("listing {}", store.config().target);
+        patience.wait_out(&what, store::Error::is_away, || Self::read(store)).await
     }
 
     /// Adds to a listing what the records say.

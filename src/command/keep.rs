@@ -45,7 +45,7 @@ pub struct Kept {
 impl Keeper<'_> {
     /// Stores and confirms the backup, and writes its record.
     pub async fn keep(&self, backup: &Backup, report: &mut JobReport) -> Result<Kept, Failure> {
-        let inventory = self.inventory().await?;
+        let inventory = Inventory::read_patiently(self.store, self.patience).await?;
         report.foreign = inventory.foreign;
         self.note_what_was_there(&inventory).await?;
         let (verdict, compared) = compare(&backup.facts, self.store, self.patience, &inventory, self.work_dir).await?;
@@ -75,11 +75,6 @@ impl Keeper<'_> {
                 Err(error) => return Err(without_record(&name, error)),
             }
         }
-    }
-
-    async fn inventory(&self) -> Result<Inventory, store::Error> {
-        let (store, read) = (self.store, || Inventory::read(self.store));
-        self.patience.wait_out(&format!("listing {}", store.config().target), store::Error::is_away, read).await
     }
 
     async fn create(&self, leaf: &str, line: &[u8]) -> Result<Option<DateTime<Utc>>, store::Error> {
@@ -161,20 +156,13 @@ impl Keeper<'_> {
             Err(error) => return Err(error.into()),
         }
         // Two runs can send the same bytes, and then that record is right, too.
-        let inventory = self.inventory().await?;
+        let inventory = Inventory::read_patiently(self.store, self.patience).await?;
         let recorded = inventory.catalog.find(name).and_then(|entry| entry.facts.as_ref());
         if recorded.is_some_and(|facts| facts.sha256 == content.sha256) {
             return Ok(());
         }
         let at = to_the_second(self.now());
-        let note = Note {
-            name: name.leaf(),
-            prefix: name.prefix().leaf().to_owned(),
-            at,
-            by: "etcd-backup".to_owned(),
-            covers: vec![name.leaf()],
-            facts: None,
-        };
+        let note = Note::new(name, at, "etcd-backup");
         let file = ruling_file(name, at, Ruling::Dismissed);
         match self.create(&file, &Line::Dismissed(note).encode()).await {
             Ok(_) | Err(store::Error::Taken(_)) => Ok(()),

@@ -12,7 +12,7 @@ use crate::backup::handover::Handover;
 use crate::config::{PruneConfig, PruneMode};
 use crate::exit::{Exit, Failure};
 use crate::report::{Report, since};
-use crate::store::{self, Store};
+use crate::store::Store;
 use crate::system::patience::Patience;
 
 pub async fn prune(config: PruneConfig, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
@@ -43,12 +43,7 @@ async fn alone(config: &PruneConfig, now: DateTime<Utc>, report: &mut Report) ->
 
 async fn after(path: &Path, config: &PruneConfig, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
     let prefix = &config.store.naming.prefix;
-    // Left over from other settings, one in place would be about another backup.
-    let directory = |path: &Path| std::fs::canonicalize(path).ok();
-    let target = directory(Path::new(&config.store.target.to_string()));
-    let stays_there =
-        target.is_some() && std::path::absolute(path).is_ok_and(|path| path.parent().and_then(directory) == target);
-    let path = if stays_there { Handover::locate(path, prefix) } else { path.to_owned() };
+    let path = Handover::locate(path, prefix, &config.store.target.to_string());
     let handover = Handover::read(&path)?;
     let path = path.display();
     report.job.backup.clone_from(&handover.record.facts);
@@ -68,18 +63,8 @@ async fn after(path: &Path, config: &PruneConfig, now: DateTime<Utc>, report: &m
     // From here on the backup is stored, so a store that cannot be asked only leaves retention undone.
     let patience = Patience::new(config.retry_for);
     let store = open_patiently(&config.store, &patience, now).await.map_err(retain::incomplete)?;
-    let read = || Inventory::read(&store);
-    let inventory = patience.wait_out("listing the backups", store::Error::is_away, read).await;
-    let inventory = inventory.map_err(retain::incomplete)?;
-    // The file may be of a run with another target.
-    if inventory.catalog.find(&name).is_none() {
-        let why = format!("{name} is not at {}; nothing was pruned", config.store.target);
-        return Err(Failure::message(Exit::Store, why));
-    }
     store.sweep(config.sweep_after, now).await;
     let own = Own { name: &name, record: &handover.record, clock: handover.clock.as_deref() };
-    let exit = retain::retain(&store, &patience, &inventory, Some(own), &config.policy, now, &mut report.job).await;
-    retain::remove_orphans(&store, &inventory, now).await;
-    store.sweep(config.sweep_after, now).await;
-    exit
+    let times = (config.sweep_after, now);
+    retain::conclude(&store, &patience, own, &config.policy, times, &mut report.job).await
 }

@@ -1,6 +1,7 @@
 //! The last step of the job: retention, or the reason why nothing is deleted.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -25,6 +26,37 @@ pub struct Own<'a> {
     pub name: &'a BackupName,
     pub record: &'a Record,
     pub clock: Option<&'a str>,
+}
+
+/// The end of a job whose backup is stored: retention, and what earlier runs have left is removed, also under a hold.
+pub async fn conclude(
+    store: &Store,
+    patience: &Patience,
+    own: Own<'_>,
+    policy: &Policy,
+    (sweep_after, now): (Duration, DateTime<Utc>),
+    report: &mut JobReport,
+) -> Result<Exit, Failure> {
+    let inventory = Inventory::read_patiently(store, patience).await.map_err(incomplete)?;
+    if inventory.catalog.find(own.name).is_none() {
+        return Err(not_listed(store, own.name).await);
+    }
+    let exit = retain(store, patience, &inventory, Some(own), policy, now, report).await;
+    remove_orphans(store, &inventory, now).await;
+    store.sweep(sweep_after, now).await;
+    exit
+}
+
+/// The listing may lag, or the backup may be at another target, as that of the record that `prune --after` was given.
+async fn not_listed(store: &Store, name: &BackupName) -> Failure {
+    let target = &store.config().target;
+    match store.orphans(&[name.leaf()]).await {
+        Ok(absent) if !absent.is_empty() => {
+            Failure::message(Exit::Store, format!("{name} is not at {target}; nothing was pruned"))
+        }
+        Ok(_) => Failure::message(Exit::Retention, format!("{target} does not list {name} yet; nothing was pruned")),
+        Err(error) => incomplete(error),
+    }
 }
 
 /// Applies retention, unless something has to be decided by a person first. `own` is the backup of this run, if it has
@@ -152,7 +184,7 @@ async fn remove_records(store: &Store, inventory: &Inventory, gone: &[BackupName
 }
 
 /// Removes the records of backups that are long gone, if an exact look does not find them.
-pub async fn remove_orphans(store: &Store, inventory: &Inventory, now: DateTime<Utc>) {
+async fn remove_orphans(store: &Store, inventory: &Inventory, now: DateTime<Utc>) {
     let zone = store.config().naming.zone;
     let standing: BTreeSet<_> = inventory.catalog.names().map(BackupName::leaf).collect();
     let suspects = inventory.beside.without_backup(&standing, now - TimeDelta::days(1), zone);

@@ -50,14 +50,7 @@ pub async fn write(
     let mut last = None;
     for try_number in 0..TRIES {
         let at = to_the_second(after) + TimeDelta::seconds(try_number);
-        let note = Note {
-            name: name.leaf(),
-            prefix: name.prefix().leaf().to_owned(),
-            at,
-            by: (*by).to_owned(),
-            covers: covers.clone(),
-            facts: facts.clone(),
-        };
+        let note = Note { covers: covers.clone(), facts: facts.clone(), ..Note::new(name, at, by) };
         let line = match ruling {
             Ruling::Accepted => Line::Accepted(note),
             Ruling::Dismissed => Line::Dismissed(note),

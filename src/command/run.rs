@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 
-use super::inventory::Inventory;
 use super::keep::Keeper;
 use super::open::{open_if_there, open_patiently};
 use super::retain::{self, Own};
@@ -13,7 +12,6 @@ use crate::config::RunConfig;
 use crate::exit::{Exit, Failure};
 use crate::report::{Report, since};
 use crate::snapshot::Workspace;
-use crate::store;
 use crate::system::patience::Patience;
 
 pub async fn run(config: RunConfig, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
@@ -50,13 +48,8 @@ pub async fn run(config: RunConfig, now: DateTime<Utc>, report: &mut Report) -> 
     report.seconds.store = Some(since(begun_storing));
 
     let begun_pruning = Instant::now();
-    let read = || Inventory::read(&store);
-    let inventory = patience.wait_out("listing the backups", store::Error::is_away, read).await;
-    let inventory = inventory.map_err(retain::incomplete)?;
     let own = Own { name: &kept.name, record: &kept.record, clock: kept.clock.as_deref() };
-    let exit = retain::retain(&store, &patience, &inventory, Some(own), &policy, now, &mut report.job).await;
-    retain::remove_orphans(&store, &inventory, now).await;
-    store.sweep(sweep_after, now).await;
+    let exit = retain::conclude(&store, &patience, own, &policy, (sweep_after, now), &mut report.job).await;
     report.seconds.prune = Some(since(begun_pruning));
     exit
 }

@@ -7,12 +7,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
-use super::{Error, FAIL_FAST, PARTS, QUERY_LIMIT, RECORD, RECORDS, Store};
-use crate::backup::name::{BackupName, Prefix, SUFFIX};
+use super::{Error, FAIL_FAST, PARTS, QUERY_LIMIT, RECORDS, Store};
+use crate::backup::beside::is_of_prefix;
+use crate::backup::name::{BackupName, Prefix};
 use crate::rclone::Call;
-
-/// The digits of the time in a backup's name, to the minute or to the second.
-const DIGITS: [usize; 2] = [12, 14];
 
 /// One of `rclone backend list-multipart-uploads`.
 #[derive(Debug, Deserialize)]
@@ -101,7 +99,7 @@ fn old_uploads(prefix: &Prefix, directory: &str, open: &[OpenUpload], before: Da
     let place = |upload: &OpenUpload| {
         let place = upload.key.strip_prefix(directory)?;
         let ours = match place.strip_prefix(RECORDS).and_then(|rest| rest.strip_prefix('/')) {
-            Some(leaf) => is_record(prefix, leaf),
+            Some(leaf) => is_of_prefix(prefix, leaf),
             None => BackupName::parse(prefix, place).is_some(),
         };
         // `cleanup` aborts every upload whose key begins with the one that it is given.
@@ -120,19 +118,5 @@ fn old_uploads(prefix: &Prefix, directory: &str, open: &[OpenUpload], before: Da
 fn is_part(prefix: &Prefix, name: &str) -> bool {
     let Some((of, mark)) = name.strip_suffix(".part").and_then(|rest| rest.rsplit_once('.')) else { return false };
     let is_mark = mark.len() == 8 && mark.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    is_mark && (BackupName::parse(prefix, of).is_some() || is_record(prefix, of))
-}
-
-/// Whether a file of the records' folder belongs to this very prefix.
-fn is_record(prefix: &Prefix, leaf: &str) -> bool {
-    let Some(rest) = leaf.strip_suffix(RECORD) else { return false };
-    if rest.strip_prefix(prefix.leaf()) == Some(".since") {
-        return true;
-    }
-    DIGITS.iter().any(|digits| {
-        let backup = prefix.leaf().len() + digits + SUFFIX.len();
-        let (Some(backup), Some(more)) = (rest.get(..backup), rest.get(backup..)) else { return false };
-        let is_ending = more.is_empty() || more.starts_with('.');
-        is_ending && BackupName::parse(prefix, backup).is_some()
-    })
+    is_mark && (BackupName::parse(prefix, of).is_some() || is_of_prefix(prefix, of))
 }

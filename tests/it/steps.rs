@@ -219,6 +219,19 @@ fn a_degraded_snapshot_is_handed_on_and_the_last_step_says_so() {
 }
 
 #[test]
+fn a_backup_that_the_store_does_not_list_authorises_no_pruning() {
+    needs!("etcd", "rclone");
+    let (staging, remote, other) = (Staging::new(), Remote::folder(), Remote::folder());
+    staging.snapshot(&Cluster::small()).env("TARGET", remote.target()).success();
+    staging.store(&remote).success();
+    staging.prune(&other).exits(6).says(&["is not at", "nothing was pruned"]);
+    // A listing may lag; the backup itself is looked for.
+    let lags = "#!/bin/bash\n[ \"$1\" = lsjson ] && { echo []; exit; }\nexec REAL \"$@\"\n";
+    staging.prune(&remote).rclone_is(lags).exits(3).says(&["does not list", "nothing was pruned"]);
+    staging.prune(&remote).success();
+}
+
+#[test]
 fn no_record_is_said() {
     needs!("rclone");
     let remote = Remote::folder();
