@@ -39,7 +39,7 @@ pub struct SettingsArgs {
     /// Directory with a file for each setting, as a ConfigMap is mounted
     #[arg(long, env = "CONFIG_DIR", value_name = "DIR", default_value = "/config/etcd-backup")]
     pub config_dir: PathBuf,
-    /// Give up after this long [default: 1h]
+    // Its help names the command's own default.
     #[arg(long, env = "TIMEOUT", value_name = "DURATION")]
     pub timeout: Option<humantime::Duration>,
 }

@@ -9,6 +9,7 @@ mod restore;
 mod stored;
 
 use std::ffi::OsString;
+use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -126,6 +127,11 @@ impl Command {
         purpose_of(self.name())
     }
 
+    /// The deadline of the whole command where none is set.
+    pub fn deadline(&self) -> Duration {
+        deadline_of(self.name())
+    }
+
     /// What every command that has settings takes; `None` for those that have none.
     pub const fn settings(&self) -> Option<&SettingsArgs> {
         Some(match self {
@@ -147,6 +153,16 @@ impl Command {
     }
 }
 
+/// The packages' `activeDeadlineSeconds` is above the sum of their steps', so that a report is written before Kubernetes
+/// ends the pod.
+fn deadline_of(command: &str) -> Duration {
+    Duration::from_mins(match command {
+        "snapshot" | "prune" => 20,
+        "store" => 40,
+        _ => 60,
+    })
+}
+
 fn purpose_of(command: &str) -> Purpose {
     if matches!(command, "run" | "snapshot" | "store" | "prune") { Purpose::Job } else { Purpose::Reading }
 }
@@ -161,7 +177,12 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Erro
 /// as it may be pasted anywhere.
 pub fn command() -> clap::Command {
     let complete = |command: clap::Command, purpose| {
-        command.after_help(exit_codes(purpose)).mut_args(|arg| arg.hide_env_values(true))
+        let deadline = humantime::format_duration(deadline_of(command.get_name()));
+        let complete = |arg: clap::Arg| match arg.get_id().as_str() {
+            "timeout" => arg.help(format!("Give up after this long [default: {deadline}]")),
+            _ => arg,
+        };
+        command.after_help(exit_codes(purpose)).mut_args(|arg| complete(arg).hide_env_values(true))
     };
     complete(Cli::command(), Purpose::Job).mut_subcommands(|command| {
         let purpose = purpose_of(command.get_name());

@@ -47,7 +47,7 @@ pub async fn execute(
 ) -> Result<Exit, Failure> {
     // These have to work without a ConfigMap, a target or a valid zone.
     let Some(args) = cli.command.settings() else { return without_settings(&cli.command, report) };
-    let settings = Settings::read(args, zone)?;
+    let settings = Settings::read(args, cli.command.deadline(), zone)?;
     within(settings.timeout, with_settings(cli, &settings, now, report)).await
 }
 

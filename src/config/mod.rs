@@ -45,10 +45,7 @@ pub use restore::{IdentityConfig, MemberConfig, PlanConfig, RestoreConfig};
 const RCLONE_FILE: &str = "/config/rclone/rclone.conf";
 /// Where the packages mount the volume that the steps share.
 const WORK_DIR: &str = "/backup";
-/// The packages' `activeDeadlineSeconds` is above the sum of their steps', so that a report is written before Kubernetes ends
-/// the pod.
-const TIMEOUT: Duration = Duration::from_hours(1);
-/// Within the hour of `timeout`, with room for the backup itself.
+/// Within each command's own deadline, with room for its work.
 const RETRY_FOR: Duration = Duration::from_mins(15);
 const KEEP_LAST: usize = 3;
 
@@ -104,12 +101,13 @@ pub struct Settings {
 }
 
 impl Settings {
-    pub fn read(args: &SettingsArgs, zone: Result<Tz, String>) -> Result<Self, Failure> {
+    /// `deadline` is the command's where none is set.
+    pub fn read(args: &SettingsArgs, deadline: Duration, zone: Result<Tz, String>) -> Result<Self, Failure> {
         let dir = SettingsDir::read(&args.config_dir).map_err(Failure::settings)?;
         for warning in dir.warnings() {
             tracing::warn!("{warning}");
         }
-        let timeout = dir.or(args.timeout, "timeout").map_err(Failure::settings)?.map_or(TIMEOUT, Into::into);
+        let timeout = dir.or(args.timeout, "timeout").map_err(Failure::settings)?.map_or(deadline, Into::into);
         if timeout.is_zero() {
             let why = "timeout: `0` leaves no time for anything; allowed is a duration such as 30m or 1h";
             return Err(Failure::settings(why));

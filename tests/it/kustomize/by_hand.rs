@@ -5,15 +5,20 @@ use std::{fs, io::Write, process::Stdio};
 use rstest::rstest;
 use serde_yaml::{Mapping, Value};
 
-use super::render::{PACKAGES, Render, list, root, with_component};
-use crate::support::tools;
+use super::{
+    jobs::{node, root_is_here, s3},
+    pod::Pod,
+    render::{PACKAGES, Render, list, root, with_component},
+};
+use crate::support::{etcd::Cluster, kubeadm, remote::Remote, tls::Leaf, tools};
 
-/// The line that sets ARGS, and `kubectl patch` with all its arguments.
-fn as_told() -> (String, String) {
+/// Of one of the two recipes: the line that sets ARGS, and `kubectl patch` with all its arguments.
+fn as_told(recipe: usize) -> (String, String) {
     let readme = fs::read_to_string(root().join("kustomize/README.md")).unwrap();
-    let args = readme.lines().find_map(|line| line.strip_prefix("$ ARGS=")).expect("ARGS").to_owned();
-    let patch = readme.split_once("--dry-run=client -o yaml |\n").unwrap().1;
-    (format!("ARGS={args}"), patch.split_once(" |\n    kubectl create -f -").unwrap().0.to_owned())
+    let block = readme.split("$ ARGS=").nth(recipe + 1).expect("a recipe").to_owned();
+    let patch = block.split_once("--dry-run=client -o yaml |\n").unwrap().1;
+    let patch = patch.split_once(" |\n    kubectl create -f -").unwrap().0.to_owned();
+    (format!("ARGS={}", block.lines().next().unwrap()), patch)
 }
 
 /// The pod of the job that `kubectl create job --from` makes, patched.
@@ -39,7 +44,7 @@ fn it_has_one_container_with_the_settings_and_the_secret_of_the_cron_job(
     #[values("", "single", "kubeadm-stacked")] component: &str,
 ) {
     let render = if component.is_empty() { Render::shipped(package) } else { with_component(package, component) };
-    let (args, patch) = as_told();
+    let (args, patch) = as_told(0);
     let pod = patched(&render, &args, &patch);
     assert!(pod["initContainers"].is_null() && list(&pod["containers"]).len() == 1, "{pod:?}");
     let (is, was) = (&pod["containers"][0], &render.pod()["containers"][0]);
@@ -49,6 +54,38 @@ fn it_has_one_container_with_the_settings_and_the_secret_of_the_cron_job(
         assert_eq!(is[field], was[field], "{field}");
     }
     assert_eq!(pod["volumes"], render.pod()["volumes"]);
+}
+
+/// Both packages, the etcd of kubeadm's own kind, and a key that somebody has deleted.
+#[rstest]
+fn put_back_has_the_cluster_and_the_store(#[values(PACKAGES[0], PACKAGES[1])] package: &str) {
+    needs!("etcd", "etcdctl", "rclone", "kubectl");
+    if !root_is_here() {
+        return;
+    }
+    let cluster = Cluster::start(1);
+    cluster.put_many(7, "/registry/pods/shop/", 3);
+    cluster.pki().issue("etcd/healthcheck-client", Leaf::client("kube-etcd-healthcheck-client"));
+    let mut node = node(&cluster);
+    node.kubeadm = Some(kubeadm::stacked_list(&cluster.endpoint(0)));
+    let claim = tempfile::tempdir().unwrap();
+    node.claims.insert("target-pvc".to_owned(), claim.path().to_owned());
+    let remote = Remote::rclone_s3();
+    let stacked = "components: [BASE/components/kubeadm-stacked]";
+    let render = if package == PACKAGES[0] { s3(&remote, stacked) } else { with_component(package, "kubeadm-stacked") };
+    let keys = || cluster.etcdctl(&["get", "--prefix", "--keys-only", "/registry/pods/shop/"]);
+    let key = keys().lines().next().unwrap().to_owned();
+    let target = if package == PACKAGES[0] { "" } else { r#", "--target", "/target""# };
+    let args = format!(r#"ARGS='"put-back", "latest", "{key}", "--yes"{target}'"#);
+    let by_hand = render.with_pod(patched(&render, &args, &as_told(1).1));
+
+    Pod::new(render, &node).succeeds();
+    cluster.etcdctl(&["del", &key]);
+    assert!(!keys().contains(&key));
+    let pod = Pod::new(by_hand, &node);
+    assert_eq!(pod.names(), ["backupper"]);
+    pod.succeeds();
+    assert!(keys().contains(&key));
 }
 
 #[test]

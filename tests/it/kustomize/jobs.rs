@@ -18,12 +18,12 @@ const RECORDS: &str = ".etcd-backup";
 const OLD: &str = "my-s3-etcd-backup-202001010000.etcdb";
 
 /// Namespaces and other users are root's to make.
-fn root_is_here() -> bool {
+pub fn root_is_here() -> bool {
     rustix::process::geteuid().is_root() || tools::skip("only root can run a pod's containers")
 }
 
 /// A node of this cluster, its keys as an on-premises installer leaves them: a user `etcd`'s, with mode 0400.
-fn node(cluster: &Cluster) -> Surroundings {
+pub fn node(cluster: &Cluster) -> Surroundings {
     let pki = cluster.pki().root();
     hand_to_etcd(pki);
     let mut around = Surroundings::default();
@@ -45,7 +45,7 @@ fn hand_to_etcd(path: &Path) {
 }
 
 /// The S3 package with this remote, and whatever else the overlay has.
-fn s3(remote: &Remote, rest: &str) -> Render {
+pub fn s3(remote: &Remote, rest: &str) -> Render {
     let target = remote.target();
     let overlay = format!(
         "resources: [BASE/etcd-backup-s3]
@@ -209,8 +209,9 @@ fn the_single_container_does_the_whole_job_as_a_plain_user() {
     assert_eq!(tree(pod.path("persistence")), Vec::<String>::new());
 }
 
+/// A claim of root, as a hostPath or NFS volume leaves it, with what the steps have stored there.
 #[test]
-fn the_single_container_writes_to_a_claim_that_honours_its_group() {
+fn the_single_container_goes_on_in_a_claim_that_belongs_to_root() {
     needs!("etcd", "etcdctl", "rclone", "kubectl");
     if !root_is_here() {
         return;
@@ -218,12 +219,26 @@ fn the_single_container_writes_to_a_claim_that_honours_its_group() {
     let cluster = Cluster::start(1);
     cluster.put_many(7, "/registry/pods/", 100);
     let claim = tempfile::tempdir().unwrap();
+    fs::set_permissions(claim.path(), Permissions::from_mode(0o755)).unwrap();
     let mut node = node(&cluster);
     node.claims.insert("target-pvc".to_owned(), claim.path().to_owned());
-    let overlay = Overlay::new("resources: [BASE/etcd-backup-pvc]\ncomponents: [BASE/components/single]\n");
-    Pod::new(overlay.render(), &node).succeeds();
-    let names: Vec<_> = tree(claim.path()).into_iter().filter(|name| name.starts_with("my-pvc-etcd-backup-")).collect();
-    assert_eq!(names.len(), 1, "{names:?}");
+    let limit = "configMapGenerator:\n  - {name: etcd-backup-pvc-config, behavior: merge, literals: [keep-last=1, retention-count=1]}\n";
+    let backups = || -> Vec<_> {
+        tree(claim.path()).into_iter().filter(|name| name.starts_with("my-pvc-etcd-backup-")).collect()
+    };
+    let package = |components: &str| {
+        let overlay = format!("resources: [BASE/etcd-backup-pvc]\ncomponents: [{components}]\n{limit}");
+        Pod::new(Overlay::new(&overlay).render(), &node)
+    };
+    package("").succeeds();
+    let by_the_steps = backups();
+    assert_eq!(by_the_steps.len(), 1, "{by_the_steps:?}");
+    let pod = package("BASE/components/single");
+    assert_eq!(pod.names(), ["copy-tls", "etcd-backup"]);
+    pod.succeeds();
+    let names = backups();
+    assert!(names.len() == 1 && names != by_the_steps, "{names:?}");
+    assert_eq!(ownership(&claim.path().join(&names[0])), "0:0 640");
 }
 
 #[test]

@@ -260,7 +260,7 @@ fn both_packages_live_in_one_overlay() {
     for job in jobs {
         let pod = &job["spec"]["jobTemplate"]["spec"]["template"]["spec"];
         assert_eq!(each(&pod["containers"], "name"), ["etcd-backup"]);
-        assert_eq!(pod["volumes"][0]["hostPath"]["path"], "/etc/kubernetes/pki");
+        assert_eq!(pod["volumes"][0]["hostPath"]["path"], "/etc/kubernetes/pki/etcd/ca.crt");
     }
 }
 

@@ -18,12 +18,23 @@ use crate::support::tools;
 /// The node and the cluster around the pod: what a volume or a reference finds there.
 #[derive(Default)]
 pub struct Surroundings {
-    /// Folders of the node, by the path in `hostPath`.
+    /// Folders of the node, by the path in `hostPath`, which may also be one below.
     pub host: BTreeMap<String, PathBuf>,
-    /// Claims, by name.
+    /// Claims, by name. Their volumes give nothing to the pod's group, as those of NFS and hostPath do not.
     pub claims: BTreeMap<String, PathBuf>,
     /// kubeadm's `ClusterConfiguration`; without it there is no such ConfigMap.
     pub kubeadm: Option<String>,
+}
+
+impl Surroundings {
+    fn on_the_node(&self, volume: &Value) -> PathBuf {
+        let wanted = Path::new(text(&volume["path"]));
+        let known = |(at, folder): (&String, &PathBuf)| wanted.strip_prefix(at).ok().map(|below| folder.join(below));
+        let path = self.host.iter().find_map(known).unwrap_or_else(|| panic!("no {} on the node", wanted.display()));
+        // The kubelet checks this before it starts a container.
+        assert_eq!(path.is_file(), volume["type"] == "File", "{}", path.display());
+        path
+    }
 }
 
 pub struct Pod {
@@ -55,13 +66,11 @@ impl Pod {
 
     fn volume(&self, volume: &Value, around: &Surroundings) -> PathBuf {
         let own = self.folder.path().join("volumes").join(text(&volume["name"]));
-        if let Some(path) = volume["hostPath"]["path"].as_str() {
-            return around.host[path].clone();
+        if volume["hostPath"].is_mapping() {
+            return around.on_the_node(&volume["hostPath"]);
         }
         if let Some(claim) = volume["persistentVolumeClaim"]["claimName"].as_str() {
-            let path = around.claims[claim].clone();
-            self.give_to_group(&path, 0o2770);
-            return path;
+            return around.claims[claim].clone();
         }
         fs::create_dir_all(&own).unwrap();
         if volume["emptyDir"].is_mapping() {
@@ -253,7 +262,7 @@ impl Script {
             environment.iter().map(|(name, value)| quoted(Path::new(&format!("{name}={value}")))).collect();
         let args: Vec<_> = list(args).iter().map(|arg| quoted(Path::new(text(arg)))).collect();
         self.line(&format!(
-            "exec chroot {at} /usr/bin/setpriv {identity} /usr/bin/env -i PATH=/image {} /image/etcd-backup {}",
+            "exec chroot {at} /usr/bin/setpriv {identity} /usr/bin/env -i PATH=/image HOME=/tmp {} /image/etcd-backup {}",
             variables.join(" "),
             args.join(" ")
         ));

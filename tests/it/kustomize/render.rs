@@ -58,6 +58,14 @@ impl Render {
         &self.job()["template"]["spec"]
     }
 
+    /// The same objects, the job's pod replaced by this one.
+    pub fn with_pod(&self, pod: Value) -> Self {
+        let mut objects = self.objects.clone();
+        let job = objects.iter_mut().find(|object| object["kind"] == "CronJob").expect("a CronJob");
+        job["spec"]["jobTemplate"]["spec"]["template"]["spec"] = pod;
+        Self { text: self.text.clone(), objects }
+    }
+
     /// Init containers first, as they run.
     pub fn containers(&self) -> Vec<&Value> {
         let pod = self.pod();
