@@ -8,7 +8,7 @@ DENY := target/deny/$(DENY_VERSION)/bin/cargo-deny
 
 export PATH := $(CURDIR)/$(TOOLS):$(PATH)
 
-.PHONY: help demo test test-all soak bench lint build man clean tools openssl
+.PHONY: help demo test test-all test-etcds soak bench lint build man clean tools openssl
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -24,7 +24,22 @@ test: $(STAMP) judges ## run the tests against the real programs
 
 test-all: $(STAMP) judges ## run the slow tests and those of the image, too
 	tests/tools/timed --include-ignored --skip image:: --skip soak::
+	$(MAKE) test-etcds
 	$(MAKE) test-image
+
+# The tests of these modules start etcd, back it up and restore it; the whole suite has etcd 3.5.1.
+ETCDS := target/etcds/.installed
+
+test-etcds: $(STAMP) $(ETCDS) ## run the job and restores with an old etcd 3.4 and a late 3.5
+	for version in 3.4 3.5; do \
+	    bin=$(CURDIR)/target/etcds/$$version; \
+	    ETCD=$$bin/etcd ETCDCTL=$$bin/etcdctl ETCDUTL=$$bin/etcdutl tests/tools/timed job:: restore:: disaster:: || exit 1; \
+	done
+
+$(ETCDS): tests/tools/etcds
+	rm -rf target/etcds
+	tests/tools/etcds target/etcds
+	touch $@
 
 SOAK_ROUNDS ?= 100
 

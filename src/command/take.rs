@@ -11,6 +11,7 @@ use crate::etcd;
 use crate::exit::{Exit, Failure};
 use crate::logging::progress::Meter;
 use crate::member::{Choice, Member, Refusal};
+use crate::recovery::etcdutl::Etcdutl;
 use crate::report::JobReport;
 use crate::snapshot::{Snapshot, Workspace};
 
@@ -35,7 +36,11 @@ pub async fn snapshot(
         let degraded = choice.degraded.is_some();
         let taken = etcd::snapshot(member, etcd, degraded, part, |done, total| meter.show(done, total)).await;
         match taken {
-            Ok(snapshot) => return backup(snapshot, member, choice.degraded.clone(), now).await,
+            Ok(snapshot) => {
+                let backup = backup(snapshot, member, choice.degraded.clone(), now).await?;
+                report.cannot_restore = cannot_restore(&backup.facts).await;
+                return Ok(backup);
+            }
             Err(error) => {
                 let exit = error.exit();
                 let reason = format!("{:#}", anyhow::Error::new(error));
@@ -88,6 +93,22 @@ async fn backup(
         member.endpoint
     );
     Ok(Backup { facts, file: snapshot.path })
+}
+
+/// Why the etcdutl that is here may not restore the backup, said now and not when it is needed. Where there is none, the
+/// restore will be made elsewhere.
+async fn cannot_restore(facts: &Facts) -> Option<String> {
+    match Etcdutl::find().await {
+        Ok(etcdutl) => {
+            let why = etcdutl.too_old_for(&facts.storage_version)?;
+            tracing::warn!("{why}");
+            Some(why)
+        }
+        Err(error) => {
+            tracing::debug!(%error, "whether the backup can be restored here is not known");
+            None
+        }
+    }
 }
 
 #[cfg(test)]

@@ -73,6 +73,18 @@ impl Etcdutl {
         Ok(found)
     }
 
+    /// Why this etcdutl may not restore a backup of the storage version, such as `3.6`; `None` if it is new enough.
+    pub fn too_old_for(&self, storage_version: &str) -> Option<String> {
+        let is_older = minor(&self.version)? < minor(storage_version)?;
+        is_older.then(|| {
+            format!(
+                "etcdutl {}, which is here, is older than the backup's storage version {storage_version} and may not \
+                 restore it: use an image that was built with ETCD_VERSION=v{storage_version}.x, that of the cluster",
+                self.version
+            )
+        })
+    }
+
     /// Builds the data directory `into`, which must not exist yet. `bump` is added to the revision, and all older ones
     /// are marked as compacted, so that every watcher starts anew. When the future is dropped, the program is stopped,
     /// but what it has written stays.
@@ -127,4 +139,33 @@ fn relay(stderr: PipeReader) -> String {
         }
     }
     complaint
+}
+
+/// The first two numbers of a version.
+fn minor(version: &str) -> Option<(u64, u64)> {
+    let mut numbers = version.split('.').map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_minor_version_may_not_restore_what_a_newer_one_wrote() {
+        let of = |version: &str| Etcdutl { program: PathBuf::new(), version: version.into(), can_bump: true };
+        for (etcdutl, storage, old) in [
+            ("3.5.16", "3.6", true),
+            ("3.9.1", "3.10", true),
+            ("3.6.0", "3.6", false),
+            ("3.5.1", "3.5", false),
+            ("3.6.16", "3.4", false),
+            ("4.0.0", "3.6", false),
+            ("unheard of", "3.6", false),
+        ] {
+            let why = of(etcdutl).too_old_for(storage);
+            assert_eq!(why.is_some(), old, "{etcdutl} {storage}");
+            assert!(why.is_none_or(|why| why.contains(etcdutl) && why.contains(&format!("ETCD_VERSION=v{storage}."))));
+        }
+    }
 }

@@ -23,6 +23,8 @@ pub struct JobReport {
     pub verdict: Option<Verdict>,
     /// What showed that the stored backup is the snapshot.
     pub confirmed: Option<Evidence>,
+    /// Why the etcdutl that is here may not restore it.
+    pub cannot_restore: Option<String>,
     /// Members that were not used.
     pub refused: Vec<RefusedMember>,
     /// Why nothing was pruned.
@@ -95,6 +97,7 @@ impl JobReport {
         lines.extend(self.backup.iter().flat_map(backup_lines));
         lines.extend(self.confirmed.map(|evidence| ("confirmed", format!("by {evidence}"))));
         lines.extend(self.verdict.iter().filter_map(|verdict| Some(("NOT good", verdict.why()?.to_owned()))));
+        lines.extend(self.cannot_restore.iter().map(|why| ("warning", why.clone())));
         lines.extend(self.refused.iter().map(|r| ("not used", format!("{}: {}", r.endpoint, r.reason))));
         lines.extend(self.retention_lines());
         lines

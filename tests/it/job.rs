@@ -106,3 +106,22 @@ fn text_says(output: &Output, name: &str, remote: &Remote) {
     assert!(says("confirmed").starts_with("by "), "{output}");
     assert_eq!(says("kept"), "2 backups");
 }
+
+/// No server's storage is newer than this etcdutl's here, so the etcdutl says that it is older than it is.
+#[test]
+fn an_etcdutl_that_is_too_old_is_a_warning_while_there_is_time() {
+    needs!("etcd", "etcdctl", "etcdutl", "rclone");
+    let cluster = Cluster::small();
+    let version = |of: &str| {
+        format!("#!/bin/sh\n[ \"$1\" != version ] || {{ echo 'etcdutl version: {of}'; exit; }}\nexec REAL \"$@\"\n")
+    };
+    let with = |etcdutl: &str| Run::job(&cluster, &Remote::folder()).program_is("etcdutl", &version(etcdutl)).exits(0);
+    assert!(with("9.0.0").report().value("cannot_restore").is_null());
+    let output = with("3.3.25");
+    let storage = output.report().text("storage_version").to_owned();
+    let words = [format!("storage version {storage}"), format!("ETCD_VERSION=v{storage}.x"), "etcdutl 3.3.25".into()];
+    for word in &words {
+        assert!(output.report().text("cannot_restore").contains(word), "{output}");
+    }
+    output.says(&words.each_ref().map(String::as_str));
+}

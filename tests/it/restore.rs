@@ -71,18 +71,11 @@ fn can_bump() -> bool {
     String::from_utf8(help.stdout).unwrap().contains("--bump-revision")
 }
 
-/// With the etcdutl that the tests were told to use, should there be another in front of it.
-fn with_etcdutl(run: Run) -> Run {
-    let folder = tools::tool("etcdutl").parent().unwrap().to_owned();
-    let path = std::env::join_paths([folder].into_iter().chain(std::env::split_paths(&tools::path()))).unwrap();
-    run.env("PATH", path)
-}
-
 #[test]
 fn one_member_by_its_own_record() {
     needs!("etcd", "etcdctl", "etcdutl", "rclone");
     let (remote, disk) = (stored(), Disk::new());
-    let output = with_etcdutl(restore(&remote, &disk, "latest")).exits(0);
+    let output = restore(&remote, &disk, "latest").exits(0);
     let report = output.report();
     assert_eq!((report.text("name"), report.text("member")), (NEW, "m0"));
     assert_eq!(report.number("keys"), 200);
@@ -100,7 +93,7 @@ fn one_member_by_its_own_record() {
         assert_eq!(report.number("bumped_by"), 0);
         output.says(&["the revision stays what it was", "cannot raise it", "restart all API servers"]);
         let disk = Disk::new();
-        let asked = with_etcdutl(restore(&remote, &disk, "latest")).arg("--bump-revision=5");
+        let asked = restore(&remote, &disk, "latest").arg("--bump-revision=5");
         asked.exits(2).says(&["bump-revision", "cannot do that"]);
         assert_eq!(disk.names(), [""; 0]);
     }

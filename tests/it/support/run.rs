@@ -125,10 +125,15 @@ impl Run {
 
     /// A script in rclone's place, in which `REAL` stands for the real one.
     pub fn rclone_is(self, script: &str) -> Self {
+        self.program_is("rclone", script)
+    }
+
+    /// A script in a program's place, in which `REAL` stands for the real one.
+    pub fn program_is(self, name: &str, script: &str) -> Self {
         let bin = self.home.path().join("bin");
         fs::create_dir(&bin).unwrap();
-        let real = tools::tool("rclone");
-        let program = bin.join("rclone");
+        let real = tools::tool(name);
+        let program = bin.join(name);
         fs::write(&program, script.replace("REAL", real.to_str().expect("a path in UTF-8"))).unwrap();
         fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
         let path = std::env::split_paths(&tools::path()).collect::<Vec<_>>();

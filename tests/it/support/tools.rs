@@ -59,10 +59,11 @@ pub fn command(program: impl AsRef<Path>) -> Command {
     command
 }
 
-/// The PATH that the children see, the chosen rclone first.
+/// The PATH that the children see, the rclone and etcdutl that were chosen first.
 pub fn path() -> OsString {
-    let chosen = find("rclone").and_then(|rclone| Some(rclone.parent()?.to_owned()));
+    let chosen = ["RCLONE", "ETCDUTL"].into_iter().filter_map(env::var_os);
+    let chosen = chosen.filter_map(|program| Some(Path::new(&program).parent()?.to_owned()));
     let machine = env::var_os("PATH").unwrap_or_default();
-    let folders = chosen.into_iter().chain([folder()]).chain(env::split_paths(&machine));
+    let folders = chosen.chain([folder()]).chain(env::split_paths(&machine));
     env::join_paths(folders).expect("a PATH without colons in its folders")
 }
