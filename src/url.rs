@@ -33,6 +33,10 @@ impl Url {
         self.host.trim_start_matches('[').trim_end_matches(']').parse().ok()
     }
 
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
     #[must_use]
     pub fn with_address(&self, address: IpAddr) -> Self {
         let host = if address.is_ipv6() { format!("[{address}]") } else { address.to_string() };

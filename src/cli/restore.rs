@@ -19,6 +19,14 @@ pub struct RestoreArgs {
     /// The member's data directory, new or empty; with --plan, where it is on the members
     #[arg(long, value_name = "DIR", required_unless_present = "plan")]
     pub data_dir: Option<PathBuf>,
+    /// The directory of its write-ahead log, new or empty, if etcd has one outside of the data directory [default: none;
+    /// with --plan, as etcd's file or kubeadm's says]
+    #[arg(long, value_name = "DIR")]
+    pub wal_dir: Option<PathBuf>,
+    /// etcd's manifest or systemd unit (`….service`) on this machine, which says where its log is; empty for none
+    /// [default: /etc/kubernetes/manifests/etcd.yaml, or the one that a plan moved aside, and etcd.service]
+    #[arg(long, value_name = "FILE")]
+    pub etcd_file: Option<String>,
     /// Restore nothing: print the commands for the whole cluster, member by member
     #[arg(long)]
     pub plan: bool,
@@ -59,13 +67,13 @@ pub struct ClusterArgs {
     /// A member of the restored cluster, `name=https://host:2380`; once for each [default: those in the snapshot]
     #[arg(long, value_name = "MEMBER", requires = "plan")]
     pub member: Vec<String>,
-    /// kubeadm's ClusterConfiguration [default: /k8s/config.yaml if it is there]
+    /// kubeadm's ClusterConfiguration [default: /k8s/config.yaml if it is there, else the one in the backup]
     #[arg(long, env = "KUBEADM_CONFIG", value_name = "FILE")]
     pub kubeadm_config: Option<String>,
     /// Client URLs of the members, separated by commas [default: the snapshot's, the kubeadm file's, else port 2379]
     #[arg(long, env = "ETCDCTL_ENDPOINTS", value_name = "URLS")]
     pub endpoints: Option<String>,
-    /// How etcd is run [default: as the kubeadm file says, else stacked]
+    /// How etcd is run [default: as --kubeadm-config or kubeadm's ConfigMap in the backup says]
     #[arg(long, value_enum, requires = "plan")]
     pub etcd: Option<Topology>,
     /// Certificate authorities on the machine that checks the restored etcd, PEM [default: kubeadm's]

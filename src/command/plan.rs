@@ -5,11 +5,16 @@ use std::path::Path;
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::input::{ProvedFile, Source};
-use crate::config::PlanConfig;
+use crate::config::{LayoutSettings, PlanConfig};
 use crate::exit::{Exit, Failure};
+use crate::inspect::kubeadm;
+use crate::kubernetes::kubeadm::Layout;
+use crate::recovery::data_dir::own_wal_dir;
 use crate::recovery::initial_cluster::{InitialCluster, default_token};
 use crate::recovery::runbook::Runbook;
 use crate::report::Answer;
+use crate::snapshot::Db;
+use crate::system::blocking::blocking;
 
 pub async fn plan(config: PlanConfig, now: DateTime<Utc>, answer: &mut Answer) -> Result<(), Failure> {
     let source = Source::find(config.backup.input, now).await?;
@@ -22,20 +27,24 @@ pub async fn plan(config: PlanConfig, now: DateTime<Utc>, answer: &mut Answer) -
         let why = "member: the snapshot records no members; name each with --member name=https://host:2380";
         return Err(Failure::settings(why));
     }
+    let (layout, topology_source) = config.layout.layout(layout_in(&proved, &config.layout).await?)?;
+    let data_dir = layout.data_dir.trim_end_matches('/');
+    let wal_dir = own_wal_dir(Path::new(data_dir), layout.wal_dir.as_deref().map(Path::new))?;
     let (store, files) = flags_and_files(&source)?;
     let backup_id = proved.short_id().to_owned();
     let runbook = Runbook {
         backup: backup(&source)?,
         content: content(&proved, &source),
         keys: proved.proof.contents.live_keys,
-        topology: config.layout.topology,
-        topology_source: config.topology_source,
-        // The plan moves the old data to this name with a suffix, which must not become a file inside the directory.
-        data_dir: config.layout.data_dir.trim_end_matches('/').to_owned(),
-        endpoints: config.endpoints.unwrap_or_else(|| members.client_urls(&recorded_members, &config.layout)),
+        topology: layout.topology,
+        topology_source,
+        data_dir: data_dir.to_owned(),
+        wal_dir: wal_dir.map(|dir| dir.to_string_lossy().into_owned()),
+        endpoints: config.endpoints.unwrap_or_else(|| members.client_urls(&recorded_members, &layout)),
         members,
         recorded,
-        client: config.layout.client,
+        client: layout.client,
+        image_repository: layout.image_repository,
         token: config.token.unwrap_or_else(|| default_token(&backup_id)),
         backup_id,
         store,
@@ -48,6 +57,15 @@ pub async fn plan(config: PlanConfig, now: DateTime<Utc>, answer: &mut Answer) -
         json: serde_json::json!({ "name": proved.label, "steps": steps }),
     };
     Ok(())
+}
+
+/// What kubeadm has written down in the cluster, or why that is not known.
+async fn layout_in(proved: &ProvedFile, settings: &LayoutSettings) -> Result<Result<Layout, String>, Failure> {
+    if settings.is_given() {
+        return Ok(Err("kubeadm's file is given".into()));
+    }
+    let path = proved.path.clone();
+    Ok(blocking(move || kubeadm::layout(&Db::open_path(&path)?)).await?)
 }
 
 fn backup(source: &Source) -> Result<String, Failure> {

@@ -20,7 +20,7 @@ const DEFAULT_BUMP: u64 = 1_000_000_000;
 
 pub async fn restore(config: MemberConfig, now: DateTime<Utc>, answer: &mut Answer) -> Result<(), Failure> {
     // Everything that can be checked without the backup is checked first, because fetching it may take an hour.
-    let data_dir = DataDir::check(&config.data_dir)?;
+    let data_dir = DataDir::check(&config.data_dir, config.wal_dir.as_deref())?;
     let etcdutl = Etcdutl::find().await?;
     let bump = bump(config.bump_revision, &etcdutl)?;
     let source = Source::find(config.input, now).await?;
@@ -28,18 +28,17 @@ pub async fn restore(config: MemberConfig, now: DateTime<Utc>, answer: &mut Answ
     let work_dir = config.work_dir.as_deref().unwrap_or(data_dir.build_dir());
     check_room(&data_dir, &source, work_dir)?;
 
-    // Before the fetch, because it fails where the data directory cannot be written to.
-    let workspace = data_dir.workspace()?;
+    // Before the fetch, because it fails where the directories cannot be written to.
+    let built = data_dir.building()?;
     let proved = source.prove(work_dir).await?;
     let identity = identity(config.identity, &proved).await?;
     if bump.is_none() {
         warn_of_old_revision(&etcdutl, &proved, config.bump_revision);
     }
     tracing::info!(name = proved.label, member = identity.name, etcdutl = etcdutl.version, "restoring");
-    let built = workspace.path().join("data");
-    etcdutl.restore(&proved.path, &built, &identity, bump).await?;
+    etcdutl.restore(&proved.path, &built.data_dir, built.wal_dir.as_deref(), &identity, bump).await?;
     blocking(move || data_dir.publish(&built)).await?;
-    *answer = document(&proved, &config.data_dir, &identity, bump, &etcdutl);
+    *answer = document(&proved, (&config.data_dir, config.wal_dir.as_deref()), &identity, bump, &etcdutl);
     Ok(())
 }
 
@@ -70,8 +69,8 @@ fn warn_of_old_revision(etcdutl: &Etcdutl, proved: &ProvedFile, flag: Option<u64
 fn check_room(data_dir: &DataDir, source: &Source, work_dir: &Path) -> Result<(), Failure> {
     let Some(bytes) = source.bytes() else { return Ok(()) };
     // A stored backup is fetched into the work directory before etcdutl copies it; a local file is read where it is.
-    let is_staged_there = matches!(source, Source::Stored(_)) && data_dir.shares_disk_with(work_dir);
-    Ok(data_dir.check_room(bytes, if is_staged_there { bytes } else { 0 })?)
+    let staging = matches!(source, Source::Stored(_)).then_some(work_dir);
+    Ok(data_dir.check_room(bytes, staging)?)
 }
 
 async fn identity(config: IdentityConfig, proved: &ProvedFile) -> Result<Identity, Failure> {
@@ -84,13 +83,23 @@ async fn identity(config: IdentityConfig, proved: &ProvedFile) -> Result<Identit
     cluster.identity(flags).map_err(Failure::settings)
 }
 
-fn document(proved: &ProvedFile, path: &Path, who: &Identity, bump: Option<NonZeroU64>, etcdutl: &Etcdutl) -> Answer {
+/// The data directory, and that of the log if it was given.
+type Directories<'a> = (&'a Path, Option<&'a Path>);
+
+fn document(
+    proved: &ProvedFile,
+    (path, wal_dir): Directories<'_>,
+    who: &Identity,
+    bump: Option<NonZeroU64>,
+    etcdutl: &Etcdutl,
+) -> Answer {
     let (file, contents) = (&proved.proof.file, &proved.proof.contents);
     let raised = bump.map_or(0, NonZeroU64::get);
     let revision = contents.revision.saturating_add(raised);
     let raise = if raised == 0 { "not raised".to_owned() } else { format!("raised by {raised}, the rest compacted") };
+    let log = wal_dir.map(|dir| format!(", its log to {}", dir.display())).unwrap_or_default();
     let text = format!(
-        "restored   {} to {}\nsize       {} ({} bytes)\nsha256     {}\ncontent    {} keys, every page proved good\n\
+        "restored   {} to {}{log}\nsize       {} ({} bytes)\nsha256     {}\ncontent    {} keys, every page proved good\n\
          revision   {revision} ({raise})\nmember     {} of {}\ntoken      {}\n",
         proved.label,
         path.display(),
@@ -106,7 +115,7 @@ fn document(proved: &ProvedFile, path: &Path, who: &Identity, bump: Option<NonZe
         "name": proved.label, "data_dir": path, "bytes": file.bytes, "sha256": file.sha256,
         "keys": contents.live_keys, "revision": revision, "bumped_by": raised, "member": who.name,
         "initial_cluster": who.cluster, "initial_cluster_token": who.token,
-        "initial_advertise_peer_urls": who.peer_urls, "etcdutl": etcdutl.version,
+        "initial_advertise_peer_urls": who.peer_urls, "etcdutl": etcdutl.version, "wal_dir": wal_dir,
     });
     Answer::Document { text, json }
 }

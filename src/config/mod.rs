@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "this module owns the environment")]
 
 mod endpoints;
+mod etcd_files;
 mod job;
 mod judge;
 pub mod rclone_flags;
@@ -39,7 +40,7 @@ pub use reading::{
     ExportConfig, FetchConfig, GetConfig, Input, InspectConfig, KeysToPutBack, ListConfig, PutBackConfig, ReadConfig,
     VerifyConfig, WhichBackups,
 };
-pub use restore::{IdentityConfig, MemberConfig, PlanConfig, RestoreConfig};
+pub use restore::{IdentityConfig, LayoutSettings, MemberConfig, PlanConfig, RestoreConfig};
 
 /// Where the packages mount the Secret.
 const RCLONE_FILE: &str = "/config/rclone/rclone.conf";

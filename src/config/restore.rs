@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::endpoints::{given, layout};
+use super::etcd_files::EtcdFile;
 use super::{Input, ReadConfig, Settings, work_dir};
 use crate::backup::select::Selector;
 use crate::cli::{ClusterArgs, RestoreArgs};
@@ -21,6 +22,8 @@ pub enum RestoreConfig {
 pub struct MemberConfig {
     pub input: Input,
     pub data_dir: PathBuf,
+    /// Where etcd has its log, if not in the data directory.
+    pub wal_dir: Option<PathBuf>,
     /// Where a stored backup is put while it is read; `None` for the disk of the data directory.
     pub work_dir: Option<PathBuf>,
     pub identity: IdentityConfig,
@@ -41,16 +44,27 @@ pub struct IdentityConfig {
 #[derive(Debug)]
 pub struct PlanConfig {
     pub backup: ReadConfig,
-    /// What the kubeadm file says, and the flags that overrule it.
-    pub layout: Layout,
-    /// Where the topology comes from, for the head of the plan.
-    pub topology_source: String,
+    pub layout: LayoutSettings,
     /// Empty for the members that the snapshot records.
     pub members: InitialCluster,
     pub endpoints: Option<Vec<Url>>,
     /// `None` for one that is made from the backup.
     pub token: Option<String>,
     pub bump_revision: Option<u64>,
+}
+
+/// What is known of the cluster's layout without the backup.
+#[derive(Debug)]
+pub struct LayoutSettings {
+    /// kubeadm's file, and what it says.
+    kubeadm: Option<(PathBuf, Layout)>,
+    /// Of this machine, which may be one of the cluster's.
+    etcd_files: Vec<EtcdFile>,
+    // The flags, which overrule both.
+    etcd: Option<Topology>,
+    client: Option<TlsFiles>,
+    data_dir: Option<PathBuf>,
+    wal_dir: Option<PathBuf>,
 }
 
 impl Settings {
@@ -73,9 +87,14 @@ impl Settings {
             peer_urls: flags.initial_advertise_peer_urls.clone(),
             token: flags.initial_cluster_token.clone(),
         };
+        // Before the backup is looked for: this refusal needs nothing but this machine.
+        for file in EtcdFile::find(args.etcd_file.as_deref())? {
+            file.check_wal_dir(data_dir, args.wal_dir.as_deref())?;
+        }
         Ok(MemberConfig {
             input: self.restored_backup(args)?,
             data_dir: data_dir.to_owned(),
+            wal_dir: args.wal_dir.clone(),
             work_dir: args.read.work.work_dir.clone(),
             identity,
             bump_revision: flags.bump_revision,
@@ -83,7 +102,7 @@ impl Settings {
     }
 
     fn restore_plan(&self, args: &RestoreArgs) -> Result<PlanConfig, Failure> {
-        let (layout, topology_source) = planned_layout(&args.cluster, args.data_dir.as_deref())?;
+        let layout = LayoutSettings::read(args)?;
         let mut members = InitialCluster::default();
         for member in &args.cluster.member {
             members.add(member).map_err(|why| Failure::settings(format!("member: {why}")))?;
@@ -92,7 +111,6 @@ impl Settings {
         Ok(PlanConfig {
             backup: ReadConfig { input: self.restored_backup(args)?, work_dir: work_dir(&args.read.work) },
             layout,
-            topology_source,
             members,
             endpoints,
             token: args.identity.initial_cluster_token.clone(),
@@ -109,33 +127,183 @@ impl Settings {
     }
 }
 
-/// The layout of the cluster to restore, and where its topology comes from.
-fn planned_layout(args: &ClusterArgs, data_dir: Option<&Path>) -> Result<(Layout, String), Failure> {
-    let (mut layout, mut source) = match layout(args.kubeadm_config.as_deref())? {
-        Some((path, layout)) => (layout, format!("according to {}", path.display())),
-        None => (
-            Layout::default(),
-            "which is kubeadm's default; set --kubeadm-config or --etcd if this cluster differs".to_owned(),
-        ),
-    };
-    if let Some(topology) = args.etcd {
-        source = String::from("according to --etcd");
-        layout = with_topology(layout, topology);
+impl LayoutSettings {
+    fn read(args: &RestoreArgs) -> Result<Self, Failure> {
+        let flags: &ClusterArgs = &args.cluster;
+        let client = match (&flags.cacert, &flags.cert, &flags.key) {
+            (Some(ca), Some(cert), Some(key)) => {
+                Some(TlsFiles { ca: ca.clone(), cert: cert.clone(), key: key.clone() })
+            }
+            _ => None,
+        };
+        Ok(Self {
+            kubeadm: layout(flags.kubeadm_config.as_deref())?,
+            etcd_files: EtcdFile::find(args.etcd_file.as_deref())?,
+            etcd: flags.etcd,
+            client,
+            data_dir: args.data_dir.clone(),
+            wal_dir: args.wal_dir.clone(),
+        })
     }
-    if let (Some(ca), Some(cert), Some(key)) = (&args.cacert, &args.cert, &args.key) {
-        layout.client = Some(TlsFiles { ca: ca.clone(), cert: cert.clone(), key: key.clone() });
+
+    /// Whether the layout in the backup has no say, because there is a file of kubeadm.
+    pub const fn is_given(&self) -> bool {
+        self.kubeadm.is_some()
     }
-    if let Some(dir) = data_dir {
-        layout.data_dir = dir.to_string_lossy().into_owned();
+
+    /// The layout, and where its topology comes from, such as `according to --etcd`. A layout in the backup that is not
+    /// known is the reason why. Where nothing tells the topology, it is not guessed.
+    pub fn layout(&self, in_backup: Result<Layout, String>) -> Result<(Layout, String), Failure> {
+        let (found, source) = match &self.kubeadm {
+            Some((path, layout)) => (Ok(layout.clone()), format!("according to {}", path.display())),
+            None => (in_backup, "according to kubeadm's ConfigMap in the backup".to_owned()),
+        };
+        let (mut layout, source) = match (self.etcd, found) {
+            (Some(topology), found) => {
+                (with_topology(found.unwrap_or_default(), topology), "according to --etcd".to_owned())
+            }
+            (None, Ok(layout)) => (layout, source),
+            (None, Err(why)) => {
+                return Err(Failure::settings(format!(
+                    "etcd: {why}, and neither --etcd nor --kubeadm-config is set; give --etcd=stacked if etcd runs as \
+                     kubeadm's static pods, --etcd=external if it runs as systemd's service `etcd`"
+                )));
+            }
+        };
+        self.set_directories(&mut layout);
+        if self.client.is_some() {
+            layout.client.clone_from(&self.client);
+        }
+        Ok((layout, source))
     }
-    Ok((layout, source))
+
+    /// Each directory by its flag, else by etcd's own file, else by kubeadm. A log belongs to one data directory.
+    fn set_directories(&self, layout: &mut Layout) {
+        let own = self.etcd_files.iter().find(|file| file.topology == layout.topology).map(|file| &file.settings);
+        // In a unit, a relative path says little.
+        let own = own.and_then(|own| own.data_dir.as_deref().filter(|dir| dir.starts_with('/')).map(|dir| (dir, own)));
+        let text = |path: &PathBuf| path.to_string_lossy().into_owned();
+        let data_dir = self.data_dir.as_ref().map(text).or_else(|| own.map(|(dir, _)| dir.to_owned()));
+        let data_dir = data_dir.unwrap_or_else(|| layout.data_dir.clone());
+        let wal_dir = match own {
+            _ if self.wal_dir.is_some() => self.wal_dir.as_ref().map(text),
+            Some((dir, own)) if Path::new(dir) == Path::new(&data_dir) => own.wal_dir.clone(),
+            _ => layout.wal_dir.take().filter(|_| Path::new(&layout.data_dir) == Path::new(&data_dir)),
+        };
+        (layout.data_dir, layout.wal_dir) = (data_dir, wal_dir);
+    }
 }
 
 fn with_topology(layout: Layout, topology: Topology) -> Layout {
     if topology == layout.topology {
         return layout;
     }
-    // The endpoints are those of the other kind of etcd, and so are kubeadm's own client files.
+    // The endpoints and directories are those of the other kind of etcd, and so are kubeadm's own client files.
     let client = layout.client.filter(|_| topology == Topology::Stacked);
-    Layout { topology, client, endpoints: Vec::new(), ..layout }
+    Layout { topology, client, endpoints: Vec::new(), ..Layout::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kubernetes::kubeadm::Topology::{External, Stacked};
+
+    const NONE: LayoutSettings =
+        LayoutSettings { kubeadm: None, etcd_files: vec![], etcd: None, client: None, data_dir: None, wal_dir: None };
+
+    fn by_kubeadm(data_dir: &str, wal_dir: Option<&str>) -> Layout {
+        Layout { data_dir: data_dir.into(), wal_dir: wal_dir.map(str::to_owned), ..Layout::default() }
+    }
+
+    fn unknown() -> Result<Layout, String> {
+        Err("nothing is known".into())
+    }
+
+    #[test]
+    fn the_topology_is_never_guessed() {
+        let external = || Layout { topology: External, ..Layout::default() };
+        let file = || LayoutSettings { kubeadm: Some(("/k".into(), external())), ..NONE };
+        let topology = |settings: LayoutSettings, in_backup| {
+            settings.layout(in_backup).map(|(layout, source)| (layout.topology, source)).map_err(|e| e.one_line())
+        };
+        let found = |topology, source: &str| Ok((topology, format!("according to {source}")));
+        assert_eq!(topology(NONE, Ok(external())), found(External, "kubeadm's ConfigMap in the backup"));
+        assert_eq!(topology(file(), Ok(Layout::default())), found(External, "/k"));
+        let flag = LayoutSettings { etcd: Some(Stacked), ..file() };
+        assert_eq!(topology(flag, unknown()), found(Stacked, "--etcd"));
+        assert_eq!(topology(LayoutSettings { etcd: Some(External), ..NONE }, unknown()), found(External, "--etcd"));
+        let refusal = topology(NONE, unknown()).unwrap_err();
+        assert!(refusal.starts_with("etcd: nothing is known, and neither --etcd nor"), "{refusal}");
+        assert!(refusal.contains("--etcd=stacked") && refusal.contains("--etcd=external"), "{refusal}");
+    }
+
+    #[test]
+    fn what_else_the_backup_knows_is_taken_with_the_flag() {
+        let flag = LayoutSettings { etcd: Some(Stacked), ..NONE };
+        assert_eq!(flag.layout(Ok(by_kubeadm("/d", Some("/w")))).unwrap().0, by_kubeadm("/d", Some("/w")));
+        // But not the directories of another kind of etcd.
+        let flag = LayoutSettings { etcd: Some(External), ..NONE };
+        let (layout, _) = flag.layout(Ok(by_kubeadm("/d", Some("/w")))).unwrap();
+        assert_eq!((layout.data_dir.as_str(), layout.wal_dir, layout.client), ("/var/lib/etcd", None, None));
+    }
+
+    #[test]
+    fn a_log_belongs_to_its_data_directory() {
+        let dirs = |flags: (Option<&str>, Option<&str>), own: Option<(&str, Option<&str>)>| {
+            let dir = tempfile::tempdir().unwrap();
+            let manifest = dir.path().join("etcd.yaml");
+            let files = own.map(|(data, wal)| {
+                let wal = wal.map(|wal| format!(", --wal-dir={wal}")).unwrap_or_default();
+                let text = format!("kind: Pod\nspec: {{containers: [{{command: [etcd, --data-dir={data}{wal}]}}]}}");
+                std::fs::write(&manifest, text).unwrap();
+                EtcdFile::find(manifest.to_str()).unwrap()
+            });
+            let settings = LayoutSettings {
+                data_dir: flags.0.map(PathBuf::from),
+                wal_dir: flags.1.map(PathBuf::from),
+                etcd_files: files.unwrap_or_default(),
+                ..NONE
+            };
+            let (layout, _) = settings.layout(Ok(by_kubeadm("/k", Some("/kw")))).unwrap();
+            (layout.data_dir, layout.wal_dir.unwrap_or_default())
+        };
+        let expected = |data: &str, wal: &str| (data.to_owned(), wal.to_owned());
+        assert_eq!(dirs((None, None), None), expected("/k", "/kw"));
+        assert_eq!(dirs((Some("/f"), None), None), expected("/f", ""));
+        assert_eq!(dirs((Some("/k/"), None), None), expected("/k/", "/kw"));
+        assert_eq!(dirs((None, Some("/fw")), None), expected("/k", "/fw"));
+        assert_eq!(dirs((None, None), Some(("/m", Some("/mw")))), expected("/m", "/mw"));
+        assert_eq!(dirs((None, None), Some(("/k", None))), expected("/k", ""));
+        assert_eq!(dirs((Some("/k"), None), Some(("/m", Some("/mw")))), expected("/k", "/kw"));
+    }
+
+    #[test]
+    fn a_restore_agrees_with_etcds_own_file_about_the_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let unit = dir.path().join("etcd.service");
+        let checked = |flags: &str, data: &str, wal: Option<&str>| {
+            std::fs::write(&unit, format!("[Service]\nExecStart=etcd {flags}\n")).unwrap();
+            let files = EtcdFile::find(unit.to_str()).unwrap();
+            files[0].check_wal_dir(Path::new(data), wal.map(Path::new)).map_err(|e| e.one_line())
+        };
+        let both = "--data-dir=/d --wal-dir=/w";
+        assert_eq!(checked(both, "/d/", Some("/w/")), Ok(()));
+        assert_eq!(checked(both, "/other", None), Ok(()));
+        assert_eq!(checked("--data-dir=/d", "/d", Some("/d/member/wal")), Ok(()));
+        let missing = checked(both, "/d", None).unwrap_err();
+        assert!(missing.contains("has etcd keep its log in /w: give --wal-dir=/w"), "{missing}");
+        assert!(checked(both, "/d", Some("/x")).unwrap_err().contains("give --wal-dir=/w"));
+        let too_much = checked("--data-dir=/d", "/d", Some("/w")).unwrap_err();
+        assert!(too_much.contains("in the data directory: leave --wal-dir out"), "{too_much}");
+        // A drop-in has the last word.
+        std::fs::create_dir(dir.path().join("etcd.service.d")).unwrap();
+        std::fs::write(
+            dir.path().join("etcd.service.d/wal.conf"),
+            "[Service]\nExecStart=\nExecStart=etcd --data-dir=/d",
+        )
+        .unwrap();
+        assert_eq!(checked(both, "/d", None), Ok(()));
+        assert!(EtcdFile::find(Some("")).unwrap().is_empty());
+        assert!(EtcdFile::find(dir.path().join("no").to_str()).unwrap_err().one_line().starts_with("etcd-file: "));
+    }
 }

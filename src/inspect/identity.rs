@@ -1,11 +1,9 @@
 //! Which cluster a snapshot is of: its namespace kube-system.
 
+use super::NEWEST;
 use crate::backup::identity::KubeSystem;
 use crate::kubernetes::{KUBE_SYSTEM_KEYS, StoredValue};
 use crate::snapshot::{Db, Error, find};
-
-/// Later than every change of a file: what is read is its newest state.
-const NEWEST: u64 = u64::MAX;
 
 /// The namespace below one of its keys.
 #[derive(Debug, PartialEq, Eq)]

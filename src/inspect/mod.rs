@@ -2,6 +2,7 @@
 
 mod diff;
 pub mod identity;
+pub mod kubeadm;
 pub mod line;
 mod summary;
 mod usage;
@@ -9,3 +10,6 @@ mod usage;
 pub use diff::{Diff, DiffCounts};
 pub use summary::Summary;
 pub use usage::Usage;
+
+/// Later than every change of a file: what is read there is its newest state.
+const NEWEST: u64 = u64::MAX;

@@ -45,6 +45,10 @@ pub struct Layout {
     pub topology: Topology,
     /// Of a stacked member. kubeadm does not know that of an external one, so there this is the usual one.
     pub data_dir: String,
+    /// Where a stacked member keeps its log, if that is not in its data directory.
+    pub wal_dir: Option<String>,
+    /// From which etcd's image comes, without the image's own name.
+    pub image_repository: Option<String>,
     /// For a client of etcd on a control-plane node.
     pub client: Option<TlsFiles>,
     /// Client URLs as written: of all external members, or of the stacked member of this node.
@@ -85,6 +89,7 @@ struct ClusterConfiguration {
     #[serde(default)]
     etcd: Option<EtcdSection>,
     certificates_dir: Option<String>,
+    image_repository: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -105,6 +110,7 @@ struct External {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Local {
+    image_repository: Option<String>,
     data_dir: Option<String>,
     extra_args: Option<ExtraArgs>,
 }
@@ -152,6 +158,7 @@ impl ClusterConfiguration {
         let etcd = self.etcd.unwrap_or_default();
         let local = etcd.local.unwrap_or_default();
         let data_dir = or_default(local.data_dir.as_deref(), "/var/lib/etcd").to_owned();
+        let set = |text: Option<String>| text.filter(|text| !text.is_empty());
         match etcd.external {
             // kubeadm refuses a file that has both, so `local` cannot be meant.
             Some(external) => {
@@ -159,6 +166,8 @@ impl ClusterConfiguration {
                 Layout {
                     topology: Topology::External,
                     data_dir,
+                    wal_dir: None,
+                    image_repository: None,
                     client: client.map(|((ca, cert), key)| TlsFiles { ca, cert, key }),
                     endpoints: external.endpoints.unwrap_or_default(),
                 }
@@ -166,6 +175,8 @@ impl ClusterConfiguration {
             None => Layout {
                 topology: Topology::Stacked,
                 data_dir,
+                wal_dir: set(local.extra_args.as_ref().and_then(|args| args.get("wal-dir")).map(str::to_owned)),
+                image_repository: set(local.image_repository).or_else(|| set(self.image_repository)),
                 client: Some(stacked_client(or_default(self.certificates_dir.as_deref(), "/etc/kubernetes/pki"))),
                 endpoints: local_endpoints(local.extra_args.as_ref()),
             },
@@ -253,6 +264,8 @@ mod tests {
         let expected = Layout {
             topology: Topology::External,
             data_dir: "/var/lib/etcd".into(),
+            wal_dir: None,
+            image_repository: None,
             client: Some(TlsFiles { ca: "/a".into(), cert: "/b".into(), key: "/c".into() }),
             endpoints: vec!["https://h:1".into(), "https://h:2".into()],
         };
@@ -284,6 +297,15 @@ mod tests {
         assert_eq!(parse(map).endpoints, ["https://127.0.0.1:2479", "https://[::1]:2479"]);
         let list = "etcd:\n  local:\n    extraArgs:\n    - {name: advertise-client-urls, value: 'https://10.0.0.9:2379'}\n    - {name: quota-backend-bytes, value: '1'}";
         assert_eq!(parse(list).endpoints, ["https://10.0.0.9:2379"]);
+    }
+
+    #[test]
+    fn the_log_in_both_shapes_and_the_images() {
+        let map = parse("etcd: {local: {extraArgs: {wal-dir: /wal}}}\nimageRepository: images.example");
+        assert_eq!((map.wal_dir.as_deref(), map.image_repository.as_deref()), (Some("/wal"), Some("images.example")));
+        let list = parse("etcd: {local: {imageRepository: own.example, extraArgs: [{name: wal-dir, value: /wal}]}}");
+        assert_eq!((list.wal_dir.as_deref(), list.image_repository.as_deref()), (Some("/wal"), Some("own.example")));
+        assert_eq!(parse("etcd: {local: {extraArgs: {wal-dir: ''}}}\nimageRepository: ''"), Layout::default());
     }
 
     #[test]

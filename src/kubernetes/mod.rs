@@ -1,9 +1,11 @@
 //! How Kubernetes lays its objects out in etcd: what a key says, and what a value is. Pure.
 
+mod config_map;
 mod key;
 pub mod kubeadm;
 mod value;
 
+pub use config_map::{ConfigMapData, KUBEADM_KEYS};
 pub use key::{ResourceKey, is_secret};
 pub use value::{Encryption, ObjectSummary, StoredValue};
 

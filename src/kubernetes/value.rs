@@ -150,6 +150,11 @@ struct Time {
     seconds: i64,
 }
 
+/// The object's own message in a value in protobuf, without its envelope.
+pub(super) fn raw_object(value: &[u8]) -> Option<Vec<u8>> {
+    Unknown::decode(value.strip_prefix(PROTOBUF)?).ok().map(|unknown| unknown.raw)
+}
+
 fn object_in(envelope: &[u8]) -> Option<ObjectSummary> {
     let unknown = Unknown::decode(envelope).ok()?;
     let type_meta = unknown.type_meta?;

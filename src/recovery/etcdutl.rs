@@ -85,19 +85,23 @@ impl Etcdutl {
         })
     }
 
-    /// Builds the data directory `into`, which must not exist yet. `bump` is added to the revision, and all older ones
-    /// are marked as compacted, so that every watcher starts anew. When the future is dropped, the program is stopped,
-    /// but what it has written stays.
+    /// Builds the data directory `into`, which must not exist yet, and with `wal_dir` the log there. `bump` is added to the
+    /// revision, and all older ones are marked as compacted, so that every watcher starts anew. When the future is dropped,
+    /// the program is stopped, but what it has written stays.
     pub async fn restore(
         &self,
         file: &Path,
         into: &Path,
+        wal_dir: Option<&Path>,
         identity: &Identity,
         bump: Option<NonZeroU64>,
     ) -> Result<(), Error> {
         let flag = |flag: &str, value: &str| OsString::from(format!("--{flag}={value}"));
         let mut args: Vec<OsString> = vec!["snapshot".into(), "restore".into(), file.into(), "--data-dir".into()];
         args.push(into.into());
+        if let Some(wal_dir) = wal_dir {
+            args.extend(["--wal-dir".into(), wal_dir.into()]);
+        }
         args.push(flag("name", &identity.name));
         args.push(flag("initial-cluster", &identity.cluster));
         args.push(flag("initial-cluster-token", &identity.token));

@@ -25,6 +25,7 @@ mod list;
 mod moved;
 mod nights;
 mod outage;
+mod plan;
 mod proof;
 mod put_back;
 mod rclone;

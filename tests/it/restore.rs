@@ -218,6 +218,17 @@ fn no_room_is_said_with_figures() {
     assert!(left.contains("no room in"), "left behind: {output}");
 }
 
+#[test]
+fn no_room_for_a_log_of_its_own_is_said() {
+    needs!("etcd", "etcdctl", "etcdutl", "rclone");
+    let (remote, disk, small) = (stored(), Disk::new(), tempfile::tempdir().unwrap());
+    let run = restore(&remote, &disk, "latest").arg("--wal-dir").arg(small.path());
+    let mount = "mount -t tmpfs -o size=100m disk \"$0\" && exec \"$@\"";
+    let run = run.through(["unshare", "--mount", "--map-root-user", "sh", "-c", mount, small.path().to_str().unwrap()]);
+    run.exits(10).says(&["wal-dir: no room in", "134217728 bytes needed"]);
+    assert_eq!(disk.names(), [""; 0]);
+}
+
 /// A restore whose etcdutl has just begun and stands still.
 fn stopped_in_the_middle(remote: &Remote, disk: &Disk) -> (Job, Pid) {
     let job = restore(remote, disk, "latest").spawn();
@@ -275,10 +286,10 @@ fn a_plan_has_no_effects() {
     let (remote, disk) = (stored(), Disk::new());
     fs::create_dir_all(disk.data().join("member")).unwrap();
     let plan = |args: &[&str]| {
-        let run = Run::new().args(["restore", "--plan", "--output=text"]).args(args);
+        let run = Run::new().args(["restore", "--plan", "--output=text", "--etcd-file="]).args(args);
         run.store(&remote).env("BACKUP_PREFIX", "p-").exits(0).stdout
     };
-    let text = plan(&["--data-dir", disk.data().to_str().unwrap()]);
+    let text = plan(&["--etcd=stacked", "--data-dir", disk.data().to_str().unwrap()]);
     assert!(text.contains(&format!("etcd-backup restore {NEW} --target=")), "the name is pinned: {text}");
     assert!(text.contains("taken at 2026-01-02T00:00:00Z") && text.contains("stacked"), "{text}");
     assert_eq!((remote.names(), disk.names()), (vec![OLD.to_owned(), NEW.to_owned()], vec!["data".to_owned()]));
@@ -290,9 +301,16 @@ fn a_plan_has_no_effects() {
     assert!(text.contains("--initial-cluster='x=https://10.0.0.1:2380,y=https://10.0.0.2:2380'"), "{text}");
     assert!(text.contains("# Not restored: m0.") && text.contains("# x has a new name"), "{text}");
     assert!(text.contains("ETCDCTL_ENDPOINTS='https://10.0.0.1:2379,https://10.0.0.2:2379'\n"), "{text}");
-    assert!(text.contains("# first set ETCDCTL_CACERT") && text.contains("systemctl start --no-block etcd"), "{text}");
+    assert!(
+        text.contains("# first set ETCDCTL_CACERT") && text.contains("  systemctl start --no-block etcd\n"),
+        "{text}"
+    );
 
-    let json = Run::new().args(["restore", OLD, "--plan"]).store(&remote).env("BACKUP_PREFIX", "p-").success();
+    let json = Run::new()
+        .args(["restore", OLD, "--plan", "--etcd=stacked"])
+        .store(&remote)
+        .env("BACKUP_PREFIX", "p-")
+        .success();
     assert_eq!(json.text("name"), OLD);
     let steps = json.value("steps").as_array().unwrap();
     assert!(steps.iter().all(|step| step["title"].is_string() && step["blocks"][0]["commands"][0].is_string()));

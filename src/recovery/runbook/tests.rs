@@ -13,6 +13,8 @@ fn runbook(topology: Topology, members: &str) -> Runbook {
         topology,
         topology_source: "according to --etcd".into(),
         data_dir: "/var/lib/etcd".into(),
+        wal_dir: None,
+        image_repository: None,
         endpoints: members.client_urls(&[], &layout),
         recorded: TWO.parse().unwrap(),
         members,
@@ -46,6 +48,7 @@ fn a_stacked_etcd_is_stopped_and_started_by_its_manifest() {
     assert_eq!(
         titles(&runbook),
         [
+            "See that every machine has what it needs",
             "Stop the control plane and etcd",
             "Wait for etcd to end, then move its data aside",
             "Restore the same backup on every member",
@@ -59,9 +62,11 @@ fn a_stacked_etcd_is_stopped_and_started_by_its_manifest() {
     let blocks = blocks(&runbook);
     let machines: Vec<_> = blocks.iter().map(|(_, on, _)| on.as_str()).collect();
     let (a, b) = ("a (10.0.0.1)", "b (10.0.0.2)");
-    assert_eq!(machines, [a, b, a, b, a, b, a, b, a, a, b, a, "every node", a]);
-    assert!(blocks[0].2.contains("for pod in kube-apiserver kube-controller-manager kube-scheduler etcd; do"));
-    assert_eq!(blocks[6].2, "mv /etc/kubernetes/stopped-0a1b2c3d/etcd.yaml /etc/kubernetes/manifests/");
+    assert_eq!(machines, [a, b, a, a, b, a, b, a, b, a, b, a, a, b, a, "every node", a]);
+    assert!(blocks[3].2.contains("for pod in kube-apiserver kube-controller-manager kube-scheduler etcd; do"));
+    let start = &blocks[9].2;
+    assert!(start.contains("mv -n /etc/kubernetes/stopped-0a1b2c3d/$pod.yaml /etc/kubernetes/manifests/"), "{start}");
+    assert!(start.starts_with("if [ -e /var/lib/etcd/member/snap/db ] && find "), "{start}");
     assert!(blocks.iter().all(|(_, _, commands)| !commands.contains("systemctl start")));
     assert!(
         runbook.text(&runbook.steps().unwrap()).contains("# etcd is stacked (static pods), according to --etcd.\n")
@@ -71,12 +76,13 @@ fn a_stacked_etcd_is_stopped_and_started_by_its_manifest() {
 #[test]
 fn an_external_etcd_is_a_service_of_its_own_machines() {
     let runbook = Runbook { client: None, ..runbook(Topology::External, TWO) };
-    assert_eq!(titles(&runbook)[..2], ["Stop the control plane", "Stop etcd"]);
+    assert_eq!(titles(&runbook)[1..3], ["Stop the control plane", "Stop etcd"]);
     let blocks = blocks(&runbook);
-    assert_eq!(blocks[0].1, "every control-plane node");
-    assert!(!blocks[0].2.contains("etcd;"), "{}", blocks[0].2);
-    assert_eq!((blocks[1].1.as_str(), blocks[1].2.as_str()), ("a (10.0.0.1)", "systemctl stop etcd"));
-    assert!(blocks.iter().any(|(_, on, what)| on == "b (10.0.0.2)" && what == "systemctl start --no-block etcd"));
+    assert_eq!(blocks[3].1, "every control-plane node");
+    assert!(!blocks[3].2.contains("etcd;"), "{}", blocks[3].2);
+    assert_eq!((blocks[4].1.as_str(), blocks[4].2.as_str()), ("a (10.0.0.1)", "systemctl stop etcd"));
+    let starts = |what: &str| what.contains("\n  systemctl start --no-block etcd\n");
+    assert!(blocks.iter().any(|(_, on, what)| on == "b (10.0.0.2)" && starts(what)));
     assert!(blocks.iter().any(|(title, on, _)| title == "Check etcd" && on == "a control-plane node"));
     let text = runbook.text(&runbook.steps().unwrap());
     assert!(text.contains("# first set ETCDCTL_CACERT, ETCDCTL_CERT and ETCDCTL_KEY\n"), "{text}");
@@ -132,13 +138,13 @@ fn odd_paths_are_quoted() {
     };
     let mut words = Vec::new();
     for (_, _, commands) in blocks(&odd) {
-        words.extend(commands.lines().flat_map(|line| shlex::split(line).expect("balanced quotes")));
+        words.extend(shlex::split(&commands).unwrap_or_else(|| panic!("a quote is not closed: {commands}")));
     }
     for word in [
         "/mnt/a b.etcdb",
         "--data-dir=/data/it's etcd",
         "/data/it's etcd/member/snap/db",
-        "/data/it's etcd-before-0a1b2c3d",
+        "/data/it's etcd/before-restore-0a1b2c3d",
         "ETCDCTL_CACERT=/p k/ca",
         "ETCDCTL_CERT=/$HOME/c",
         "ETCDCTL_KEY=/k;ls",
@@ -148,25 +154,84 @@ fn odd_paths_are_quoted() {
 }
 
 #[test]
-fn data_are_moved_aside_only_after_the_wait_has_succeeded() {
-    let blocks = blocks(&runbook(Topology::Stacked, TWO));
+fn data_are_moved_aside_in_the_same_line_as_the_checks() {
+    let with_log = Runbook { wal_dir: Some("/wal".into()), ..runbook(Topology::Stacked, TWO) };
+    let blocks = blocks(&with_log);
     let (.., commands) = blocks.iter().find(|(title, ..)| title.starts_with("Wait")).unwrap();
     // A shell goes on with the next line after one that has failed.
-    assert_eq!(commands.lines().count(), 1, "{commands}");
-    let (wait, rename) = commands.split_once(" && ").unwrap();
-    assert!(wait.contains("flock") && !wait.contains("mv "), "{commands}");
-    assert!(rename.contains("mv -T /var/lib/etcd/member /var/lib/etcd-before-0a1b2c3d"), "{commands}");
+    let moves: Vec<_> = commands.lines().filter(|line| line.contains("mv -T ")).collect();
+    let aside = ["/wal/before-restore-0a1b2c3d", "/var/lib/etcd/before-restore-0a1b2c3d"];
+    assert_eq!(moves.len(), aside.len(), "{commands}");
+    for (line, aside) in moves.iter().zip(aside) {
+        let (checks, rename) = line.split_at(line.find(" && mkdir").or_else(|| line.find(" && mv")).unwrap());
+        let locked = "flock --verbose --timeout 60 /var/lib/etcd/member/snap/db true";
+        assert!(checks.trim().starts_with("etcd_has_ended && {") && checks.contains(locked), "{line}");
+        assert!(rename.ends_with(aside) && !checks.contains("mv "), "{line}");
+    }
 }
 
 #[test]
-fn every_line_is_a_comment_or_a_command() {
+fn the_ports_are_those_of_the_member() {
+    let members = "a=https://10.0.0.1:2380,b=https://10.0.0.2:3380,b=https://10.0.0.3:3380";
+    let listens = |endpoints: &[&str]| {
+        let endpoints = endpoints.iter().map(|url| url.parse().unwrap()).collect();
+        let blocks = blocks(&Runbook { endpoints, ..runbook(Topology::Stacked, members) });
+        let waits = blocks.into_iter().filter(|(title, ..)| title.starts_with("Wait"));
+        waits.map(|(.., commands)| commands.split('"').nth(1).unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let pattern = |ports: &str| format!(":({ports}) [0-9A-F]+:0000 0A ");
+    let own = ["https://10.0.0.1:2379", "https://10.0.0.3:4001"];
+    assert_eq!(listens(&own), [pattern("094B|094C"), pattern("0D34|0FA1")]);
+    // Endpoints under other names can be of any member.
+    assert_eq!(listens(&["https://etcd.example:2379"]), [pattern("094B|094C"), pattern("094B|0D34")]);
+}
+
+#[test]
+fn a_log_of_its_own_is_in_every_step() {
+    let with_log = Runbook { wal_dir: Some("/w al".into()), ..runbook(Topology::External, TWO) };
+    let text = with_log.text(&with_log.steps().unwrap());
+    for part in [
+        "# It has its data in /var/lib/etcd, and its log in /w al.\n",
+        " --data-dir=/var/lib/etcd --wal-dir='/w al' --name=a ",
+        " && find '/w al' -maxdepth 1 -name '*.wal' | grep -q .; then",
+        "/var/lib/etcd/before-restore-0a1b2c3d, /w al/before-restore-0a1b2c3d and ",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
+fn every_line_is_a_comment_or_a_part_of_a_command() {
     let runbook = Runbook { files: vec!["/etc/rclone.conf".into()], ..runbook(Topology::Stacked, TWO) };
     let steps = runbook.steps().unwrap();
     let text = runbook.text(&steps);
     let commands: Vec<_> = steps.iter().flat_map(|step| &step.blocks).flat_map(|block| &block.commands).collect();
     let lines: Vec<_> = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
-    assert_eq!(lines, commands);
-    assert!(text.contains("# Every member needs etcd-backup, etcdutl, rclone, flock, /etc/rclone.conf.\n"), "{text}");
+    assert_eq!(lines, commands.iter().flat_map(|command| command.lines()).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_each_machine_needs_is_listed_and_looked_for() {
+    let needs = |topology| {
+        let image_repository = Some("images.example".to_owned());
+        let runbook = Runbook { files: vec!["/my rclone.conf".into()], image_repository, ..runbook(topology, TWO) };
+        let text = runbook.text(&runbook.steps().unwrap());
+        text.split_once("## 2.").unwrap().0.to_owned()
+    };
+    for topology in [Topology::Stacked, Topology::External] {
+        let text = needs(topology);
+        let programs = "etcd-backup, etcdutl, rclone, flock, timeout, find, grep, /my rclone.conf";
+        assert!(text.contains(&format!("# Every member needs {programs}.\n")), "{text}");
+        assert!(text.contains("needs etcdctl and kubectl too."), "{text}");
+        let image = format!("images mount docker.io/library/etcd-backup:{} /run/", env!("CARGO_PKG_VERSION"));
+        assert!(text.contains(&image) && text.contains("ctr --namespace k8s.io images import -"), "{text}");
+        for looks in
+            ["for program in etcd-backup etcdutl rclone ", "for program in etcdctl kubectl;", "in '/my rclone.conf';"]
+        {
+            assert!(text.contains(looks), "{looks}: {text}");
+        }
+        assert_eq!(text.contains("etcd's own image, images.example/etcd,"), topology == Topology::Stacked, "{text}");
+    }
 }
 
 #[test]

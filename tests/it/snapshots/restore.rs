@@ -37,7 +37,7 @@ fn a_plan_for_static_pods() {
     let plan = || {
         let plan =
             ["restore", NAME, "--plan", "--member=m1=https://10.0.0.1:2380", "--member=m2=https://10.0.0.2:2380"];
-        reading(&remote, &plan)
+        reading(&remote, &plan).args(["--etcd=stacked", "--etcd-file="])
     };
     assert_report("restore-plan", &plan().exits(0));
     assert_golden("plan", "stacked", &plan().env("OUTPUT", "text").exits(0).stdout);
@@ -52,6 +52,6 @@ fn a_plan_for_systemd() {
     fs::write(&configuration, kubeadm::external(&endpoints)).unwrap();
     let members = ["--member=m1=https://10.0.0.1:2380", "--member=m2=https://10.0.0.2:2380"];
     let plan = reading(&remote, &["restore", NAME, "--plan", "--bump-revision=1000", "--output=text"]).args(members);
-    let plan = plan.arg("--kubeadm-config").arg(&configuration);
+    let plan = plan.args(["--etcd-file=", "--wal-dir=/var/lib/etcd-wal", "--kubeadm-config"]).arg(&configuration);
     assert_golden("plan", "external", &plan.exits(0).stdout);
 }

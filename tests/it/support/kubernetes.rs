@@ -45,7 +45,7 @@ pub fn protobuf(api_version: &str, kind: &str, meta: &Meta, payload: &[u8]) -> V
 }
 
 /// A field of bytes, its number at most 15.
-fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+pub fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
     let mut out = vec![number << 3 | 2];
     let mut rest = bytes.len();
     while rest >= 0x80 {

@@ -1,0 +1,132 @@
+//! What etcd's own manifest or unit on this machine says about its directories.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::exit::Failure;
+use crate::kubernetes::kubeadm::Topology;
+use crate::recovery::data_dir::{own_wal_dir, plain};
+use crate::recovery::etcd_settings::{self, EtcdSettings};
+
+const KUBERNETES: &str = "/etc/kubernetes";
+const MANIFEST: &str = "manifests/etcd.yaml";
+/// How the directory below [`KUBERNETES`] begins to which a plan moves the manifests.
+const STOPPED: &str = "stopped-";
+/// In systemd's order: the first one counts.
+const UNITS: [&str; 5] = [
+    "/etc/systemd/system/etcd.service",
+    "/run/systemd/system/etcd.service",
+    "/usr/local/lib/systemd/system/etcd.service",
+    "/usr/lib/systemd/system/etcd.service",
+    "/lib/systemd/system/etcd.service",
+];
+
+/// A file that says how etcd is started on this machine.
+#[derive(Debug)]
+pub struct EtcdFile {
+    path: PathBuf,
+    pub topology: Topology,
+    pub settings: EtcdSettings,
+}
+
+impl EtcdFile {
+    /// Reads the file of the flag, or without it those that are in their usual places. An empty flag is for none.
+    pub fn find(flag: Option<&str>) -> Result<Vec<Self>, Failure> {
+        match flag {
+            Some("") => Ok(vec![]),
+            Some(path) => {
+                let path = PathBuf::from(path);
+                let text = fs::read_to_string(&path);
+                let text = text.map_err(|e| refused(&path, &format!("cannot be read: {e}")))?;
+                let unit = path.extension().is_some_and(|extension| extension == "service");
+                let topology = if unit { Topology::External } else { Topology::Stacked };
+                Ok(vec![Self::parse(path, topology, &text)?])
+            }
+            None => {
+                let manifests = manifests().into_iter().map(|path| (path, Topology::Stacked));
+                let unit = UNITS.iter().map(PathBuf::from).find(|path| path.exists());
+                let files = manifests.chain(unit.map(|path| (path, Topology::External)));
+                files.filter_map(|(path, topology)| Self::usual(path, topology).transpose()).collect()
+            }
+        }
+    }
+
+    /// `None` for a file that is not there, or that only root may read.
+    fn usual(path: PathBuf, topology: Topology) -> Result<Option<Self>, Failure> {
+        match fs::read_to_string(&path) {
+            Ok(text) => Self::parse(path, topology, &text).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => {
+                tracing::warn!("cannot read {}, which may name another WAL directory: {error}", path.display());
+                Ok(None)
+            }
+        }
+    }
+
+    fn parse(path: PathBuf, topology: Topology, text: &str) -> Result<Self, Failure> {
+        let read = |path: &Path| fs::read_to_string(path).ok();
+        let settings = match topology {
+            Topology::Stacked => etcd_settings::of_manifest(text, &read),
+            Topology::External => etcd_settings::of_unit(&with_drop_ins(&path, text), &read),
+        };
+        let settings = settings.map_err(|why| refused(&path, &why))?;
+        Ok(Self { path, topology, settings })
+    }
+
+    /// Checks that etcd, if it is this data directory's, will look for its log where the restore puts it. On another
+    /// log, or on none, it would start as another member, or empty.
+    pub fn check_wal_dir(&self, data_dir: &Path, given: Option<&Path>) -> Result<(), Failure> {
+        let is_same = |dir: &String| {
+            let resolved = |path: &Path| path.canonicalize().ok();
+            let dir = Path::new(dir);
+            plain(dir) == plain(data_dir) || resolved(dir).is_some_and(|dir| Some(dir) == resolved(data_dir))
+        };
+        if !self.settings.data_dir.as_ref().is_some_and(is_same) {
+            return Ok(());
+        }
+        let expected = own_wal_dir(data_dir, self.settings.wal_dir.as_deref().map(Path::new))?;
+        if expected == own_wal_dir(data_dir, given)? {
+            return Ok(());
+        }
+        let file = self.path.display();
+        let advice = match &expected {
+            Some(dir) => format!("{file} has etcd keep its log in {}: give --wal-dir={0}", dir.display()),
+            None => format!("{file} has etcd keep its log in the data directory: leave --wal-dir out"),
+        };
+        Err(Failure::settings(format!(
+            "wal-dir: {advice}; if that file is not this etcd's, point --etcd-file to the right one, or give it empty"
+        )))
+    }
+}
+
+fn refused(path: &Path, why: &str) -> Failure {
+    let advice = "point --etcd-file to etcd's manifest or unit, or give it empty to look at none";
+    Failure::settings(format!("etcd-file: {} {why}; {advice}", path.display()))
+}
+
+/// The static pod's manifest, or those that plans have moved aside.
+fn manifests() -> Vec<PathBuf> {
+    let manifest = Path::new(KUBERNETES).join(MANIFEST);
+    if manifest.exists() {
+        return vec![manifest];
+    }
+    let mut stopped: Vec<_> = fs::read_dir(KUBERNETES).into_iter().flatten().flatten().collect();
+    stopped.retain(|entry| entry.file_name().to_string_lossy().starts_with(STOPPED));
+    stopped.into_iter().map(|entry| entry.path().join("etcd.yaml")).collect()
+}
+
+/// A unit with its drop-ins behind it, which overrule it.
+fn with_drop_ins(unit: &Path, text: &str) -> String {
+    let name = unit.file_name().unwrap_or_default().to_string_lossy();
+    let mut dirs = vec![unit.with_file_name(format!("{name}.d"))];
+    if UNITS.iter().any(|usual| Path::new(usual) == unit) {
+        dirs.push(PathBuf::from(format!("{}.d", UNITS[0])));
+        dirs.dedup();
+    }
+    let mut files: Vec<_> = dirs.iter().flat_map(fs::read_dir).flatten().flatten().map(|entry| entry.path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "conf"));
+    files.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
+    let texts = files.iter().filter_map(|path| fs::read_to_string(path).ok());
+    [text.to_owned()].into_iter().chain(texts).collect::<Vec<_>>().join("\n")
+}
