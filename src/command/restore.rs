@@ -31,6 +31,9 @@ pub async fn restore(config: MemberConfig, now: DateTime<Utc>, answer: &mut Answ
     // Before the fetch, because it fails where the directories cannot be written to.
     let built = data_dir.building()?;
     let proved = source.prove(work_dir).await?;
+    if let Some(why) = etcdutl.too_old_for(&proved.proof.contents.storage_version) {
+        tracing::warn!("{why}");
+    }
     let identity = identity(config.identity, &proved).await?;
     if bump.is_none() {
         warn_of_old_revision(&etcdutl, &proved, config.bump_revision);
