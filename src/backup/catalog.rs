@@ -62,6 +62,9 @@ pub struct Catalog {
     pub warnings: Vec<String>,
 }
 
+/// Why the time in a name is not what it was when the backup was made.
+pub const CLOCK_OR_ZONE: &str = "a clock is or was wrong, or the time zone TZ is another one than when it was named";
+
 /// A backup because of which nothing is deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold {
@@ -74,6 +77,8 @@ pub enum Why {
     Suspicious(String),
     Unknown,
     Future(DateTime<Utc>),
+    /// The same, by the time in its name alone.
+    NamedInFuture(DateTime<Utc>),
 }
 
 impl fmt::Display for Why {
@@ -81,7 +86,10 @@ impl fmt::Display for Why {
         match self {
             Self::Suspicious(why) => write!(f, "is suspicious: {why}"),
             Self::Unknown => f.write_str("has a record that cannot be read"),
-            Self::Future(at) => write!(f, "is dated in the future, {}", at.to_rfc3339_opts(SecondsFormat::Secs, true)),
+            Self::Future(at) | Self::NamedInFuture(at) => {
+                write!(f, "is dated in the future, {}", at.to_rfc3339_opts(SecondsFormat::Secs, true))?;
+                if matches!(self, Self::NamedInFuture(_)) { write!(f, " by its name: {CLOCK_OR_ZONE}") } else { Ok(()) }
+            }
         }
     }
 }
@@ -142,7 +150,10 @@ impl Entry {
                 Some(format!("{}: {why}", Class::Doubtful(doubt)))
             }
         };
-        let future = || self.is_from_the_future(now).then(|| "it is dated in the future".to_owned());
+        let future = || match self.future(now)? {
+            Why::NamedInFuture(_) => Some(format!("it is dated in the future by its name: {CLOCK_OR_ZONE}")),
+            _ => Some("it is dated in the future".to_owned()),
+        };
         reason.or_else(future)
     }
 
@@ -154,7 +165,13 @@ impl Entry {
         if self.class == Class::Doubtful(Doubt::Unknown) && counted.is_none_or(|newest| self.taken_at >= newest) {
             return Some(Why::Unknown);
         }
-        (self.is_from_the_future(now) && self.ruling.is_none()).then_some(Why::Future(self.taken_at))
+        self.future(now).filter(|_| self.ruling.is_none())
+    }
+
+    /// A name tells the time of a zone, but not of which, so there the setting may be wrong and not a clock.
+    fn future(&self, now: DateTime<Utc>) -> Option<Why> {
+        let why = if self.facts.is_some() { Why::Future } else { Why::NamedInFuture };
+        self.is_from_the_future(now).then(|| why(self.taken_at))
     }
 }
 

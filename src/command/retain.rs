@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::inventory::Inventory;
-use crate::backup::catalog::{Class, Hold, Why};
+use crate::backup::catalog::{CLOCK_OR_ZONE, Class, Hold, Why};
 use crate::backup::name::BackupName;
 use crate::backup::record::Record;
 use crate::backup::retention::{Policy, Removal, Spared, plan};
@@ -81,7 +81,7 @@ pub async fn retain(
     let spared = Spared { own: own.as_ref().map(|own| own.name), unconfirmed: is_witnessed(inventory, own.as_ref()) };
     let plan = plan(&inventory.catalog.entries, spared, policy, now);
     for kept in plan.keep.iter().filter(|v| v.is_from_the_future()) {
-        tracing::warn!(name = %kept.name, "dated in the future, and kept; a clock is, or was, wrong");
+        tracing::warn!(name = %kept.name, "dated in the future, and kept; {CLOCK_OR_ZONE}");
     }
     report.plan(&plan);
     if plan.remove.is_empty() || report.dry_run {
@@ -113,7 +113,7 @@ fn held(
     let clock = own.and_then(|own| own.clock).filter(|_| policy.has_limit());
     // By a wrong clock, good backups are from the future. Nobody should dismiss them for that.
     if clock.is_some() {
-        holds.retain(|hold| !matches!(hold.why, Why::Future(_)));
+        holds.retain(|hold| !matches!(hold.why, Why::Future(_) | Why::NamedInFuture(_)));
     }
     let why = match (clock, holds.first()) {
         (Some(clock), Some(first)) => format!("{clock}; {}", describe(first, holds.len())),
@@ -212,7 +212,8 @@ pub fn incomplete(error: store::Error) -> Failure {
 fn not_deleted(removal: &Removal) -> Failure {
     let names: Vec<_> = removal.failed.iter().map(ToString::to_string).collect();
     // rclone goes by the time of the object itself, and does not report the objects that it leaves.
-    let younger = "rclone found them younger than the age limit by its own clock";
+    let younger =
+        "by the store's own times they are younger than the age limit; a clock, or the time zone TZ, may be wrong";
     let why = removal.complaint.as_deref().unwrap_or(younger);
     Failure::message(Exit::Retention, format!("could not delete {}: {why}; the backup is safe", names.join(", ")))
 }
@@ -225,7 +226,11 @@ mod tests {
     fn what_could_not_be_deleted_is_named() {
         let name = BackupName::parse(&"p-".parse().unwrap(), "p-202601010000.etcdb").unwrap();
         let mut removal = Removal { failed: vec![name], ..Removal::default() };
-        assert!(not_deleted(&removal).one_line().contains("p-202601010000.etcdb: rclone found them younger"));
+        assert!(
+            not_deleted(&removal)
+                .one_line()
+                .contains("p-202601010000.etcdb: by the store's own times they are younger")
+        );
         removal.complaint = Some("AccessDenied".into());
         let failure = not_deleted(&removal);
         assert_eq!(failure.exit, Exit::Retention);

@@ -146,7 +146,10 @@ fn rclones_clock_is_a_second_guard() {
     let report = output.report();
     assert_eq!(report.list("failed"), ["202001010000.etcdb"]);
     assert_eq!(names(report.value("removed")), ["202001020000.etcdb"]);
-    assert!(report.text("error").contains("younger than the age limit by its own clock"), "{report:?}");
+    assert!(
+        report.text("error").contains("by the store's own times they are younger than the age limit"),
+        "{report:?}"
+    );
     assert_eq!(remote.names(), ["202001010000.etcdb", "202001030000.etcdb"]);
 }
 

@@ -70,7 +70,7 @@ pub enum Reason {
     Newest,
     Young,
     WithinCount,
-    /// Dated in the future, so a clock is or was wrong.
+    /// Dated in the future, so a clock is or was wrong, or the zone of the names.
     Future,
     NoLimit,
     /// Made by this very run; younger ones are from other runs.
