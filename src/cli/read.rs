@@ -7,6 +7,9 @@ use clap::{ArgGroup, Args};
 use super::stored::NAME;
 use super::{EtcdArgs, ReadArgs};
 
+/// In an order that can be typed: clap would put the alternatives before NAME.
+const PUT_BACK: &str = "etcd-backup put-back <NAME> <KEY>... [OPTIONS]
+       etcd-backup put-back <NAME> --prefix <PREFIX> [OPTIONS]";
 const REVISION: &str = "Read as of this revision, back to the last compaction [default: the snapshot's newest]";
 
 #[derive(Args, Debug)]
@@ -63,6 +66,7 @@ pub struct ContentArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(override_usage = PUT_BACK)]
 #[command(group = ArgGroup::new("which").required(true).args(["keys", "prefix"]))]
 pub struct PutBackArgs {
     #[arg(help = NAME)]

@@ -9,7 +9,12 @@ use super::stored::NAME;
 use crate::backup::select::PointInTime;
 use crate::kubernetes::kubeadm::Topology;
 
+/// One of the two uses needs what the other has no use for.
+const RESTORE: &str = "etcd-backup restore <NAME> --data-dir <DIR> [OPTIONS]
+       etcd-backup restore [NAME] --plan [OPTIONS]";
+
 #[derive(Args, Debug)]
+#[command(override_usage = RESTORE)]
 pub struct RestoreArgs {
     #[arg(value_name = "NAME", required_unless_present_any = ["before", "plan"], help = NAME)]
     pub backup: Option<String>,
