@@ -29,13 +29,51 @@ pub enum Exit {
     Terminated,
 }
 
-/// What a command is for: the same exit code means a little less where nothing is stored.
+/// What a command is for, which decides what its exit codes say, and which of them it can give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// `run` and its steps, which store backups and apply retention.
-    Job,
-    /// Every other command.
-    Reading,
+    Run,
+    Snapshot,
+    /// `snapshot` where backups stay in the work directory. It is known only when its settings are read.
+    SnapshotInPlace,
+    Store,
+    Prune,
+    /// `prune --after`, which ends as the whole job.
+    PruneAfter,
+    /// Commands that read the store, or write a decision to it.
+    Stored,
+    /// The command that also talks to etcd: `put-back`.
+    StoredAndEtcd,
+    /// Commands that know neither.
+    Local,
+}
+
+impl Purpose {
+    /// Whether it is the job or one of its steps.
+    pub const fn is_job(self) -> bool {
+        !matches!(self, Self::Stored | Self::StoredAndEtcd | Self::Local)
+    }
+
+    /// What the same command is for in another use of it, and which use that is.
+    pub const fn other_use(self) -> Option<(Self, &'static str)> {
+        match self {
+            Self::Snapshot => Some((Self::SnapshotInPlace, "in place")),
+            Self::Prune => Some((Self::PruneAfter, "with --after")),
+            _ => None,
+        }
+    }
+
+    /// What is done when a command of this purpose ends with 0.
+    const fn done(self) -> &'static str {
+        match self {
+            Self::Run => "stored, confirmed, retention done",
+            Self::Snapshot => "snapshot taken and proved; not stored yet",
+            Self::SnapshotInPlace | Self::Store => "stored and confirmed; not pruned yet",
+            Self::Prune => "retention done",
+            Self::PruneAfter => "the backup is stored and confirmed, retention done",
+            Self::Stored | Self::StoredAndEtcd | Self::Local => "done",
+        }
+    }
 }
 
 impl Exit {
@@ -79,25 +117,30 @@ impl Exit {
     /// The meaning, as `--help`, the report and the README have it; `None` for an exit that commands of this purpose
     /// never end with.
     pub const fn meaning(self, purpose: Purpose) -> Option<&'static str> {
-        use Purpose::{Job, Reading};
+        use Purpose::{Local, Prune, PruneAfter, Run, Snapshot, SnapshotInPlace, Store, Stored, StoredAndEtcd};
         Some(match (self, purpose) {
-            (Self::Ok, Job) => "stored, confirmed, retention done",
-            (Self::Ok, Reading) => "done",
+            (Self::Ok, _) => purpose.done(),
             (Self::Unexpected, _) => "unexpected",
             (Self::Settings, _) => "settings, certificates or usage are wrong; nothing was attempted",
-            (Self::Retention, Job) => "stored and confirmed, but retention is incomplete or held back",
-            (Self::Degraded, Job) => "a degraded backup is stored; the cluster needs help",
-            (Self::Retention | Self::Degraded, Reading) => return None,
-            (Self::NoMember, _) => "no usable member",
-            (Self::Proof, Job) => "no member gave a snapshot that proved good, or a backup is damaged",
-            (Self::Proof, Reading) => "a backup is damaged",
-            (Self::Store, Job) => "the store failed: not stored, or not confirmed",
-            (Self::Store, Reading) => "the store failed",
-            (Self::Deadline, _) => "the deadline passed",
-            (Self::Denied, _) => "refused by etcd or the store: credentials or permissions",
-            (Self::Disk, _) => "the local disk: no room, or it failed",
             (Self::Interrupted, _) => "interrupted (SIGINT)",
             (Self::Terminated, _) => "interrupted (SIGTERM)",
+            (Self::Retention, Run) => "stored and confirmed, but retention is incomplete or held back",
+            (Self::Retention, Prune | PruneAfter) => "retention is incomplete or held back",
+            (Self::Degraded, Run | PruneAfter) => "a degraded backup is stored; the cluster needs help",
+            (Self::NoMember, Run | Snapshot | SnapshotInPlace | StoredAndEtcd) => "no usable member",
+            (Self::Proof, Run) => "no member gave a snapshot that proved good, or a backup is damaged",
+            (Self::Proof, Snapshot | SnapshotInPlace) => "no member gave a snapshot that proved good",
+            (Self::Proof, Store) => "what `snapshot` left is damaged, or another file",
+            (Self::Proof, Stored | StoredAndEtcd) => "a backup is damaged",
+            (Self::Store, Run | SnapshotInPlace | Store) => "the store failed: not stored, or not confirmed",
+            (Self::Store, PruneAfter) => "the backup is not stored; nothing was pruned",
+            (Self::Store, Prune | Stored | StoredAndEtcd) => "the store failed",
+            (Self::Disk, _) => "the local disk: no room, or it failed",
+            (Self::Retention | Self::Degraded | Self::NoMember | Self::Proof, _)
+            | (Self::Store, Snapshot)
+            | (_, Local) => return None,
+            (Self::Deadline, _) => "the deadline passed",
+            (Self::Denied, _) => "refused by etcd or the store: credentials or permissions",
         })
     }
 
@@ -159,7 +202,17 @@ mod tests {
 
     #[test]
     fn a_job_can_end_in_every_way() {
-        assert!(Exit::ALL.iter().all(|exit| exit.meaning(Purpose::Job).is_some()));
-        assert_eq!(Exit::Degraded.meaning(Purpose::Reading), None);
+        assert!(Exit::ALL.iter().all(|exit| exit.meaning(Purpose::Run).is_some()));
+        assert_eq!(Exit::Degraded.meaning(Purpose::Stored), None);
+        assert_eq!(Exit::Store.meaning(Purpose::Local), None);
+    }
+
+    #[test]
+    fn only_what_stores_says_stored() {
+        for exit in Exit::ALL.iter().filter_map(|exit| exit.meaning(Purpose::Snapshot)) {
+            let says_so = exit.contains("stored") && !exit.contains("not stored");
+            assert!(!says_so, "{exit}");
+        }
+        assert!(!Exit::Ok.meaning(Purpose::Prune).unwrap().contains("stored"));
     }
 }

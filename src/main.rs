@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     let (begun, now) = (Instant::now(), Utc::now());
     let cli = match cli::parse(std::env::args_os()) {
         Ok(cli) => cli,
-        Err(usage) => return report::usage(&usage),
+        Err(usage) => return report::usage(&usage, &cli::command_of(std::env::args_os())),
     };
     let mut report = Report::new(cli.command.name(), cli.command.purpose());
     let (exit, error) = match start(&cli, now, &mut report) {

@@ -44,6 +44,9 @@ pub enum Command {
     /// Take a snapshot, prove it, store it, confirm it, then apply retention: the whole job (default)
     Run(RunArgs),
     /// First step of the job: leave a proved snapshot and a record of it in the work directory
+    ///
+    /// In place, which is where no target is set or the target is the work directory, the backup is stored, too: there is
+    /// no step `store`.
     Snapshot(SnapshotArgs),
     /// Second step of the job: store and confirm what `snapshot` left
     Store(StoreStepArgs),
@@ -124,7 +127,10 @@ impl Command {
     }
 
     pub fn purpose(&self) -> Purpose {
-        purpose_of(self.name())
+        match self {
+            Self::Prune(args) if args.after.is_some() => Purpose::PruneAfter,
+            command => purpose_of(command.name()),
+        }
     }
 
     /// The deadline of the whole command where none is set.
@@ -164,7 +170,15 @@ fn deadline_of(command: &str) -> Duration {
 }
 
 fn purpose_of(command: &str) -> Purpose {
-    if matches!(command, "run" | "snapshot" | "store" | "prune") { Purpose::Job } else { Purpose::Reading }
+    match command {
+        "run" => Purpose::Run,
+        "snapshot" => Purpose::Snapshot,
+        "store" => Purpose::Store,
+        "prune" => Purpose::Prune,
+        "put-back" => Purpose::StoredAndEtcd,
+        "completions" | "man" | "copy-tls" => Purpose::Local,
+        _ => Purpose::Stored,
+    }
 }
 
 /// Reads the command line and the environment. clap's error also stands for `--help` and `--version`.
@@ -184,16 +198,29 @@ pub fn command() -> clap::Command {
         };
         command.after_help(exit_codes(purpose)).mut_args(|arg| complete(arg).hide_env_values(true))
     };
-    complete(Cli::command(), Purpose::Job).mut_subcommands(|command| {
+    complete(Cli::command(), Purpose::Run).mut_subcommands(|command| {
         let purpose = purpose_of(command.get_name());
         complete(command, purpose)
     })
 }
 
 fn exit_codes(purpose: Purpose) -> String {
-    let codes = Exit::ALL.iter().filter_map(|exit| Some((exit.code(), exit.meaning(purpose)?)));
-    let lines: Vec<_> = codes.map(|(code, meaning)| format!("  {code:>3}  {meaning}")).collect();
+    let lines: Vec<_> = Exit::ALL
+        .iter()
+        .filter_map(|exit| Some(format!("  {:>3}  {}", exit.code(), meaning(*exit, purpose)?)))
+        .collect();
     format!("Exit codes:\n{}", lines.join("\n"))
+}
+
+/// With what the exit means in another use of the command.
+fn meaning(exit: Exit, purpose: Purpose) -> Option<String> {
+    let usual = exit.meaning(purpose);
+    let other = purpose.other_use().and_then(|(other, when)| Some((exit.meaning(other)?, when)));
+    match (usual, other) {
+        (Some(usual), Some((other, when))) if usual != other => Some(format!("{usual} ({when}: {other})")),
+        (None, Some((other, when))) => Some(format!("{when}: {other}")),
+        (usual, _) => usual.map(ToOwned::to_owned),
+    }
 }
 
 /// A shell's completion script.
@@ -215,6 +242,13 @@ pub fn man_page(name: Option<&str>) -> Option<String> {
     let mut page = Vec::new();
     clap_mangen::Man::new(documented).render(&mut page).ok()?;
     String::from_utf8(page).ok()
+}
+
+/// The command that the arguments name, for a message about arguments that do not parse.
+pub fn command_of(args: impl IntoIterator<Item = OsString>) -> String {
+    let command = Cli::command();
+    let named = args.into_iter().skip(1).find_map(|arg| Some(command.find_subcommand(arg)?.get_name().to_owned()));
+    named.unwrap_or_else(|| "run".to_owned())
 }
 
 /// `run` is meant where no command is named.
@@ -255,6 +289,13 @@ mod tests {
     }
 
     #[test]
+    fn the_command_of_arguments_that_do_not_parse() {
+        let of = |args: &[&str]| command_of(args.iter().map(OsString::from));
+        assert_eq!(of(&["etcd-backup", "--output", "json", "prune", "--retention", "10"]), "prune");
+        assert_eq!(of(&["etcd-backup", "--nonsense"]), "run");
+    }
+
+    #[test]
     fn the_description_is_sound() {
         command().debug_assert();
     }
@@ -271,10 +312,17 @@ mod tests {
     }
 
     #[test]
-    fn only_the_job_says_stored_and_confirmed() {
-        for sub in command().get_subcommands() {
-            let help = sub.get_after_help().unwrap().to_string();
-            assert_eq!(help.contains("stored, confirmed"), purpose_of(sub.get_name()) == Purpose::Job, "{help}");
-        }
+    fn no_step_says_what_another_does() {
+        let says = |name: &str, words: &str| {
+            let command = command();
+            let help = command.find_subcommand(name).unwrap().get_after_help().unwrap().to_string();
+            assert!(help.contains(words), "{name}: {help}");
+        };
+        says("run", "  0  stored, confirmed, retention done\n");
+        says("snapshot", "  0  snapshot taken and proved; not stored yet (in place: ");
+        says("store", "  0  stored and confirmed; not pruned yet\n");
+        says("prune", "  0  retention done (with --after: ");
+        says("list", "  0  done\n");
+        assert_eq!(parsed(&["prune", "--after", "x"]).purpose(), Purpose::PruneAfter);
     }
 }

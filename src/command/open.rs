@@ -11,13 +11,44 @@ use crate::config::StoreConfig;
 use crate::store::{self, Store};
 use crate::system::patience::Patience;
 
-async fn open(config: &StoreConfig, now: DateTime<Utc>) -> Result<Arc<Store>, store::Error> {
+/// Fails for what is wrong with the settings. Most remotes are not asked for that, and none is waited for.
+pub async fn prepare(config: &StoreConfig, now: DateTime<Utc>) -> Result<Arc<Store>, store::Error> {
     let store = Store::open(config.clone()).await?;
     // With seconds, as after a name that was taken.
     let longest_leaf = BackupName::new(&config.naming.prefix, now, config.naming.zone).leaf().len() + 2;
     store.check_name_length(longest_leaf).await?;
-    Inventory::read(&store).await?;
     Ok(Arc::new(store))
+}
+
+/// As [`prepare`], with `None` for a failure that is not one of the settings. It shows again when the store is used.
+pub async fn check_settings(config: &StoreConfig, now: DateTime<Utc>) -> Result<Option<Arc<Store>>, store::Error> {
+    match prepare(config, now).await {
+        Err(error) if !error.is_of_settings() => {
+            tracing::debug!("the store cannot be prepared: {error}");
+            Ok(None)
+        }
+        outcome => outcome.map(Some),
+    }
+}
+
+async fn open(config: &StoreConfig, now: DateTime<Utc>) -> Result<Arc<Store>, store::Error> {
+    let store = prepare(config, now).await?;
+    look(&store).await?;
+    Ok(store)
+}
+
+/// Whether the bucket is there, and what stands in it can be read.
+async fn look(store: &Store) -> Result<(), store::Error> {
+    Inventory::read(store).await.map(drop)
+}
+
+/// The prepared store after a look at it, or `None` if it is away and may come back in time.
+pub async fn look_if_there(store: Option<Arc<Store>>, retry_for: Duration) -> Result<Option<Arc<Store>>, store::Error> {
+    let Some(store) = store else { return Ok(None) };
+    match look(&store).await {
+        Err(error) if error.is_away() && !retry_for.is_zero() => Ok(None),
+        outcome => outcome.map(|()| Some(store)),
+    }
 }
 
 /// The store, or `None` if it is away and may come back in time.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 
 use super::inventory::Inventory;
-use super::open::open_patiently;
+use super::open::{check_settings, open_patiently};
 use super::retain::{self, Own};
 use crate::backup::handover::Handover;
 use crate::config::{PruneConfig, PruneMode};
@@ -42,6 +42,7 @@ async fn alone(config: &PruneConfig, now: DateTime<Utc>, report: &mut Report) ->
 }
 
 async fn after(path: &Path, config: &PruneConfig, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
+    check_settings(&config.store, now).await?;
     let prefix = &config.store.naming.prefix;
     let path = Handover::locate(path, prefix, &config.store.target.to_string());
     let handover = Handover::read(&path)?;

@@ -17,7 +17,7 @@ use crate::backup::handover::Handover;
 use crate::backup::name::BackupName;
 use crate::backup::record::Record;
 use crate::config::{EtcdConfig, InPlaceConfig, Naming, SnapshotConfig};
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, Purpose};
 use crate::report::{Report, since};
 use crate::snapshot::Workspace;
 use crate::store::Store;
@@ -32,6 +32,9 @@ pub async fn snapshot(
     report: &mut Report,
 ) -> Result<Exit, Failure> {
     let SnapshotConfig { naming, work_dir, in_place } = config;
+    if in_place.is_some() {
+        report.set_purpose(Purpose::SnapshotInPlace);
+    }
     let workspace = Workspace::create(&work_dir)?;
     let handover = if in_place.is_some() {
         Handover::path_in_place(&work_dir, &naming.prefix)

@@ -5,7 +5,7 @@ use std::time::Instant;
 use chrono::{DateTime, Utc};
 
 use super::keep::Keeper;
-use super::open::open_patiently;
+use super::open::{check_settings, look_if_there, open_patiently};
 use super::take::Backup;
 use crate::backup::handover::Handover;
 use crate::config::StoreStepConfig;
@@ -17,10 +17,12 @@ use crate::system::patience::Patience;
 
 pub async fn store(config: StoreStepConfig, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
     let StoreStepConfig { store, work_dir, retry_for, sweep_after } = config;
+    report.job.target = Some(store.target.to_string());
+    // Before anything is read: wrong settings end the job, whatever the step before has left.
+    let prepared = check_settings(&store, now).await?;
     let path = work_dir.join(Handover::FILE);
     let handover = Handover::read(&path)?;
     let facts = handover.facts(&path)?;
-    report.job.target = Some(store.target.to_string());
     report.job.backup = Some(facts.clone());
     // A container that is started again finds that an earlier one has done the work.
     if handover.stored {
@@ -29,10 +31,15 @@ pub async fn store(config: StoreStepConfig, now: DateTime<Utc>, report: &mut Rep
         return Ok(Exit::Ok);
     }
     let begun = Instant::now();
-    let patience = Patience::new(retry_for);
+    // The proof takes long, so what the store refuses comes before it, unless the store is away.
+    let opened = look_if_there(prepared, retry_for).await?;
     let backup = Backup { facts: facts.clone(), file: work_dir.join(&handover.file) };
     prove(&backup).await?;
-    let store = open_patiently(&store, &patience, now).await?;
+    let patience = Patience::new(retry_for);
+    let store = match opened {
+        Some(store) => store,
+        None => open_patiently(&store, &patience, now).await?,
+    };
     store.sweep(sweep_after, now).await;
     let keeper =
         Keeper { store: &store, patience: &patience, work_dir: &work_dir, began: (now, begun), in_place: false };

@@ -6,7 +6,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::rclone_flags::RcloneFlags;
-use super::{Confirm, EtcdConfig, Naming, Settings, StoreConfig, work_dir};
+use super::target::Target;
+use super::{Confirm, EtcdConfig, Naming, Settings, StoreConfig, env, work_dir};
 use crate::backup::retention::Policy;
 use crate::cli::{PruneArgs, RunArgs, SnapshotArgs, StoreStepArgs};
 use crate::exit::Failure;
@@ -97,10 +98,19 @@ impl Settings {
         let naming = self.naming(&args.naming)?;
         // The package `etcd-backup-pvc` mounts its claim as the work directory, and names it as the target. By hand,
         // `snapshot` needs no target at all.
-        let target = self.target(&args.naming)?;
-        let confirm = self.confirm(&args.confirm)?;
-        let is_in_place = target.is_none_or(|target| Path::new(&target.to_string()) == work_dir);
-        let in_place = is_in_place.then(|| self.in_place(&work_dir, naming.clone(), confirm)).transpose()?;
+        let is_in_place = match self.target(&args.naming) {
+            Ok(target) => target.is_none_or(|target| is_directory(&target, &work_dir)),
+            Err(why) if is_from_flag(args.naming.target.as_deref()) => return Err(why),
+            // It is the target of `store`, whatever is wrong with it.
+            Err(_) => false,
+        };
+        // `store` uses it, if there is one.
+        let in_place = if is_in_place {
+            Some(self.in_place(&work_dir, naming.clone(), self.confirm(&args.confirm)?)?)
+        } else {
+            None
+        };
+        self.warn_after_snapshot(is_in_place);
         Ok(SnapshotConfig { naming, work_dir, in_place })
     }
 
@@ -113,6 +123,7 @@ impl Settings {
     }
 
     pub fn store_step(&self, args: &StoreStepArgs) -> Result<StoreStepConfig, Failure> {
+        self.warn_after_store();
         Ok(StoreStepConfig {
             store: self.store_to_write(&args.store, &args.confirm)?,
             work_dir: work_dir(&args.work),
@@ -135,4 +146,14 @@ impl Settings {
             sweep_after: self.sweep_after(),
         })
     }
+}
+
+fn is_directory(target: &Target, directory: &Path) -> bool {
+    let absolute = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
+    Path::new(&target.to_string()).components().eq(absolute.components())
+}
+
+/// Whether a target was given as a flag. clap does not tell it from the variable.
+fn is_from_flag(target: Option<&str>) -> bool {
+    target.is_some() && env::var("TARGET").ok().as_deref() != target
 }

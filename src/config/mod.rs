@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "this module owns the environment")]
 
+mod ahead;
 mod endpoints;
 mod etcd_files;
 mod job;

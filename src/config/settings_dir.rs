@@ -99,7 +99,7 @@ impl SettingsDir {
 }
 
 /// What an error repeats of a value: nothing if it may hold a secret.
-fn shown<'a>(key: &str, value: &'a str) -> &'a str {
+pub fn shown<'a>(key: &str, value: &'a str) -> &'a str {
     let suspect = value.contains(['=', '@', '?']) || is_credential(value);
     if matches!(key, "target" | "rclone-flags") && suspect { "…" } else { value }
 }

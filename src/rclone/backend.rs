@@ -46,7 +46,7 @@ impl Rclone {
 
 /// What stands before the path of a target.
 #[derive(Debug, PartialEq, Eq)]
-enum Place {
+pub enum Place {
     /// No remote at all.
     Local,
     /// A remote of the configuration, as in `minio,upload_cutoff=5M:`.
@@ -56,7 +56,7 @@ enum Place {
 }
 
 impl Place {
-    fn of(root: &str) -> Self {
+    pub fn of(root: &str) -> Self {
         let Some(remote) = root.strip_suffix(':') else { return Self::Local };
         let mut parts = split_outside_quotes(remote).into_iter();
         let first = parts.next().unwrap_or_default();
@@ -71,25 +71,18 @@ impl Place {
         }
     }
 
-    /// `section` is what `rclone config show` prints. The order is rclone's, from what counts least to what counts most.
+    /// The section's name.
+    pub fn name(&self) -> Option<&str> {
+        if let Self::Named { name, .. } = self { Some(name) } else { None }
+    }
+
+    /// `section` is what `rclone config show` prints.
     fn backend(self, section: &str, environment: &BTreeMap<String, String>, flags: &[String]) -> Backend {
-        let variables = |prefix: &str| with_prefix(environment, prefix);
-        let (mut kind, shown, of_remote, own) = match self {
-            Self::Local => return Backend { kind: "local".into(), ..Backend::default() },
-            Self::OnTheFly { kind, options } => (kind, Vec::new(), Vec::new(), options),
-            Self::Named { name, options } => {
-                let remote = variables(&format!("RCLONE_CONFIG_{}_", name.to_uppercase().replace('-', "_")));
-                (String::new(), pairs_of_section(section), remote, options)
-            }
-        };
-        if let Some((_, value)) = shown.iter().chain(&of_remote).rfind(|(name, _)| name == "type") {
-            kind.clone_from(value);
+        if self == Self::Local {
+            return Backend { kind: "local".into(), ..Backend::default() };
         }
-        let of_kind = variables(&format!("RCLONE_{}_", kind.to_uppercase().replace([' ', '-'], "_")));
-        let flags = pairs_of_flags(flags, &format!("{}-", kind.replace([' ', '_'], "-")));
-        let all = shown.into_iter().chain(of_kind).chain(of_remote).chain(flags).chain(own);
-        let mut options: BTreeMap<_, _> = all.filter(|(name, _)| WANTED.contains(&name.as_str())).collect();
-        options.remove("type");
+        let (kind, mut options) = options(self, pairs_of_section(section), environment, flags);
+        options.retain(|name, _| WANTED.contains(&name.as_str()) && name != "type");
         // The libraries of AWS read these too.
         if ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"].iter().any(|name| environment.contains_key(*name)) {
             options.insert("endpoint".into(), String::new());
@@ -98,6 +91,32 @@ impl Place {
         options.entry("endpoint".into()).and_modify(String::clear);
         Backend { kind, options }
     }
+}
+
+/// A remote's kind, and all its options from wherever they are set. `section` is what its section says. The order is
+/// rclone's, from what counts least to what counts most.
+pub fn options(
+    place: Place,
+    section: Vec<(String, String)>,
+    environment: &BTreeMap<String, String>,
+    flags: &[String],
+) -> (String, BTreeMap<String, String>) {
+    let variables = |prefix: &str| with_prefix(environment, prefix);
+    let (mut kind, shown, of_remote, own) = match place {
+        Place::Local => return ("local".into(), BTreeMap::new()),
+        Place::OnTheFly { kind, options } => (kind, Vec::new(), Vec::new(), options),
+        Place::Named { name, options } => {
+            let remote = variables(&format!("RCLONE_CONFIG_{}_", name.to_uppercase().replace('-', "_")));
+            (String::new(), section, remote, options)
+        }
+    };
+    if let Some((_, value)) = shown.iter().chain(&of_remote).rfind(|(name, _)| name == "type") {
+        kind.clone_from(value);
+    }
+    let of_kind = variables(&format!("RCLONE_{}_", kind.to_uppercase().replace([' ', '-'], "_")));
+    let flags = pairs_of_flags(flags, &format!("{}-", kind.replace([' ', '_'], "-")));
+    let all = shown.into_iter().chain(of_kind).chain(of_remote).chain(flags).chain(own);
+    (kind, all.collect())
 }
 
 /// Splits at the commas that separate a connection string's options.

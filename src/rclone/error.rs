@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::sections::Unusable;
 use super::{away, log};
 use crate::exit::{Exit, Failure};
 use crate::system::process::BadExit;
@@ -22,8 +23,10 @@ pub enum Error {
     Start { program: PathBuf, cause: std::io::Error },
     #[error("cannot make a private copy of {}: {cause}", file.display())]
     Config { file: PathBuf, cause: std::io::Error },
+    #[error("rclone-config: {file} {why}; {}", advice(why))]
+    Unusable { file: String, why: Unusable },
     /// The complaint in `exit` has no secrets in it.
-    #[error("rclone {subcommand} {path}: {exit}")]
+    #[error("rclone {subcommand} {path}: {} ({})", without_repetition(&exit.complaint, subcommand), exit.status)]
     Failed { subcommand: String, path: String, exit: BadExit },
     #[error("cannot read the output of rclone {subcommand}: {cause}")]
     Unreadable { subcommand: String, cause: serde_json::Error },
@@ -34,7 +37,7 @@ pub enum Error {
 impl Error {
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Missing { .. } | Self::TooOld { .. } | Self::Start { .. } => Exit::Settings,
+            Self::Missing { .. } | Self::TooOld { .. } | Self::Start { .. } | Self::Unusable { .. } => Exit::Settings,
             Self::Failed { exit, .. } => log::classify(exit.code, &exit.complaint),
             Self::Config { .. } => Exit::Disk,
             Self::Unreadable { .. } | Self::TimedOut { .. } => Exit::Store,
@@ -79,8 +82,46 @@ impl Error {
     }
 }
 
+/// rclone's complaint without what the message says already, as in `Failed to lsjson with 2 errors: last error was: error in
+/// ListJSON: reason`.
+fn without_repetition<'a>(complaint: &'a str, subcommand: &str) -> &'a str {
+    let Some(rest) = complaint.strip_prefix("Failed to ").and_then(|rest| rest.strip_prefix(subcommand)) else {
+        return complaint;
+    };
+    let rest = rest.split_once(": last error was: ").map_or(rest, |(_, reason)| reason);
+    rest.trim_start_matches(": ").trim_start_matches("error in ListJSON: ")
+}
+
+const fn advice(why: &Unusable) -> &'static str {
+    match why {
+        Unusable::NoSection { .. } => {
+            "correct the remote in the target, which is what stands before its colon, or add the section"
+        }
+        Unusable::Placeholder { .. } => {
+            "write your own remote there; in the packages, that is the file rclone/rclone.conf"
+        }
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::new(error.exit(), error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_said_once() {
+        for (complaint, said) in [
+            ("Failed to lsjson with 2 errors: last error was: error in ListJSON: api error A: b", "api error A: b"),
+            ("Failed to lsjson: api error A: b", "api error A: b"),
+            ("Failed to create file system for \"x:\": y", "Failed to create file system for \"x:\": y"),
+            ("unknown flag: --x", "unknown flag: --x"),
+        ] {
+            assert_eq!(without_repetition(complaint, "lsjson"), said);
+        }
     }
 }

@@ -63,15 +63,53 @@ pub struct ErrorOutput {
     pub complaint: String,
     /// How many names a crypt remote left out because its password does not decrypt them.
     pub undecryptable: usize,
+    pub last_error: LastError,
+}
+
+/// The last line about an error. It is not logged when it comes, because the error of the whole call may have its words; if
+/// that is not so, it is logged when this is dropped.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct LastError {
+    subcommand: String,
+    line: String,
+}
+
+impl LastError {
+    fn replace(&mut self, subcommand: &str, line: &str) {
+        self.forget_if_in(line);
+        *self = Self { subcommand: subcommand.to_owned(), line: line.to_owned() };
+    }
+
+    /// Logs nothing if `text` has the reason, too.
+    pub fn forget_if_in(&mut self, text: &str) {
+        // As in `name: Failed to copy: reason`.
+        let mut reasons = self.line.splitn(3, ": ").scan(0, |at, part| {
+            *at += part.len() + 2;
+            Some(self.line.get(*at..).unwrap_or_default())
+        });
+        if text.contains(&self.line) || reasons.any(|reason| !reason.is_empty() && text.contains(reason)) {
+            self.line.clear();
+        }
+    }
+}
+
+impl Drop for LastError {
+    fn drop(&mut self) {
+        if !self.line.is_empty() {
+            tracing::warn!(rclone = self.subcommand, "{}", self.line);
+        }
+    }
 }
 
 struct Complaint {
     text: String,
     /// Whether it is about one object. Otherwise it is a summary.
     of_object: bool,
+    /// Whether it is a line of its own, which is worth a warning. Otherwise rclone ends with it.
+    is_error: bool,
 }
 
-/// Logs every line until the end of stderr, errors as warnings unless it is to be `quiet`.
+/// Logs every line until the end of stderr, errors as warnings unless it is to be `quiet`, and all but the last of them.
 pub fn relay(stderr: impl Read, subcommand: &str, quiet: bool, redactor: &Redactor) -> ErrorOutput {
     let mut output = ErrorOutput::default();
     let mut cause = String::new();
@@ -85,7 +123,10 @@ pub fn relay(stderr: impl Read, subcommand: &str, quiet: bool, redactor: &Redact
             continue;
         }
         output.undecryptable += usize::from(line.contains("Skipping undecryptable file name"));
-        if let Some(Complaint { text, of_object }) = log(&line, subcommand, quiet, redactor) {
+        if let Some(Complaint { text, of_object, is_error }) = log(&line, subcommand, redactor) {
+            if is_error && !quiet {
+                output.last_error.replace(subcommand, &text);
+            }
             if of_object {
                 cause.clone_from(&text);
             }
@@ -101,12 +142,12 @@ pub fn relay(stderr: impl Read, subcommand: &str, quiet: bool, redactor: &Redact
     output
 }
 
-/// Logs one line of stderr, and returns it if it is a complaint.
-fn log(text: &str, subcommand: &str, quiet: bool, redactor: &Redactor) -> Option<Complaint> {
+/// Logs one line of stderr for developers, and returns it if it is a complaint.
+fn log(text: &str, subcommand: &str, redactor: &Redactor) -> Option<Complaint> {
     let Ok(line) = serde_json::from_str::<LogLine>(text) else {
         let text = redactor.clean(text);
         tracing::debug!(rclone = subcommand, "{text}");
-        return plain(&text).map(|text| Complaint { text: text.to_owned(), of_object: false });
+        return plain(&text).map(|text| Complaint { text: text.to_owned(), of_object: false, is_error: false });
     };
     let object = line.object.filter(|object| !object.is_empty());
     let of_object = object.is_some();
@@ -115,17 +156,15 @@ fn log(text: &str, subcommand: &str, quiet: bool, redactor: &Redactor) -> Option
     let message = redactor.clean(&message).split_whitespace().collect::<Vec<_>>().join(" ");
     match line.level.as_str() {
         "error" => {
-            if quiet {
-                tracing::debug!(rclone = subcommand, "{message}");
-            } else {
-                tracing::warn!(rclone = subcommand, "{message}");
-            }
-            Some(Complaint { text: message, of_object })
+            tracing::debug!(rclone = subcommand, "{message}");
+            Some(Complaint { text: message, of_object, is_error: true })
         }
         // These end rclone, and their text is in the error of the call, so they are not logged here.
-        "critical" | "alert" | "emergency" => Some(Complaint { text: message, of_object }),
+        "critical" | "alert" | "emergency" => Some(Complaint { text: message, of_object, is_error: false }),
         // rclone logs a failure's summary at this level, but also each try (`Attempt 1/3 failed`).
-        "notice" if message.starts_with("Failed to") => Some(Complaint { text: message, of_object: false }),
+        "notice" if message.starts_with("Failed to") => {
+            Some(Complaint { text: message, of_object: false, is_error: false })
+        }
         _ => {
             tracing::debug!(rclone = subcommand, "{message}");
             None
@@ -172,7 +211,7 @@ mod tests {
         let fatal = relay(fatal.as_bytes(), "backend", false, &redactor).complaint;
         assert_eq!(fatal, "Failed to create file system for \"x:\": didn't find section in config file");
         let usage = relay(&b"Error: unknown flag: --x\nUsage:\n\xff\n"[..], "copyto", false, &redactor);
-        assert_eq!(usage, ErrorOutput { complaint: "unknown flag: --x".into(), undecryptable: 0 });
+        assert_eq!(usage, ErrorOutput { complaint: "unknown flag: --x".into(), ..ErrorOutput::default() });
     }
 
     #[test]
@@ -188,6 +227,26 @@ mod tests {
         let summary = r#"{"level":"notice","msg":"Failed to copyto: api error SlowDown"}"#;
         assert_eq!(of(&format!("{object}\n{summary}")), "Failed to copyto: api error SlowDown");
         assert_eq!(of(summary), "Failed to copyto: api error SlowDown");
+    }
+
+    #[test]
+    fn a_line_whose_reason_is_said_again_is_forgotten() {
+        let left = |lines: &[&str], text: &str| {
+            let mut last = LastError::default();
+            for line in lines {
+                last.replace("x", line);
+            }
+            last.forget_if_in(text);
+            std::mem::take(&mut last.line)
+        };
+        assert_eq!(left(&["error listing: api error A: b"], "Failed to lsjson with 2 errors: api error A: b (1)"), "");
+        assert_eq!(left(&["name: Failed to copy: denied"], "Failed to copyto: denied"), "");
+        assert_eq!(left(&["name: Failed to copy: denied", "Attempt 1/2 failed: denied"], "denied"), "");
+        assert_eq!(
+            left(&["name: Failed to copy: denied"], "Failed to copyto: not found"),
+            "name: Failed to copy: denied"
+        );
+        assert_eq!(left(&["odd"], "x"), "odd");
     }
 
     #[test]

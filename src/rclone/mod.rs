@@ -9,6 +9,7 @@ mod error;
 mod log;
 mod private_config;
 mod redact;
+mod sections;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -207,7 +208,11 @@ impl RunningCall {
 
 fn outcome(subcommand: &str, path: &str, ended: Ended<ErrorOutput>) -> Result<(Vec<u8>, ErrorOutput), Error> {
     let failed = |exit| Error::Failed { subcommand: subcommand.to_owned(), path: path.to_owned(), exit };
-    ended.success(|stderr| stderr.complaint).map_err(failed)
+    let complaint = |mut stderr: ErrorOutput| {
+        stderr.last_error.forget_if_in(&stderr.complaint);
+        stderr.complaint
+    };
+    ended.success(complaint).map_err(failed)
 }
 
 fn new_mark() -> String {

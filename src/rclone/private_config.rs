@@ -34,6 +34,11 @@ impl PrivateConfig {
         Ok(Self { original: original.to_owned(), copy })
     }
 
+    /// The file that the user wrote, for messages.
+    pub fn shown(&self) -> String {
+        self.original.display().to_string()
+    }
+
     pub fn path(&self) -> &Path {
         self.copy.as_ref().map_or(&self.original, |copy| &copy.path)
     }

@@ -63,6 +63,7 @@ impl Listed {
             ]);
         }
         let backups = match self.backups.len() {
+            0 if self.prefix.is_empty() => format!("no backups in {}", self.target),
             0 => format!("no backups of prefix `{}` in {}", self.prefix, self.target),
             1 => format!("1 backup in {}", self.target),
             n => format!("{n} backups in {}", self.target),

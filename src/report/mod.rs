@@ -79,6 +79,11 @@ impl Report {
         Self { command, purpose, job: JobReport::default(), seconds: Seconds::default(), answer: Answer::None }
     }
 
+    /// For a command whose settings decide what it does.
+    pub const fn set_purpose(&mut self, purpose: Purpose) {
+        self.purpose = purpose;
+    }
+
     pub fn print(self, exit: Exit, error: Option<String>, format: Format, total: Duration) -> io::Result<()> {
         let seconds = Seconds { total: rounded(total), ..self.seconds };
         let (outcome, command) = (exit.outcome(), self.command);
@@ -115,8 +120,7 @@ impl Report {
 
 impl Ending {
     fn text(&self, ended: &str, job: &JobReport) -> String {
-        let outcome = if self.exit == 0 { self.outcome.to_owned() } else { format!("{} ({ended})", self.outcome) };
-        let mut lines = vec![("outcome", outcome)];
+        let mut lines = vec![("command", self.command.to_owned()), ("outcome", format!("{} ({ended})", self.outcome))];
         lines.extend(job.lines());
         lines.push(("took", self.seconds.to_string()));
         table::labelled(lines)
@@ -131,7 +135,7 @@ impl Ending {
             job: Option<&'a JobReport>,
         }
         // Only the job has a backup, members and retention to report.
-        let line = Line { ending: self, job: (purpose == Purpose::Job).then_some(job) };
+        let line = Line { ending: self, job: purpose.is_job().then_some(job) };
         Ok(serde_json::to_string(&line)? + "\n")
     }
 }
@@ -154,15 +158,17 @@ impl std::fmt::Display for Seconds {
     }
 }
 
-/// Prints help, the version, or what is wrong with the usage, and returns the exit code of the process.
-pub fn usage(usage: &clap::Error) -> ExitCode {
+/// Prints help, the version, or what is wrong with the usage of `command`, and returns the exit code of the process.
+pub fn usage(usage: &clap::Error, command: &str) -> ExitCode {
     // If it cannot be written, there is nobody to tell.
     let _ = usage.print();
     // Help and the version are errors to clap, too, which it prints to stdout.
     if !usage.use_stderr() {
         return ExitCode::SUCCESS;
     }
-    termination::write(&usage.to_string());
+    let (exit, usage) = (Exit::Settings, usage.to_string());
+    let why = usage.trim_start_matches("error: ");
+    termination::write(&format!("etcd-backup {command}: {} ({}): {why}", exit.outcome(), ended(exit, Purpose::Run)));
     Exit::Settings.code().into()
 }
 

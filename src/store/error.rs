@@ -147,6 +147,10 @@ impl Error {
         }
     }
 
+    pub fn is_of_settings(&self) -> bool {
+        self.exit() == Exit::Settings
+    }
+
     /// Adds advice to a denied access: `may` is what the credentials have to allow, as in "they may list".
     pub(super) fn of(cause: rclone::Error, may: &'static str) -> Self {
         if cause.exit() == Exit::Denied { Self::Denied { may, cause: Box::new(cause) } } else { Self::Rclone(cause) }

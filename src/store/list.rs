@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
 use super::{Error, FAIL_FAST, QUERY_LIMIT, Store};
+use crate::backup::beside;
 use crate::backup::name::BackupName;
 use crate::rclone::Call;
 
@@ -42,7 +43,7 @@ pub struct StoredBackup {
 pub struct Listing {
     /// The newest first.
     pub backups: Vec<StoredBackup>,
-    /// The number of files whose names are not those of backups.
+    /// The number of files that are neither backups nor this program's own.
     pub foreign: usize,
     /// The names that files in the directory bear, whatever their ending.
     pub borne: Vec<BackupName>,
@@ -75,7 +76,9 @@ impl Store {
         let mut backups: Vec<_> = objects.iter().filter_map(backup).collect();
         backups.sort_by_cached_key(|backup| Reverse(backup.name.age_key(naming.zone)));
         let borne = objects.iter().filter_map(|object| BackupName::borne_by(&naming.prefix, &object.name)).collect();
-        Ok(Listing { foreign: objects.len() - backups.len(), backups, borne })
+        // `snapshot` leaves one for `store`, and an earlier job may have had its work directory here.
+        let own = objects.iter().filter(|object| object.name.starts_with(beside::FOLDER)).count();
+        Ok(Listing { foreign: objects.len() - backups.len() - own, backups, borne })
     }
 
     /// Every file in a directory; none if the directory is missing.

@@ -87,6 +87,7 @@ impl Store {
     }
 
     async fn open_with(rclone: Rclone, config: config::StoreConfig) -> Result<Self, Error> {
+        rclone.check_sections(&config.target).await?;
         let features = ask_features(&rclone, &config.target).await?;
         // Directly below such a remote, the first part of a backup's name would be the bucket. A remote with a root, such as
         // an alias, names its bucket itself.

@@ -93,11 +93,12 @@ fn text_says(output: &Output, name: &str, remote: &Remote) {
     let labels: Vec<_> = lines.iter().map(|(label, _)| *label).collect();
     assert_eq!(
         labels,
-        ["outcome", "stored", "size", "sha256", "content", "member", "confirmed", "kept", "took"],
+        ["command", "outcome", "stored", "size", "sha256", "content", "member", "confirmed", "kept", "took"],
         "{output}"
     );
     let says = |label: &str| lines.iter().find(|(l, _)| *l == label).unwrap().1;
-    assert_eq!(says("outcome"), "ok");
+    assert_eq!(says("command"), "run");
+    assert_eq!(says("outcome"), "ok (exit 0: stored, confirmed, retention done)");
     assert_eq!(says("stored"), format!("{name} in {}", remote.target()));
     assert!(says("size").ends_with(&format!("({} bytes)", stored.len())), "{output}");
     assert_eq!(says("sha256"), sha256(&stored));

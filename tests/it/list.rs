@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::support::{etcd::Cluster, remote::Remote, run::Run};
@@ -102,6 +103,52 @@ fn an_empty_folder_is_no_error_and_a_missing_bucket_is() {
     let text = list(&remote).env("OUTPUT", "text").exits(0).stdout;
     assert_eq!(text, format!("no backups of prefix `p-` in {}\n", remote.target()));
     list(&remote).env("TARGET", "store:missing").exits(2).says(&["no bucket at store:missing"]);
+}
+
+#[rstest]
+#[case::a_directory(Remote::folder)]
+#[case::s3(Remote::rclone_s3)]
+#[case::seaweedfs(Remote::seaweedfs)]
+#[case::webdav(Remote::webdav)]
+#[case::sftp(Remote::sftp)]
+#[case::crypt(|| Remote::sftp().encrypted(true))]
+fn a_folder_that_is_empty_or_not_there_has_no_backups(#[case] remote: fn() -> Remote) {
+    needs!("rclone", "weed");
+    let remote = remote();
+    for folder in ["", "/none", "/none/below"] {
+        let target = format!("{}{folder}", remote.target());
+        let output = list(&remote).env("TARGET", &target).env("BACKUP_PREFIX", "").env("OUTPUT", "text").exits(0);
+        assert_eq!((output.stdout.as_str(), output.stderr.as_str()), (&*format!("no backups in {target}\n"), ""));
+    }
+}
+
+#[test]
+fn our_own_files_are_not_foreign() {
+    needs!("rclone");
+    let remote = Remote::folder();
+    for own in
+        [".etcd-backup.json", ".etcd-backup/p-.handover", ".etcd-backup/parts/p-202601010000.etcdb.01234567.part"]
+    {
+        remote.put(own, b"{}");
+    }
+    remote.put(".etcd-backup-x1y2z3/snapshot-0.part", b"of a run that was killed");
+    remote.put("notes.txt", b"foreign");
+    assert_eq!(list(&remote).success().number("foreign"), 1);
+}
+
+#[test]
+fn a_name_of_the_future_may_be_one_of_another_time_zone() {
+    needs!("rclone");
+    let remote = Remote::folder();
+    let soon = chrono::Utc::now() + chrono::Duration::hours(2);
+    remote.put(&format!("p-{}.etcdb", soon.format("%Y%m%d%H%M")), b"named in a zone to the east");
+    let prune = Run::new().args(["prune", "--retention=10d"]).store(&remote).env("BACKUP_PREFIX", "p-").exits(3);
+    let report = prune.says(&["is dated in the future, "]).report();
+    for words in ["by its name", "a clock is or was wrong, or the time zone TZ"] {
+        assert!(report.text("held_back").contains(words), "{report:?}");
+    }
+    let why = list(&remote).success();
+    assert!(why.value("backups")[0]["why"].is_string(), "{why:?}");
 }
 
 #[test]

@@ -51,8 +51,7 @@ fn a_failure_is_reported_in_both_forms() {
     assert!(report.text("error").contains("nosuch"), "{report:?}");
     assert!(report.value("name").is_null(), "{report:?}");
     let text = job().env("OUTPUT", "text").exits(2);
-    let first = text.stdout.lines().next().unwrap_or_default();
-    assert!(first.starts_with("outcome    failed (exit 2: settings"), "{text}");
+    assert!(text.stdout.starts_with("command    run\noutcome    failed (exit 2: settings"), "{text}");
 }
 
 /// In a mount namespace of its own, the machine's /dev stays as it is.
@@ -89,6 +88,53 @@ fn the_last_words_are_left_for_kubernetes() {
     // Usage that is wrong never comes as far as a report.
     let output = job().arg("--retention=off").exits(2);
     assert_eq!(output.stderr.matches("would delete every backup").count(), 2, "{output}");
+    assert!(output.stderr.contains("etcd-backup run: failed (exit 2: settings, "), "{output}");
+}
+
+#[test]
+fn each_step_says_what_it_did_and_nothing_else() {
+    needs!("etcd", "rclone", "unshare");
+    let (cluster, remote, staging) = (Cluster::small(), Remote::folder(), tempfile::tempdir().unwrap());
+    let step = |args: &[&str]| {
+        let run = Run::new().through(["unshare", "--mount", "sh", "-c", WITH_TERMINATION_LOG, "sh"]);
+        run.args(args).env("LOG_LEVEL", "error").env("WORK_DIR", staging.path()).env("OUTPUT", "text")
+    };
+    let ends = |run: Run, command: &str, done: &str| {
+        let output = run.exits(0);
+        assert!(output.stderr.starts_with(&format!("etcd-backup {command}: ok (exit 0: {done})")), "{output}");
+        let first = format!("command    {command}\noutcome    ok (exit 0: {done})\n");
+        assert!(output.stdout.starts_with(&first), "{output}");
+    };
+    let elsewhere = step(&["snapshot"]).etcd(&cluster).env("TARGET", "elsewhere:x");
+    ends(elsewhere, "snapshot", "snapshot taken and proved; not stored yet");
+    let stored = "stored and confirmed; not pruned yet";
+    ends(step(&["store"]).store(&remote), "store", stored);
+    let after = staging.path().join(".etcd-backup.json");
+    let prune = step(&["prune", "--after"]).arg(&after).store(&remote);
+    ends(prune, "prune", "the backup is stored and confirmed, retention done");
+    ends(step(&["prune"]).store(&remote), "prune", "retention done");
+    ends(step(&["snapshot"]).etcd(&cluster), "snapshot", stored);
+
+    let failed = step(&["snapshot"]).etcd(&cluster).env("ETCDCTL_ENDPOINTS", "http://127.0.0.1:1").exits(4);
+    assert!(failed.stdout.starts_with("command    snapshot\noutcome    failed (exit 4: no usable member)"), "{failed}");
+    assert!(failed.stderr.contains("etcd-backup snapshot: failed (exit 4: no usable member): "), "{failed}");
+}
+
+#[test]
+fn rclones_words_are_said_once() {
+    needs!("rclone");
+    let remote = Remote::rclone_s3();
+    let said_once = |config: &std::path::Path, code: i32, words: &str| {
+        let output = Run::new().arg("list").store(&remote).env("RCLONE_CONFIG", config).exits(code);
+        assert_eq!(output.stderr.matches(words).count(), 1, "{output}");
+        let error = output.report().text("error").to_owned();
+        assert_eq!(error.matches(words).count(), 1, "{output}");
+        assert!(!error.contains("Failed to lsjson") && error.starts_with("rclone lsjson "), "{output}");
+    };
+    said_once(&remote.config_with(remote.secret().unwrap(), "wrongwrongwrongwrong"), 9, "SignatureDoesNotMatch");
+    said_once(&remote.config_by(1), 6, "connection refused");
+    let output = Run::new().arg("list").store(&remote).env("TARGET", "store:missing").exits(2);
+    assert_eq!(output.stderr.lines().count(), 1, "{output}");
 }
 
 #[test]

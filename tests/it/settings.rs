@@ -224,6 +224,22 @@ fn names_are_in_the_zone_that_is_set() {
 }
 
 #[test]
+fn a_usage_can_be_typed_as_it_is_shown() {
+    for (command, uses) in [("put-back", 2), ("restore", 2), ("get", 1), ("fetch", 1), ("accept", 1), ("verify", 1)] {
+        let help = Run::new().args([command, "--help"]).exits(0).stdout;
+        let shown = help.split_once("Usage: ").expect("a usage").1.split_once("\n\n").expect("more help").0;
+        assert_eq!(shown.lines().count(), uses, "{help}");
+        for line in shown.lines() {
+            // An optional one is typed, too, and nothing is chosen.
+            let line = line.trim().trim_start_matches("etcd-backup ").replace(" [OPTIONS]", "").replace("...", "");
+            let words = line.split(' ').map(|word| word.trim_matches(['<', '>', '[', ']']));
+            let output = Run::new().args(words).env("USER", "alice").exits(2);
+            assert!(!output.stderr.contains("Usage: "), "{output}");
+        }
+    }
+}
+
+#[test]
 fn help_teaches_and_shows_no_value_of_the_environment() {
     for command in ["run", "snapshot", "store", "prune"] {
         let help = Run::new().args([command, "--help"]).env("TARGET", "minio:my-own-bucket").exits(0);

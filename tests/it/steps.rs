@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{etcd::Cluster, kubernetes::save, remote::Remote, run::Run};
+use crate::support::{etcd::Cluster, kubernetes::save, output::Output, remote::Remote, run::Run};
 
 const RECORD: &str = ".etcd-backup.json";
 /// The folder of the records, among the backups.
@@ -229,6 +229,123 @@ fn a_backup_that_the_store_does_not_list_authorises_no_pruning() {
     let lags = "#!/bin/bash\n[ \"$1\" = lsjson ] && { echo []; exit; }\nexec REAL \"$@\"\n";
     staging.prune(&remote).rclone_is(lags).exits(3).says(&["does not list", "nothing was pruned"]);
     staging.prune(&remote).success();
+}
+
+/// What an overlay may give to another container: a wrong one is worth a warning, in a step that does not use it.
+#[test]
+fn a_step_warns_of_what_a_later_one_will_refuse() {
+    needs!("etcd", "rclone");
+    let (cluster, staging, remote) = (Cluster::small(), Staging::new(), Remote::folder());
+    let wrong = [
+        ("target", "bucket", "store"),
+        ("rclone-flags", "--dry-run", "store"),
+        ("retry-for", "15", "store"),
+        ("confirm", "hash", "store"),
+        ("retention", "10", "prune --after"),
+        ("retention-count", "many", "prune --after"),
+        ("keep-last", "0", "prune --after"),
+    ];
+    let map = wrong.map(|(key, value, _)| (key, value));
+    let warned = |output: &Output, key: &str, value: &str, here: &str, later: &str| {
+        let line = output.stderr.lines().find(|line| line.contains(&format!(" WARN {key}: `{value}` ")));
+        let words = format!("; `{here}` does not use it, but `{later}` will refuse it");
+        assert!(line.is_some_and(|line| line.contains(&words)), "{key}\n{output}");
+    };
+    let by_map = staging.snapshot(&cluster).config_dir(&map).exits(0);
+    // An environment, too, may be another container's.
+    let variable = |key: &str| key.replace('-', "_").to_uppercase();
+    let in_environment = wrong.iter().filter(|(key, ..)| *key != "confirm");
+    let run =
+        in_environment.clone().fold(staging.snapshot(&cluster), |run, (key, value, _)| run.env(variable(key), value));
+    let by_variables = run.exits(0);
+    assert_eq!(record(staging.path())["stored"], false);
+    for (key, value, later) in wrong {
+        warned(&by_map, key, value, "snapshot", later);
+    }
+    for (key, value, later) in in_environment {
+        warned(&by_variables, key, value, "snapshot", later);
+    }
+    let stored = staging.store(&remote).config_dir(&map[4..]).exits(0);
+    for (key, value, later) in &wrong[4..] {
+        warned(&stored, key, value, "store", later);
+    }
+
+    // In place it stores, so it uses what `store` does.
+    let claim = Staging::new();
+    let at = |run: Run| run.arg("--target").arg(claim.path());
+    at(claim.snapshot(&cluster)).config_dir(&[("confirm", "hash")]).exits(2).says(&["confirm: `hash`"]);
+    let output = at(claim.snapshot(&cluster)).config_dir(&[("retention", "10"), ("retry-for", "15")]).exits(0);
+    warned(&output, "retention", "10", "snapshot", "prune --after");
+    warned(&output, "retry-for", "15", "snapshot", "prune --after");
+}
+
+#[test]
+fn a_step_refuses_what_it_uses_itself() {
+    needs!("etcd", "rclone");
+    let (cluster, staging) = (Cluster::small(), Staging::new());
+    staging.snapshot(&cluster).args(["--target", "bucket"]).exits(2).says(&["target: `bucket` names no remote"]);
+    staging.snapshot(&cluster).env("BACKUP_PREFIX", "../x").exits(2).says(&["backup-prefix"]);
+    assert!(files(staging.path()).is_empty());
+    // However the work directory is written, it is the target.
+    let again = format!("{}/../{}/", staging.path().parent().unwrap().display(), "nowhere");
+    staging.snapshot(&cluster).args(["--target", &again]).exits(2).says(&["`.` or `..`"]);
+    let slash = format!("{}/", staging.path().display());
+    staging.snapshot(&cluster).env("TARGET", slash).success();
+    assert_eq!(in_place(&staging, "")["stored"], true);
+}
+
+/// Each is refused although there is nothing to store, so before that is looked for.
+#[test]
+fn wrong_settings_of_the_store_come_before_the_snapshot_is_read() {
+    needs!("rclone");
+    let remote = Remote::rclone_s3();
+    let placeholder = remote.config_with(remote.secret().unwrap(), "REPLACE_ME");
+    let vault = fs::read_to_string(&placeholder).unwrap()
+        + "[outer]\ntype = alias\nremote = inner:x\n[inner]\ntype = crypt\npassword = x\nremote = store:bucket\n";
+    fs::write(&placeholder, vault).unwrap();
+    let of_prefix = "x".repeat(200);
+    let mistakes: [(&str, &str, &str, &[&str]); 6] = [
+        ("TARGET", "bucket", "", &["target: `bucket` names no remote"]),
+        ("TARGET", "nosuch:bucket", "", &["rclone-config: ", "has no section [nosuch], but [store]"]),
+        ("RCLONE_FLAGS", "--dry-run", "", &["rclone-flags: `--dry-run`"]),
+        ("BACKUP_PREFIX", &of_prefix, "crypt", &["backup-prefix: the longest name"]),
+        ("TARGET", "store:bucket", "placeholder", &["placeholder in its section [store], where `secret_access_key`"]),
+        ("TARGET", "outer:", "placeholder", &["placeholder in its section [store]", "rclone/rclone.conf"]),
+    ];
+    let crypt = Remote::rclone_s3().encrypted(true);
+    let staging = Staging::new();
+    for (variable, value, kind, words) in mistakes {
+        let configured = |run: Run| match kind {
+            "placeholder" => run.env("RCLONE_CONFIG", &placeholder),
+            "crypt" => run.store(&crypt),
+            _ => run,
+        };
+        configured(staging.store(&remote)).env(variable, value).exits(2).says(words);
+        if kind != "crypt" {
+            configured(staging.prune(&remote)).env(variable, value).exits(2).says(words);
+            configured(Run::new().arg("list").store(&remote)).env(variable, value).exits(2).says(words);
+        }
+    }
+    staging.prune(&remote).env("RETENTION", "10").exits(2).says(&["`10d`"]);
+}
+
+#[test]
+fn what_the_store_refuses_comes_before_the_proof_and_an_outage_does_not() {
+    needs!("etcd", "rclone");
+    let (cluster, staging, remote) = (Cluster::small(), Staging::new(), Remote::rclone_s3());
+    staging.snapshot(&cluster).env("TARGET", "elsewhere:x").success();
+    let file = staging.path().join(record(staging.path())["file"].as_str().unwrap());
+    let good = fs::read(&file).unwrap();
+    fs::write(&file, &good[..good.len() - 1]).unwrap();
+    staging.store(&remote).env("TARGET", "store:missing").exits(2).says(&["there is no bucket at store:missing"]);
+    let away = || staging.store(&remote).env("RCLONE_CONFIG", remote.config_by(1)).env("RETRY_FOR", "1s");
+    away().exits(5);
+    fs::write(&file, &good).unwrap();
+    away().exits(6).says(&["trying again in", "connection refused"]);
+    staging.store(&remote).success();
+    // The work is done, so nobody asks the store, and it may be away.
+    let again = away().success();
+    assert_eq!(again.text("name"), remote.names()[0]);
 }
 
 #[test]

@@ -112,6 +112,68 @@ fn a_pod_without_a_stored_backup_prunes_nothing() {
     assert_eq!(remote.names(), [OLD]);
 }
 
+/// The package with one mistake, until a container fails: which one that is, and what its message says.
+fn ends_at(remote: &Remote, node: &Surroundings, settings: &str, conf: &str, last: &str, words: &[&str]) {
+    let overlay = format!(
+        "resources: [BASE/etcd-backup-s3]
+configMapGenerator:
+  - {{name: etcd-backup-s3-config, behavior: merge, literals: [{settings}]}}
+secretGenerator:
+  - {{name: etcd-backup-s3-rclone-conf, behavior: replace, files: [rclone.conf]}}
+"
+    );
+    let render = Overlay::new(&overlay).file("rclone.conf", conf).render();
+    let policy = serde_yaml::to_string(&render.job()["podFailurePolicy"]["rules"]).unwrap();
+    assert!(policy.contains("FailJob") && policy.contains("- 2\n"), "one pod ends the job: {policy}");
+    let pod = Pod::new(render, node);
+    let names = pod.names();
+    for name in names.iter().take_while(|name| *name != last) {
+        pod.run(name).exits(0);
+    }
+    let failed = pod.run(last).exits(2);
+    for words in words {
+        assert!(failed.last_words.contains(words), "{settings}: {:?}", failed.last_words);
+    }
+    assert_eq!(new_backups(remote).len(), usize::from(last == "delete-old"), "{settings}");
+}
+
+#[test]
+fn each_mistake_ends_the_job_in_the_step_that_the_readme_names() {
+    needs!("etcd", "etcdctl", "rclone", "kubectl");
+    if !root_is_here() {
+        return;
+    }
+    let cluster = Cluster::start(1);
+    cluster.put_many(1, "/registry/pods/", 10);
+    let (remote, node) = (Remote::rclone_s3(), node(&cluster));
+    let conf = fs::read_to_string(remote.config()).unwrap();
+    let shipped = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/rclone/rclone.conf"));
+    let target = format!("'target={}'", remote.target());
+    ends_at(
+        &remote,
+        &node,
+        "backup-prefix=../x",
+        &conf,
+        "backupper",
+        &["etcd-backup snapshot: failed", "--backup-prefix", "`..`"],
+    );
+    ends_at(
+        &remote,
+        &node,
+        "target=minio:bucketname",
+        shipped,
+        "move-to-s3",
+        &["placeholder", "[minio]", "rclone/rclone.conf"],
+    );
+    ends_at(&remote, &node, "'target=nosuch:bucket'", &conf, "move-to-s3", &["has no section [nosuch]"]);
+    ends_at(&remote, &node, "'target=bucket'", &conf, "move-to-s3", &["target: `bucket` names no remote"]);
+    let flags = format!("{target}, rclone-flags=--dry-run");
+    ends_at(&remote, &node, &flags, &conf, "move-to-s3", &["rclone-flags: `--dry-run`"]);
+    ends_at(&remote, &node, "'target=store:missing'", &conf, "move-to-s3", &["there is no bucket at store:missing"]);
+    let retention = format!("{target}, retention=10");
+    ends_at(&remote, &node, &retention, &conf, "delete-old", &["retention", "`10d`"]);
+}
+
 #[test]
 fn the_pvc_package_backs_up_and_prunes_in_place() {
     needs!("etcd", "etcdctl", "rclone", "kubectl");

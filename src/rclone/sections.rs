@@ -1,0 +1,154 @@
+//! What rclone's configuration says of a remote, before the remote is asked: whether its section is there, and whether it is
+//! more than an example.
+
+use std::collections::BTreeMap;
+
+use super::backend::{Place, options};
+use super::private_config::PrivateConfig;
+use super::{Call, Error, PROMPT, Rclone};
+use crate::config::target::Target;
+
+/// What the examples have, also as a part, where a value of one's own belongs.
+const PLACEHOLDERS: [&str; 2] = ["REPLACE_ME", "REPLACE_WITH_"];
+/// How many remotes may wrap each other. A remote that wraps itself is left to rclone.
+const DEEPEST: usize = 8;
+
+/// All sections of the configuration, decrypted: the output of `rclone config dump`.
+type Sections = BTreeMap<String, BTreeMap<String, String>>;
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unusable {
+    NoSection { name: String, known: Vec<String> },
+    Placeholder { section: String, option: String },
+}
+
+impl Rclone {
+    /// Fails if the section of the target's remote, or of one that it wraps, is missing or still that of an example. No
+    /// remote is asked.
+    pub async fn check_sections(&self, target: &Target) -> Result<(), Error> {
+        if Place::of(target.root()) == Place::Local {
+            return Ok(());
+        }
+        let limit = Some(PROMPT);
+        let dump = self.call(Call { limit, ..Call::new("config", target.root(), &["dump"]) }).await?;
+        // What an old rclone prints beside JSON must not cost the backup: rclone itself finds what is wrong a little later.
+        let Ok(sections) = serde_json::from_slice(&dump) else { return Ok(()) };
+        let own = || "rclone's own configuration".to_owned();
+        let file = || self.config.as_ref().map_or_else(own, PrivateConfig::shown);
+        match find_unusable(target, &sections, &self.environment, &self.user_flags, 0) {
+            None => Ok(()),
+            Some(why) => Err(Error::Unusable { file: file(), why }),
+        }
+    }
+}
+
+fn find_unusable(
+    target: &Target,
+    sections: &Sections,
+    environment: &BTreeMap<String, String>,
+    flags: &[String],
+    depth: usize,
+) -> Option<Unusable> {
+    let place = Place::of(target.root());
+    let name = place.name().map(ToOwned::to_owned);
+    let section = name.as_ref().and_then(|name| sections.get(name));
+    let shown = section.into_iter().flatten().map(|(option, value)| (option.clone(), value.clone())).collect();
+    let (kind, options) = options(place, shown, environment, flags);
+    // One that only variables describe has a kind, too.
+    if let Some(name) = name.as_ref().filter(|_| section.is_none() && kind.is_empty()) {
+        return Some(Unusable::NoSection { name: name.clone(), known: sections.keys().cloned().collect() });
+    }
+    if let Some((option, _)) = options.iter().find(|(_, value)| PLACEHOLDERS.iter().any(|mark| value.contains(mark))) {
+        let section = name.unwrap_or_else(|| target.root().to_owned());
+        return Some(Unusable::Placeholder { section, option: option.clone() });
+    }
+    if depth == DEEPEST {
+        return None;
+    }
+    wrapped(&kind, &options).iter().find_map(|target| find_unusable(target, sections, environment, flags, depth + 1))
+}
+
+/// The remotes that a crypt, an alias, a union and their like are made of.
+fn wrapped(kind: &str, options: &BTreeMap<String, String>) -> Vec<Target> {
+    let many = options.get("upstreams").and_then(|list| shlex::split(list)).unwrap_or_default();
+    // As in `directory=remote:path`.
+    let of_combine = |part: String| part.split_once('=').map(|(_, remote)| remote.to_owned()).unwrap_or(part);
+    let many = many.into_iter().map(|part| if kind == "combine" { of_combine(part) } else { part });
+    options.get("remote").cloned().into_iter().chain(many).filter_map(|text| text.parse().ok()).collect()
+}
+
+impl std::fmt::Display for Unusable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoSection { name, known } if known.is_empty() => write!(f, "has no section [{name}], and no other"),
+            Self::NoSection { name, known } => {
+                write!(f, "has no section [{name}], but [{}]", known.join("], ["))
+            }
+            Self::Placeholder { section, option } => {
+                write!(f, "has only a placeholder in its section [{section}], where `{option}` is still to be replaced")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn section(options: &[(&str, &str)]) -> BTreeMap<String, String> {
+        options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn found(target: &str, environment: &[(&str, &str)], flags: &[&str]) -> Option<String> {
+        let shipped = [("type", "s3"), ("access_key_id", "REPLACE_ME"), ("secret_access_key", "REPLACE_ME")];
+        let sections = Sections::from([
+            ("minio".into(), section(&shipped)),
+            ("mine".into(), section(&[("type", "s3"), ("access_key_id", "AKIA")])),
+            ("vault".into(), section(&[("type", "crypt"), ("remote", "minio:bucket/vault")])),
+            ("oci".into(), section(&[("type", "oracleobjectstorage"), ("compartment", "ocid1.x..REPLACE_ME")])),
+            (
+                "hidden".into(),
+                section(&[("type", "crypt"), ("remote", "mine:x"), ("password", "REPLACE_WITH_OBSCURED_PASSWORD")]),
+            ),
+            ("twice".into(), section(&[("type", "alias"), ("remote", "vault:")])),
+            ("both".into(), section(&[("type", "union"), ("upstreams", "mine:a minio:b:ro")])),
+            ("tree".into(), section(&[("type", "combine"), ("upstreams", "\"x y=mine:a\" z=vault:b")])),
+            ("loop".into(), section(&[("type", "alias"), ("remote", "loop:")])),
+            ("lost".into(), section(&[("type", "crypt"), ("remote", "nosuch:bucket")])),
+        ]);
+        let flags: Vec<_> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let found = find_unusable(&target.parse().unwrap(), &sections, &section(environment), &flags, 0);
+        found.map(|found| found.to_string())
+    }
+
+    #[test]
+    fn a_placeholder_is_found_below_what_wraps_it() {
+        for target in ["minio:b", "vault:", "twice:x", "both:", "tree:x", "minio,region=x:b"] {
+            let found = found(target, &[], &[]);
+            let expected =
+                "has only a placeholder in its section [minio], where `access_key_id` is still to be replaced";
+            assert_eq!(found.as_deref(), Some(expected), "{target}");
+        }
+        assert!(found("oci:b", &[], &[]).unwrap().contains("[oci], where `compartment`"));
+        assert!(found("hidden:", &[], &[]).unwrap().contains("[hidden], where `password`"));
+        for target in ["mine:b", "loop:", "/mnt", ":s3,env_auth=true:b"] {
+            assert_eq!(found(target, &[], &[]), None, "{target}");
+        }
+    }
+
+    #[test]
+    fn what_counts_more_replaces_a_placeholder() {
+        let key = ("RCLONE_CONFIG_MINIO_ACCESS_KEY_ID", "AKIA");
+        let secret = ("RCLONE_CONFIG_MINIO_SECRET_ACCESS_KEY", "x");
+        assert!(found("minio:b", &[key], &[]).unwrap().contains("`secret_access_key`"));
+        assert_eq!(found("minio:b", &[key, secret], &[]), None);
+    }
+
+    #[test]
+    fn a_missing_section_is_named_with_those_that_are_there() {
+        let missing = found("nosuch:b", &[], &[]).unwrap();
+        assert!(missing.starts_with("has no section [nosuch], but [both], [hidden], "), "{missing}");
+        assert_eq!(found("lost:b", &[], &[]), Some(missing));
+        assert_eq!(found("nosuch:b", &[("RCLONE_CONFIG_NOSUCH_TYPE", "s3")], &[]), None);
+    }
+}
