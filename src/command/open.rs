@@ -12,7 +12,7 @@ use crate::store::{self, Store};
 use crate::system::patience::Patience;
 
 /// Fails for what is wrong with the settings. Most remotes are not asked for that, and none is waited for.
-pub async fn prepare(config: &StoreConfig, now: DateTime<Utc>) -> Result<Arc<Store>, store::Error> {
+async fn prepare(config: &StoreConfig, now: DateTime<Utc>) -> Result<Arc<Store>, store::Error> {
     let store = Store::open(config.clone()).await?;
     // With seconds, as after a name that was taken.
     let longest_leaf = BackupName::new(&config.naming.prefix, now, config.naming.zone).leaf().len() + 2;
@@ -71,6 +71,21 @@ pub async fn open_patiently(
     patience: &Patience,
     now: DateTime<Utc>,
 ) -> Result<Arc<Store>, store::Error> {
-    let what = format!("opening {}", config.target);
-    patience.wait_out(&what, store::Error::is_away, || open(config, now)).await
+    patience.wait_out(&opening(config), store::Error::is_away, || open(config, now)).await
+}
+
+/// The same of a store that may be prepared already.
+pub async fn open_prepared(
+    prepared: Option<Arc<Store>>,
+    config: &StoreConfig,
+    patience: &Patience,
+    now: DateTime<Utc>,
+) -> Result<Arc<Store>, store::Error> {
+    let Some(store) = prepared else { return open_patiently(config, patience, now).await };
+    patience.wait_out(&opening(config), store::Error::is_away, || look(&store)).await?;
+    Ok(store)
+}
+
+fn opening(config: &StoreConfig) -> String {
+    format!("opening {}", config.target)
 }

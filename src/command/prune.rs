@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 
 use super::inventory::Inventory;
-use super::open::{check_settings, open_patiently};
+use super::open::{check_settings, open_prepared};
 use super::retain::{self, Own};
 use crate::backup::handover::Handover;
 use crate::config::{PruneConfig, PruneMode};
@@ -42,7 +42,7 @@ async fn alone(config: &PruneConfig, now: DateTime<Utc>, report: &mut Report) ->
 }
 
 async fn after(path: &Path, config: &PruneConfig, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
-    check_settings(&config.store, now).await?;
+    let prepared = check_settings(&config.store, now).await?;
     let prefix = &config.store.naming.prefix;
     let path = Handover::locate(path, prefix, &config.store.target.to_string());
     let handover = Handover::read(&path)?;
@@ -63,7 +63,7 @@ async fn after(path: &Path, config: &PruneConfig, now: DateTime<Utc>, report: &m
 
     // From here on the backup is stored, so a store that cannot be asked only leaves retention undone.
     let patience = Patience::new(config.retry_for);
-    let store = open_patiently(&config.store, &patience, now).await.map_err(retain::incomplete)?;
+    let store = open_prepared(prepared, &config.store, &patience, now).await.map_err(retain::incomplete)?;
     store.sweep(config.sweep_after, now).await;
     let own = Own { name: &name, record: &handover.record, clock: handover.clock.as_deref() };
     let times = (config.sweep_after, now);

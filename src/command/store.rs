@@ -5,7 +5,7 @@ use std::time::Instant;
 use chrono::{DateTime, Utc};
 
 use super::keep::Keeper;
-use super::open::{check_settings, look_if_there, open_patiently};
+use super::open::{check_settings, look_if_there, open_prepared};
 use super::take::Backup;
 use crate::backup::handover::Handover;
 use crate::config::StoreStepConfig;
@@ -32,13 +32,13 @@ pub async fn store(config: StoreStepConfig, now: DateTime<Utc>, report: &mut Rep
     }
     let begun = Instant::now();
     // The proof takes long, so what the store refuses comes before it, unless the store is away.
-    let opened = look_if_there(prepared, retry_for).await?;
+    let seen = look_if_there(prepared.clone(), retry_for).await?;
     let backup = Backup { facts: facts.clone(), file: work_dir.join(&handover.file) };
     prove(&backup).await?;
     let patience = Patience::new(retry_for);
-    let store = match opened {
+    let store = match seen {
         Some(store) => store,
-        None => open_patiently(&store, &patience, now).await?,
+        None => open_prepared(prepared, &store, &patience, now).await?,
     };
     store.sweep(sweep_after, now).await;
     let keeper =

@@ -23,7 +23,7 @@ pub enum Error {
     Start { program: PathBuf, cause: std::io::Error },
     #[error("cannot make a private copy of {}: {cause}", file.display())]
     Config { file: PathBuf, cause: std::io::Error },
-    #[error("rclone-config: {file} {why}; {}", advice(why))]
+    #[error("{}", why.message(file))]
     Unusable { file: String, why: Unusable },
     /// The complaint in `exit` has no secrets in it.
     #[error("rclone {subcommand} {path}: {} ({})", without_repetition(&exit.complaint, subcommand), exit.status)]
@@ -90,17 +90,6 @@ fn without_repetition<'a>(complaint: &'a str, subcommand: &str) -> &'a str {
     };
     let rest = rest.split_once(": last error was: ").map_or(rest, |(_, reason)| reason);
     rest.trim_start_matches(": ").trim_start_matches("error in ListJSON: ")
-}
-
-const fn advice(why: &Unusable) -> &'static str {
-    match why {
-        Unusable::NoSection { .. } => {
-            "correct the remote in the target, which is what stands before its colon, or add the section"
-        }
-        Unusable::Placeholder { .. } => {
-            "write your own remote there; in the packages, that is the file rclone/rclone.conf"
-        }
-    }
 }
 
 impl From<Error> for Failure {

@@ -18,8 +18,16 @@ type Sections = BTreeMap<String, BTreeMap<String, String>>;
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Unusable {
-    NoSection { name: String, known: Vec<String> },
-    Placeholder { section: String, option: String },
+    NoSection {
+        name: String,
+        /// Whether it is that of a remote that another one wraps, and not the target's own.
+        is_wrapped: bool,
+        known: Vec<String>,
+    },
+    Placeholder {
+        section: String,
+        option: String,
+    },
 }
 
 impl Rclone {
@@ -56,7 +64,11 @@ fn find_unusable(
     let (kind, options) = options(place, shown, environment, flags);
     // One that only variables describe has a kind, too.
     if let Some(name) = name.as_ref().filter(|_| section.is_none() && kind.is_empty()) {
-        return Some(Unusable::NoSection { name: name.clone(), known: sections.keys().cloned().collect() });
+        return Some(Unusable::NoSection {
+            name: name.clone(),
+            is_wrapped: depth > 0,
+            known: sections.keys().cloned().collect(),
+        });
     }
     if let Some((option, _)) = options.iter().find(|(_, value)| PLACEHOLDERS.iter().any(|mark| value.contains(mark))) {
         let section = name.unwrap_or_else(|| target.root().to_owned());
@@ -77,16 +89,23 @@ fn wrapped(kind: &str, options: &BTreeMap<String, String>) -> Vec<Target> {
     options.get("remote").cloned().into_iter().chain(many).filter_map(|text| text.parse().ok()).collect()
 }
 
-impl std::fmt::Display for Unusable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Unusable {
+    /// The whole message. `file` is the configuration.
+    pub fn message(&self, file: &str) -> String {
         match self {
-            Self::NoSection { name, known } if known.is_empty() => write!(f, "has no section [{name}], and no other"),
-            Self::NoSection { name, known } => {
-                write!(f, "has no section [{name}], but [{}]", known.join("], ["))
+            Self::NoSection { name, is_wrapped, known } => {
+                let (setting, advice) = if *is_wrapped {
+                    ("rclone-config", "correct the option `remote` or `upstreams` that names it")
+                } else {
+                    ("target", "write the name of a section before the colon")
+                };
+                let known = if known.is_empty() { "none".to_owned() } else { format!("[{}]", known.join("], [")) };
+                format!("{setting}: there is no section [{name}] in {file}, which has {known}; {advice}")
             }
-            Self::Placeholder { section, option } => {
-                write!(f, "has only a placeholder in its section [{section}], where `{option}` is still to be replaced")
-            }
+            Self::Placeholder { section, option } => format!(
+                "rclone-config: the section [{section}] of {file} is only a placeholder, where `{option}` is still to be \
+                 replaced; write your own remote there: in the packages, that is the file rclone/rclone.conf"
+            ),
         }
     }
 }
@@ -118,7 +137,7 @@ mod tests {
         ]);
         let flags: Vec<_> = flags.iter().map(|flag| (*flag).to_owned()).collect();
         let found = find_unusable(&target.parse().unwrap(), &sections, &section(environment), &flags, 0);
-        found.map(|found| found.to_string())
+        found.map(|found| found.message("FILE"))
     }
 
     #[test]
@@ -126,11 +145,13 @@ mod tests {
         for target in ["minio:b", "vault:", "twice:x", "both:", "tree:x", "minio,region=x:b"] {
             let found = found(target, &[], &[]);
             let expected =
-                "has only a placeholder in its section [minio], where `access_key_id` is still to be replaced";
-            assert_eq!(found.as_deref(), Some(expected), "{target}");
+                "rclone-config: the section [minio] of FILE is only a placeholder, where `access_key_id` is ";
+            assert!(found.as_ref().is_some_and(|found| found.starts_with(expected)), "{target}: {found:?}");
         }
-        assert!(found("oci:b", &[], &[]).unwrap().contains("[oci], where `compartment`"));
-        assert!(found("hidden:", &[], &[]).unwrap().contains("[hidden], where `password`"));
+        assert!(found("oci:b", &[], &[]).unwrap().contains("[oci] of FILE is only a placeholder, where `compartment`"));
+        assert!(
+            found("hidden:", &[], &[]).unwrap().contains("[hidden] of FILE is only a placeholder, where `password`")
+        );
         for target in ["mine:b", "loop:", "/mnt", ":s3,env_auth=true:b"] {
             assert_eq!(found(target, &[], &[]), None, "{target}");
         }
@@ -146,9 +167,10 @@ mod tests {
 
     #[test]
     fn a_missing_section_is_named_with_those_that_are_there() {
-        let missing = found("nosuch:b", &[], &[]).unwrap();
-        assert!(missing.starts_with("has no section [nosuch], but [both], [hidden], "), "{missing}");
-        assert_eq!(found("lost:b", &[], &[]), Some(missing));
+        let missing = |target: &str| found(target, &[], &[]).unwrap();
+        let expected = "there is no section [nosuch] in FILE, which has [both], [hidden], ";
+        assert!(missing("nosuch:b").starts_with(&format!("target: {expected}")), "{}", missing("nosuch:b"));
+        assert!(missing("lost:b").starts_with(&format!("rclone-config: {expected}")), "{}", missing("lost:b"));
         assert_eq!(found("nosuch:b", &[("RCLONE_CONFIG_NOSUCH_TYPE", "s3")], &[]), None);
     }
 }

@@ -192,7 +192,7 @@ fn what_is_wrong_ends_at_once(#[case] step: fn(&Path, &Remote) -> Run, #[case] d
         assert!(!output.stderr.contains("trying again"), "{output}");
     };
     let at = |target: &str| step(staged.path(), &remote).env("TARGET", target);
-    ends(at("nosuch:bucket"), 2, "has no section [nosuch]");
+    ends(at("nosuch:bucket"), 2, "there is no section [nosuch]");
     ends(at(&format!("{}-missing", remote.target())), 2, "there is no bucket at");
     let wrong = remote.config_with(remote.secret().unwrap(), "wrongwrongwrongwrong");
     ends(step(staged.path(), &remote).env("RCLONE_CONFIG", &wrong), denied, "SignatureDoesNotMatch");

@@ -306,11 +306,16 @@ fn wrong_settings_of_the_store_come_before_the_snapshot_is_read() {
     let of_prefix = "x".repeat(200);
     let mistakes: [(&str, &str, &str, &[&str]); 6] = [
         ("TARGET", "bucket", "", &["target: `bucket` names no remote"]),
-        ("TARGET", "nosuch:bucket", "", &["rclone-config: ", "has no section [nosuch], but [store]"]),
+        ("TARGET", "nosuch:bucket", "", &["target: there is no section [nosuch] in ", "which has [store]"]),
         ("RCLONE_FLAGS", "--dry-run", "", &["rclone-flags: `--dry-run`"]),
         ("BACKUP_PREFIX", &of_prefix, "crypt", &["backup-prefix: the longest name"]),
-        ("TARGET", "store:bucket", "placeholder", &["placeholder in its section [store], where `secret_access_key`"]),
-        ("TARGET", "outer:", "placeholder", &["placeholder in its section [store]", "rclone/rclone.conf"]),
+        (
+            "TARGET",
+            "store:bucket",
+            "placeholder",
+            &["section [store] of ", "is only a placeholder, where `secret_access_key`"],
+        ),
+        ("TARGET", "outer:", "placeholder", &["section [store] of ", "is only a placeholder", "rclone/rclone.conf"]),
     ];
     let crypt = Remote::rclone_s3().encrypted(true);
     let staging = Staging::new();

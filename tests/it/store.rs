@@ -51,7 +51,7 @@ fn a_wrong_remote_is_found_before_the_snapshot() {
     let run = job().env("RCLONE_CONFIG", remote.config_with(id, "access_key_id = nobodynobody"));
     etcd.fails_before_the_snapshot(run, 9, &["InvalidAccessKeyId"]);
     let run = job().env("TARGET", "nosuch:bucket");
-    etcd.fails_before_the_snapshot(run, 2, &["has no section [nosuch]", "but [store]"]);
+    etcd.fails_before_the_snapshot(run, 2, &["there is no section [nosuch]", "which has [store]"]);
     let (name, _) = remote.target().split_once(':').unwrap();
     let run = job().env("TARGET", format!("{name}:"));
     etcd.fails_before_the_snapshot(run, 2, &["names a whole remote", "bucket/path"]);

@@ -165,7 +165,7 @@ fn each_mistake_ends_the_job_in_the_step_that_the_readme_names() {
         "move-to-s3",
         &["placeholder", "[minio]", "rclone/rclone.conf"],
     );
-    ends_at(&remote, &node, "'target=nosuch:bucket'", &conf, "move-to-s3", &["has no section [nosuch]"]);
+    ends_at(&remote, &node, "'target=nosuch:bucket'", &conf, "move-to-s3", &["there is no section [nosuch]"]);
     ends_at(&remote, &node, "'target=bucket'", &conf, "move-to-s3", &["target: `bucket` names no remote"]);
     let flags = format!("{target}, rclone-flags=--dry-run");
     ends_at(&remote, &node, &flags, &conf, "move-to-s3", &["rclone-flags: `--dry-run`"]);
