@@ -11,7 +11,8 @@ mod stored;
 use std::ffi::OsString;
 use std::time::Duration;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::exit::{Exit, Purpose};
 
@@ -81,10 +82,16 @@ pub enum Command {
     Fetch(FetchArgs),
     /// Bring deleted keys back from a backup into the running cluster, byte for byte
     ///
-    /// Each key is created by a transaction of its own that does nothing when the key exists. The keys are written in
-    /// the order in which they were first created, so that owners are there before what they own. Events, leases,
-    /// masterleases, endpoints, endpointslices, and keys with an etcd lease are never brought back, because Kubernetes
-    /// makes those itself.
+    /// KEYs, --prefix and --namespace add up. Each key is created by a transaction of its own that does nothing when the
+    /// key exists. Namespaces are written first, then service accounts, then what pods need to start, such as Secrets, then
+    /// all else in the order in which it was first created; but owners always before what they own.
+    ///
+    /// Events, leases, masterleases, endpoints, endpointslices, and keys with an etcd lease are never brought back,
+    /// because Kubernetes makes those itself. --namespace also leaves out pods that have a controller, what belongs to
+    /// them, root certificates and storage capacities. To bring such a pod back, give its KEY.
+    ///
+    /// Without --yes the plan is printed, with the command that carries it out, and warnings: of namespaces, owners,
+    /// volumes and nodes that are neither in the cluster nor brought back.
     PutBack(PutBackArgs),
     /// Restore a member's data directory from a backup, or with --plan print how to restore the whole cluster
     Restore(Box<RestoreArgs>),
@@ -183,8 +190,44 @@ fn purpose_of(command: &str) -> Purpose {
 
 /// Reads the command line and the environment. clap's error also stands for `--help` and `--version`.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let matches = command().try_get_matches_from(with_default_command(args.into_iter().collect()))?;
-    Cli::from_arg_matches(&matches)
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(with_default_command(args.into_iter().collect()))?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    if let (Command::PutBack(args), Some((name, matches))) = (&mut cli.command, matches.subcommand()) {
+        args.typed = command.find_subcommand(name).map(|command| typed(command, matches)).unwrap_or_default();
+    }
+    Ok(cli)
+}
+
+/// The flags on the command line, and not those from the environment, in the order of the help; without those that the
+/// command to carry out a plan has anyway.
+fn typed(command: &clap::Command, matches: &ArgMatches) -> Vec<OsString> {
+    let mut words = Vec::new();
+    for arg in command.get_arguments() {
+        let id = arg.get_id().as_str();
+        let Some(long) = arg.get_long() else { continue };
+        if matches!(long, "yes" | "target" | "backup-prefix")
+            || matches.value_source(id) != Some(ValueSource::CommandLine)
+        {
+            continue;
+        }
+        let flag = format!("--{long}");
+        if !arg.get_action().takes_values() {
+            words.push(flag.into());
+            continue;
+        }
+        for value in matches.get_raw(id).into_iter().flatten() {
+            if value.as_encoded_bytes().starts_with(b"-") {
+                // In one word, so that it is no flag.
+                let mut word = OsString::from(format!("{flag}="));
+                word.push(value);
+                words.push(word);
+            } else {
+                words.extend([OsString::from(&flag), value.to_owned()]);
+            }
+        }
+    }
+    words
 }
 
 /// The command line's description, with the exit codes at its end. Values from the environment are left out of the help,
@@ -293,6 +336,22 @@ mod tests {
         let of = |args: &[&str]| command_of(args.iter().map(OsString::from));
         assert_eq!(of(&["etcd-backup", "--output", "json", "prune", "--retention", "10"]), "prune");
         assert_eq!(of(&["etcd-backup", "--nonsense"]), "run");
+    }
+
+    #[test]
+    fn what_was_typed_is_known_from_what_was_not() {
+        let typed = |args: &[&str]| match parsed(args) {
+            Command::PutBack(args) => {
+                args.typed.into_iter().map(|word| word.into_string().unwrap()).collect::<Vec<_>>()
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(typed(&["put-back", "latest", "/key", "--yes", "--target", "a:b", "--backup-prefix=p"]), [""; 0]);
+        let args = ["--log-level", "debug", "put-back", "--namespace", "b", "latest", "--namespace=a", "--overwrite"];
+        assert_eq!(typed(&args), ["--namespace", "b", "--namespace", "a", "--overwrite", "--log-level", "debug"]);
+        let args =
+            ["put-back", "latest", "--prefix", "/a b", "--rclone-flags", "--bwlimit 1M", "--endpoints=http://h:1"];
+        assert_eq!(typed(&args), ["--prefix", "/a b", "--endpoints", "http://h:1", "--rclone-flags=--bwlimit 1M"]);
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub struct ContentArgs {
 
 #[derive(Args, Debug)]
 #[command(override_usage = PUT_BACK)]
-#[command(group = ArgGroup::new("which").required(true).args(["keys", "prefix"]))]
+#[command(group = ArgGroup::new("which").required(true).multiple(true).args(["keys", "prefix", "namespaces"]))]
 pub struct PutBackArgs {
     #[arg(help = NAME)]
     pub name: String,
@@ -77,6 +77,9 @@ pub struct PutBackArgs {
     /// Bring back every key that begins with this
     #[arg(long, value_name = "PREFIX")]
     pub prefix: Option<OsString>,
+    /// Bring back this namespace and all that is in it, but not what makes itself anew; may be given several times
+    #[arg(long = "namespace", value_name = "NS")]
+    pub namespaces: Vec<String>,
     #[arg(long, value_name = "REVISION", value_parser = clap::value_parser!(u64).range(1..), help = REVISION)]
     pub revision: Option<u64>,
     /// Also replace keys that exist and differ, if they are still as they were read
@@ -89,4 +92,7 @@ pub struct PutBackArgs {
     pub etcd: EtcdArgs,
     #[command(flatten)]
     pub read: ReadArgs,
+    /// The flags as they were typed, without `--yes` and those that say where the backups are.
+    #[arg(skip)]
+    pub typed: Vec<OsString>,
 }

@@ -14,6 +14,7 @@ use crate::backup::verdict::Verdict;
 use crate::config::StoreConfig;
 use crate::exit::{Exit, Failure};
 use crate::report::JobReport;
+use crate::report::command_line::command_line;
 use crate::report::job::HeldBackup;
 use crate::store::{self, Store};
 use crate::system::patience::Patience;
@@ -158,13 +159,8 @@ pub fn held_backup(hold: &Hold, store: &StoreConfig) -> HeldBackup {
 }
 
 fn ruling_command(word: &str, name: &BackupName, store: &StoreConfig) -> String {
-    let (name, target, prefix) = (name.to_string(), store.target.to_string(), store.naming.prefix.to_string());
-    let mut words = vec!["etcd-backup", word, &name, "--target", &target];
-    if !prefix.is_empty() {
-        words.extend(["--backup-prefix", &prefix]);
-    }
-    // Only a NUL cannot be quoted, and a setting has none.
-    shlex::try_join(words).unwrap_or_default()
+    let words = [word.to_owned(), name.to_string()];
+    command_line(words.into_iter().chain(store.flags()))
 }
 
 /// Whether this run compared its backup with one that nobody has confirmed, for want of a better one.

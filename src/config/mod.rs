@@ -93,6 +93,18 @@ pub struct StoreConfig {
     pub confirm: Confirm,
 }
 
+impl StoreConfig {
+    /// The flags with which another command finds the same backups. They hold no secret: a target with one is refused.
+    pub fn flags(&self) -> Vec<String> {
+        let (target, prefix) = (self.target.to_string(), self.naming.prefix.to_string());
+        let mut flags = vec!["--target".to_owned(), target];
+        if !prefix.is_empty() {
+            flags.extend(["--backup-prefix".to_owned(), prefix]);
+        }
+        flags
+    }
+}
+
 #[derive(Debug)]
 pub struct Settings {
     dir: SettingsDir,

@@ -1,5 +1,6 @@
 //! Settings of the commands that read backups.
 
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -79,13 +80,16 @@ pub struct PutBackConfig {
     pub backup: ReadConfig,
     pub etcd: EtcdConfig,
     pub keys: KeysToPutBack,
+    /// The other flags, as they were typed.
+    pub typed: Vec<OsString>,
 }
 
+/// What is put back: the keys, the prefix and the namespaces add up.
 #[derive(Debug)]
 pub struct KeysToPutBack {
-    /// Keys by name; empty when there is a prefix.
     pub keys: Vec<Vec<u8>>,
     pub prefix: Option<Vec<u8>>,
+    pub namespaces: Vec<String>,
     pub revision: Option<u64>,
     pub overwrite: bool,
     /// Whether keys are written; otherwise only the plan is printed.
@@ -140,9 +144,13 @@ impl Settings {
         if prefix.as_ref().is_some_and(Vec::is_empty) {
             return Err(Failure::settings("prefix: is empty, which would mean every key; allowed is a part of them"));
         }
+        for namespace in &args.namespaces {
+            check_namespace(namespace).map_err(Failure::settings)?;
+        }
         let keys = KeysToPutBack {
             keys: args.keys.iter().map(|key| key.as_bytes().to_vec()).collect(),
             prefix,
+            namespaces: args.namespaces.clone(),
             revision: args.revision,
             overwrite: args.overwrite,
             write: args.yes,
@@ -150,7 +158,7 @@ impl Settings {
         let backup = self.backup(&args.name, &args.read)?;
         // `put-back` refuses every degraded cluster itself. The error for `--strict` is about backups.
         let etcd = EtcdConfig { strict: false, ..self.etcd(&args.etcd, now)? };
-        Ok(PutBackConfig { backup, etcd, keys })
+        Ok(PutBackConfig { backup, etcd, keys, typed: args.typed.clone() })
     }
 
     pub fn backup(&self, name: &str, args: &ReadArgs) -> Result<ReadConfig, Failure> {
@@ -172,5 +180,30 @@ impl Settings {
             return Err(Failure::settings(format!("{name} is not a regular file")));
         }
         Ok(Input::Stored(Selector::parse(name), self.store(args)?))
+    }
+}
+
+/// A namespace's name is a DNS label.
+fn check_namespace(name: &str) -> Result<(), String> {
+    let is_label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if name.is_empty() || !name.chars().all(is_label) {
+        let name = name.escape_debug();
+        return Err(format!(
+            "namespace: `{name}` is no name of a namespace; allowed is one such as `shop`, not its key"
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_namespaces() {
+        assert_eq!(check_namespace("team-1"), Ok(()));
+        for name in ["", "a/b", "Shop", "/registry/namespaces/shop", "a\u{1b}", "*"] {
+            assert!(check_namespace(name).unwrap_err().starts_with("namespace: `"), "{name}");
+        }
     }
 }

@@ -4,6 +4,7 @@ mod diff;
 pub mod identity;
 pub mod kubeadm;
 pub mod line;
+pub mod objects;
 mod summary;
 mod usage;
 

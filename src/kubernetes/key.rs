@@ -49,6 +49,12 @@ impl<'a> ResourceKey<'a> {
     }
 }
 
+/// The keys under which a namespace may be stored.
+pub fn namespace_keys(namespace: &str) -> [Vec<u8>; 2] {
+    // OpenShift's own objects are below another root, but no namespace is.
+    ["/registry", "/kubernetes.io"].map(|root| format!("{root}/namespaces/{namespace}").into_bytes())
+}
+
 /// Whether a value is that of a Secret, by its key or by its own kind.
 pub fn is_secret(key: &[u8], object: Option<&ObjectSummary>) -> bool {
     // In doubt it is one: a Secret is shown only on demand, so a wrong guess hides a value instead of leaking it.

@@ -40,6 +40,23 @@ pub struct ObjectSummary {
     /// Whether it was deleted and waited for its finalizers.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub deleting: bool,
+    #[serde(skip)]
+    pub owners: Vec<OwnerReference>,
+}
+
+/// `k8s.io/apimachinery/pkg/apis/meta/v1.OwnerReference`.
+#[derive(Clone, PartialEq, Eq, Message, Deserialize)]
+#[serde(default)]
+pub struct OwnerReference {
+    #[prost(string, tag = "1")]
+    pub kind: String,
+    #[prost(string, tag = "3")]
+    pub name: String,
+    #[prost(string, tag = "4")]
+    pub uid: String,
+    /// Whether it is the one owner that makes the object, and makes it anew when it is gone.
+    #[prost(bool, optional, tag = "6")]
+    pub controller: Option<bool>,
 }
 
 /// The readable start of an encrypted value: `k8s:enc:<provider>:<version>:<name>:`.
@@ -142,6 +159,8 @@ struct ObjectMeta {
     deletion_timestamp: Option<Time>,
     #[prost(btree_map = "string, string", tag = "11")]
     labels: BTreeMap<String, String>,
+    #[prost(message, repeated, tag = "13")]
+    owner_references: Vec<OwnerReference>,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -167,7 +186,13 @@ fn object_in(envelope: &[u8]) -> Option<ObjectSummary> {
         uid: metadata.uid,
         labels: metadata.labels,
         deleting: metadata.deletion_timestamp.is_some(),
+        owners: metadata.owner_references,
     })
+}
+
+/// The message in the envelope of a value that is stored as protobuf; `None` for every other one.
+pub(super) fn message_in(value: &[u8]) -> Option<Vec<u8>> {
+    Some(Unknown::decode(value.strip_prefix(PROTOBUF)?).ok()?.raw)
 }
 
 #[derive(Deserialize)]
@@ -187,6 +212,7 @@ struct JsonMeta {
     uid: String,
     labels: Option<BTreeMap<String, String>>,
     deletion_timestamp: Option<serde::de::IgnoredAny>,
+    owner_references: Option<Vec<OwnerReference>>,
 }
 
 impl From<JsonObject> for ObjectSummary {
@@ -199,6 +225,7 @@ impl From<JsonObject> for ObjectSummary {
             uid: metadata.uid,
             labels: metadata.labels.unwrap_or_default(),
             deleting: metadata.deletion_timestamp.is_some(),
+            owners: metadata.owner_references.unwrap_or_default(),
         }
     }
 }
@@ -217,6 +244,10 @@ mod tests {
         [PROTOBUF.to_vec(), Unknown { type_meta, raw }.encode_to_vec()].concat()
     }
 
+    fn owner(uid: &str) -> OwnerReference {
+        OwnerReference { kind: "ReplicaSet".into(), name: "web".into(), uid: uid.into(), controller: Some(true) }
+    }
+
     #[test]
     fn the_object_in_a_protobuf_envelope_is_read() {
         let value = envelope(ObjectMeta {
@@ -225,8 +256,10 @@ mod tests {
             uid: "0c9f".into(),
             deletion_timestamp: Some(Time { seconds: 1 }),
             labels: BTreeMap::from([("app".into(), "web".into())]),
+            owner_references: vec![owner("7d")],
         });
         let StoredValue::Protobuf(Some(object)) = StoredValue::parse(&value) else { panic!() };
+        assert_eq!(object.owners, [owner("7d")]);
         let json = serde_json::to_string(&object).unwrap();
         let expected = r#"{"apiVersion":"v1","kind":"Pod","namespace":"default","name":"web","uid":"0c9f","#;
         assert_eq!(json, format!(r#"{expected}"labels":{{"app":"web"}},"deleting":true}}"#));
@@ -247,6 +280,11 @@ mod tests {
         assert_eq!((json, object.kind.as_str(), object.uid.as_str()), (text, "CronTab", "u"));
         let text = "{\"kind\":\"RangeAllocation\"}\n";
         assert_eq!(StoredValue::parse(text.as_bytes()), StoredValue::Json(text, None));
+        let reference = r#"{"apiVersion":"apps/v1","kind":"ReplicaSet","name":"web","uid":"7d","controller":true}"#;
+        for (references, owners) in [(format!("[{reference}]"), vec![owner("7d")]), ("null".into(), vec![])] {
+            let text = format!(r#"{{"apiVersion":"v1","kind":"X","metadata":{{"ownerReferences":{references}}}}}"#);
+            assert_eq!(StoredValue::parse(text.as_bytes()).object().unwrap().owners, owners);
+        }
         let list = r#"["v1","Secret"]"#;
         assert_eq!(StoredValue::parse(list.as_bytes()), StoredValue::Json(list, None));
     }

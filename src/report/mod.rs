@@ -1,6 +1,7 @@
 //! What a command prints at its end: text for people or one JSON line for machines, and the pod's termination message.
 //! The only writer of stdout.
 
+pub mod command_line;
 pub mod job;
 pub mod list;
 pub mod ruling;

@@ -22,7 +22,7 @@ pub use contents::Contents;
 pub use error::Error;
 #[cfg(test)]
 pub use mvcc::Revision;
-pub use mvcc::{Alarm, Change, KeyState, RecordedMember, SortedKeys, alarms, changes, find, members};
+pub use mvcc::{Alarm, Change, KeyState, RecordedMember, SortedKeys, alarms, changes, find, find_all, members};
 pub use part_file::{PartFile, Snapshot};
 pub use proof::{Proof, prove_file};
 pub use trailer::{FileHash, prove_stream};

@@ -3,7 +3,10 @@ use std::time::Duration;
 
 use rstest::rstest;
 
+use super::ending::Totals;
+use super::scope::MadeAnew;
 use super::*;
+use crate::kubernetes::OwnerReference;
 use crate::member::Role;
 use crate::snapshot::Revision;
 
@@ -13,8 +16,32 @@ fn state(key: &str, create_revision: i64, lease: i64) -> KeyState {
     KeyState { key, revision, create_revision, mod_revision: 9, version: 1, lease, value_bytes: 0, fingerprint: 0 }
 }
 
-fn object(api_version: &str, kind: &str) -> ObjectSummary {
-    ObjectSummary { api_version: api_version.into(), kind: kind.into(), ..ObjectSummary::default() }
+fn object(api_version: &str, kind: &str) -> About {
+    let object = ObjectSummary { api_version: api_version.into(), kind: kind.into(), ..ObjectSummary::default() };
+    About { object: Some(object), ..About::default() }
+}
+
+/// A key that was asked for by its namespace.
+pub fn candidate(key: &str, create_revision: i64) -> Candidate {
+    Candidate { state: state(key, create_revision, 0), selected: Selected::Namespace, about: About::default() }
+}
+
+/// With an object of this UID, and with owners, of which each is its controller.
+pub fn owned(key: &str, create_revision: i64, uid: &str, owners: &[&str]) -> Candidate {
+    let owner = |uid: &&str| OwnerReference {
+        kind: "Owner".into(),
+        name: format!("name-of-{uid}"),
+        uid: (*uid).into(),
+        controller: Some(true),
+    };
+    let owners = owners.iter().map(owner).collect();
+    let object = ObjectSummary { uid: uid.into(), owners, ..ObjectSummary::default() };
+    let about = About { object: Some(object), ..About::default() };
+    Candidate { about, ..candidate(key, create_revision) }
+}
+
+pub fn planned(candidate: Candidate, action: Action) -> PlannedKey {
+    PlannedKey { candidate, action, live_uid: None, note: None }
 }
 
 #[rstest]
@@ -25,7 +52,7 @@ fn object(api_version: &str, kind: &str) -> ObjectSummary {
 #[case("/registry/endpointslices/ns/x", "endpoints")]
 #[case("/kubernetes.io/events/ns/x", "event")]
 fn refused_by_key(#[case] key: &str, #[case] why: &str) {
-    assert!(refusal(&state(key, 1, 0), None).unwrap().contains(why));
+    assert!(refusal(&state(key, 1, 0), &About::default()).unwrap().why().contains(why));
 }
 
 #[rstest]
@@ -35,20 +62,21 @@ fn refused_by_key(#[case] key: &str, #[case] why: &str) {
 #[case("v1", "Endpoints")]
 #[case("discovery.k8s.io/v1", "EndpointSlice")]
 fn refused_by_kind(#[case] api_version: &str, #[case] kind: &str) {
-    assert!(refusal(&state("/root/x/ns/x", 1, 0), Some(&object(api_version, kind))).is_some());
+    assert!(refusal(&state("/root/x/ns/x", 1, 0), &object(api_version, kind)).is_some());
 }
 
 #[test]
 fn other_things_of_the_same_name_are_not_refused() {
     for key in ["/registry/services/specs/ns/x", "/registry/example.com/events/ns/x", "/registry/pods/leases/x"] {
-        assert_eq!(refusal(&state(key, 1, 0), Some(&object("example.com/v1", "Event"))), None);
+        assert_eq!(refusal(&state(key, 1, 0), &object("example.com/v1", "Event")), None);
     }
-    assert!(refusal(&state("/registry/pods/ns/x", 1, 7), None).unwrap().contains("lease of etcd"));
+    assert!(refusal(&state("/registry/pods/ns/x", 1, 7), &About::default()) == Some(MadeAnew::Leased));
 }
 
 #[test]
 fn only_missing_keys_are_created() {
     let live = |lease, has_same_value| Some(LiveKey { mod_revision: 5, lease, has_same_value });
+    let decide = |live, overwrite| super::decide(&candidate("/k", 1), live, overwrite);
     assert_eq!(decide(None, false), Action::Create);
     assert_eq!(decide(None, true), Action::Create);
     assert!(matches!(decide(live(0, false), false), Action::Leave(why) if why.contains("differs")));
@@ -59,15 +87,24 @@ fn only_missing_keys_are_created() {
 }
 
 #[test]
-fn owners_come_first() {
-    let mut states = [state("/pod", 30, 0), state("/replicaset", 20, 0), state("/deployment", 10, 0)];
-    sort_by_creation(&mut states);
-    assert_eq!(states.map(|state| state.create_revision), [10, 20, 30]);
+fn nothing_that_is_live_is_deleted_by_what_was_being_deleted() {
+    let deleting = |key: &str| {
+        let object = ObjectSummary { deleting: true, ..ObjectSummary::default() };
+        Candidate { about: About { object: Some(object), ..About::default() }, ..candidate(key, 1) }
+    };
+    let live = Some(LiveKey { mod_revision: 5, lease: 0, has_same_value: false });
+    let (pod, namespace) = (deleting("/registry/pods/ns/x"), deleting("/registry/namespaces/ns"));
+    assert!(matches!(decide(&pod, live, true), Action::Refuse(why) if why.contains("would delete it")));
+    assert!(matches!(decide(&pod, live, false), Action::Leave(_)));
+    assert_eq!(decide(&pod, None, false), Action::Create);
+    assert!(note(&pod.about).unwrap().contains("finish that"));
+    assert!(matches!(decide(&namespace, live, true), Action::Refuse(_)));
+    assert!(matches!(decide(&namespace, None, false), Action::Refuse(why) if why.contains("all that is in it")));
 }
 
 #[test]
 fn every_key_is_counted_once() {
-    let planned = |action| PlannedKey { state: state("/k", 1, 0), action, note: None };
+    let planned = |action| planned(candidate("/k", 1), action);
     let done = [
         (planned(Action::Create), Outcome::Created(7)),
         (planned(Action::Create), Outcome::Overtaken),
@@ -77,19 +114,22 @@ fn every_key_is_counted_once() {
         (planned(Action::Leave("")), Outcome::AsPlanned),
         (planned(Action::Refuse("")), Outcome::AsPlanned),
     ];
-    let totals = Totals::of(&done);
-    assert_eq!(totals, Totals { create: 1, replace: 1, leave: 2, refuse: 1, fail: 2 });
+    let totals = Totals::of(&done, &LeftOut::default());
+    assert_eq!(totals, Totals { create: 1, replace: 1, leave: 2, refuse: 1, fail: 2, left_out: 0 });
 }
 
 #[test]
 fn a_note_warns_of_values_that_do_not_just_work() {
-    let note = |value: &[u8]| note(&StoredValue::parse(value));
+    let note = |value: &[u8]| note(&About::of(value));
     assert!(note(b"k8s:enc:aescbc:v1:key1:xxxx").unwrap().contains("the key `key1` of provider aescbc"));
     assert_eq!(note(b"plain"), None);
-    let deleting =
-        br#"{"apiVersion":"v1","kind":"X","metadata":{"name":"x","deletionTimestamp":"2026-01-02T03:04:05Z"}}"#;
-    assert!(note(deleting).unwrap().contains("being deleted"));
-    assert_eq!(note(br#"{"apiVersion":"v1","kind":"X","metadata":{"name":"x"}}"#), None);
+    let object = |api_version: &str, kind: &str, more: &str| {
+        note(format!(r#"{{"apiVersion":"{api_version}","kind":"{kind}","metadata":{{"name":"x"{more}}}}}"#).as_bytes())
+    };
+    assert!(object("v1", "X", r#","deletionTimestamp":"2026-01-02T03:04:05Z""#).unwrap().contains("being deleted"));
+    assert_eq!(object("v1", "X", ""), None);
+    assert!(object("batch/v1", "Job", "").unwrap().contains("runs again"));
+    assert!(object("batch/v1", "CronJob", "").unwrap().contains("schedule"));
 }
 
 #[rstest]
@@ -101,7 +141,7 @@ fn a_note_warns_of_values_that_do_not_just_work() {
 #[case(Action::Create, Outcome::Unknown("gone".into()), "unknown       /k (gone; note)", "unknown")]
 #[case(Action::Create, Outcome::NotAttempted, "not attempted /k (note)", "not-attempted")]
 fn a_key_in_the_report(#[case] action: Action, #[case] outcome: Outcome, #[case] text: &str, #[case] result: &str) {
-    let planned = PlannedKey { state: state("/k", 1, 0), action, note: Some("note".into()) };
+    let planned = PlannedKey { note: Some("note".into()), ..planned(candidate("/k", 1), action) };
     assert_eq!(planned.text(&outcome), text);
     let json = planned.json(&outcome);
     assert_eq!((&json["key"], &json["result"], &json["note"]), (&"/k".into(), &result.into(), &"note".into()));
@@ -144,28 +184,58 @@ fn only_a_healthy_cluster_is_written_to() {
     }
 }
 
-fn planned(key: &str, action: Action) -> PlannedKey {
-    PlannedKey { state: state(key, 1, 0), action, note: None }
-}
-
 #[test]
-fn refused_keys_are_named_with_their_reasons() {
-    let event = planned("/k", Action::Refuse("it is an event"));
-    assert_eq!(refusals(&[planned("/a", Action::Create), event]).unwrap(), "/k: it is an event");
-    assert_eq!(refusals(&[planned("/a", Action::Create)]), None);
+fn refused_keys_that_were_named_are_told_with_their_reasons() {
+    let refused = |selected| {
+        let candidate = Candidate { selected, ..candidate("/k", 1) };
+        refusals(&[
+            planned(self::candidate("/a", 1), Action::Create),
+            planned(candidate, Action::Refuse("it is an event")),
+        ])
+    };
+    assert_eq!(refused(Selected::Key).unwrap(), "/k: it is an event");
+    assert_eq!((refused(Selected::Prefix), refused(Selected::Namespace)), (None, None));
 }
 
 #[test]
 fn a_plan_says_how_it_is_carried_out() {
     let member = member(false);
-    let text = |written, action, outcome| {
-        let done = [(planned("/k", action), outcome)];
-        Ending { backup: "b", revision: 9, member: &member, written, done: &done, error: None }.text()
+    let warnings = [Warning { kind: warnings::Kind::OwnerMissing, keys: vec![b"/k".into()], text: "no owner".into() }];
+    let ending = |written, action, outcome| {
+        let done = [(planned(candidate("/k", 1), action), outcome)];
+        let pod = owned("/registry/pods/ns/x", 1, "u", &["set"]);
+        let ending = Ending {
+            backup: "b",
+            revision: 9,
+            member: &member,
+            written,
+            done: &done,
+            left_out: &leave_out(vec![pod]).1,
+            warnings: &warnings,
+            carry_out: "etcd-backup put-back b /k --yes",
+            error: None,
+        };
+        (ending.text(), ending.json())
     };
-    let counts = "created, 0 replaced, 0 left alone, 0 refused";
-    let plan = text(false, Action::Create, Outcome::AsPlanned);
-    assert!(plan.starts_with("from b (revision 9) through https://10.0.0.1:2379:\nwould create  /k\n"), "{plan}");
-    assert!(plan.ends_with(&format!("1 {counts} if you add --yes; nothing was written\n")), "{plan}");
-    assert!(text(true, Action::Create, Outcome::Created(3)).ends_with(&format!("1 {counts}\n")));
-    assert!(text(false, Action::Leave("x"), Outcome::AsPlanned).ends_with(": there is nothing to do\n"));
+    let counts = "created, 0 replaced, 0 left alone, 0 refused, 1 left out";
+    let (plan, json) = ending(false, Action::Create, Outcome::AsPlanned);
+    let expected = format!(
+        "from b (revision 9) through https://10.0.0.1:2379:\n\
+         would create  /k\n\
+         left out      1 pods: their controllers make them anew\n\
+         WARNING       no owner\n\
+         1 {counts} if you carry out this plan; nothing was written yet:\n\
+         etcd-backup put-back b /k --yes\n"
+    );
+    assert_eq!(plan, expected);
+    assert_eq!(json["carry_out"], "etcd-backup put-back b /k --yes");
+    assert_eq!(
+        json["warnings"][0],
+        serde_json::json!({"warning": "owner-missing", "keys": [{"key": "/k"}], "text": "no owner"})
+    );
+    assert_eq!(json["left_out"][0]["count"], 1);
+    let (done, json) = ending(true, Action::Create, Outcome::Created(3));
+    assert!(done.ends_with(&format!("1 {counts}\n")) && json["carry_out"].is_null(), "{done}");
+    let (nothing, json) = ending(false, Action::Leave("x"), Outcome::AsPlanned);
+    assert!(nothing.ends_with(": there is nothing to do\n") && json["carry_out"].is_null(), "{nothing}");
 }

@@ -106,3 +106,18 @@ pub fn find(db: &Db, keys: &[Vec<u8>], at: u64) -> Result<Vec<KeyState>, Error> 
     })?;
     Ok(found.into_values().flatten().collect())
 }
+
+/// The keys that are wanted, as they were at revision `at`, in no order.
+pub fn find_all(db: &Db, at: u64, is_wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<KeyState>, Error> {
+    let mut found: HashMap<Vec<u8>, KeyState> = HashMap::new();
+    changes(db, at, |change| {
+        let key = change.kv.key;
+        if change.revision.tombstone {
+            found.remove(key);
+        } else if is_wanted(key) {
+            found.insert(key.to_vec(), change.into());
+        }
+        Ok::<_, Error>(())
+    })?;
+    Ok(found.into_values().collect())
+}

@@ -9,7 +9,7 @@ mod revision;
 mod sorted_keys;
 
 pub use cluster::{Alarm, RecordedMember, alarms, members};
-pub use history::{Change, KeyState, changes, find};
+pub use history::{Change, KeyState, changes, find, find_all};
 #[cfg(test)]
 pub use key_value::KeyValue;
 pub use live_key_count::LiveKeyCount;

@@ -8,7 +8,7 @@ use prost::Message;
 
 use super::build::{SIZE, Value, bucket, db, leaf, open, patched};
 use super::{KeyValueMessage, fixture};
-use crate::snapshot::{Db, KeyState, Revision, SortedKeys, changes, find, prove_file};
+use crate::snapshot::{Db, KeyState, Revision, SortedKeys, changes, find, find_all, prove_file};
 
 const REVISION: Revision = Revision { main: 7, sub: 1, tombstone: false };
 
@@ -67,7 +67,10 @@ proptest! {
             let sorted = SortedKeys::new(&db, prefix, at).with_budget(budget);
             let sorted = state_of(&db, sorted.map(Result::unwrap));
             let expected: Vec<_> = state.clone().into_iter().filter(|(key, _)| key.starts_with(prefix)).collect();
-            prop_assert_eq!(sorted, expected);
+            prop_assert_eq!(&sorted, &expected);
+            let mut all = state_of(&db, find_all(&db, at, |key| key.starts_with(prefix)).unwrap());
+            all.sort();
+            prop_assert_eq!(all, expected);
 
             let keys = [b"a".to_vec(), b"ab".to_vec(), b"\xff".to_vec()];
             let mut found = state_of(&db, find(&db, &keys, at).unwrap());

@@ -6,7 +6,7 @@ use super::{assert_golden, assert_report};
 use crate::support::{
     LONG_AGO,
     etcd::Cluster,
-    kubernetes::{WORLD, pod, save},
+    kubernetes::{Meta, Owner, WORLD, custom, namespace, object, pod, save},
     remote::Remote,
     run::Run,
     sample,
@@ -109,7 +109,16 @@ fn what_a_backup_holds() {
 fn keys_put_back() {
     needs!("etcd", "etcdctl");
     let cluster = Cluster::single();
-    let objects = [pod("default", "web-0", b"there"), pod("default", "web-1", b"deleted")];
+    let owner = Owner { kind: "Site", name: "main", uid: "u-site", controller: true };
+    let page = Meta { owner: Some(owner), ..Meta::new("default", "page") };
+    let objects = [
+        namespace(&Meta::new("", "default")),
+        pod("default", "web-0", b"there"),
+        pod("default", "web-1", b"deleted"),
+        object("events", "v1", "Event", &Meta::new("default", "web-1.1"), b""),
+        custom("sites", &Meta { uid: "u-site", ..Meta::new("", "main") }),
+        custom("pages", &page),
+    ];
     cluster.client(0, async |client| {
         for (key, value) in &objects {
             client.put(key.as_str(), value.as_slice(), None).await.unwrap();
@@ -118,8 +127,10 @@ fn keys_put_back() {
     let folder = tempfile::tempdir().unwrap();
     let backup = folder.path().join("backup.etcdb");
     fs::write(&backup, save(&cluster)).unwrap();
-    cluster.etcdctl(&["del", &objects[1].0]);
-    let run = || Run::new().arg("put-back").etcd(&cluster).arg(&backup).arg("--prefix=/registry/");
+    for (key, _) in &objects[2..] {
+        cluster.etcdctl(&["del", key]);
+    }
+    let run = || Run::new().arg("put-back").etcd(&cluster).arg(&backup).arg("--namespace=default");
     assert_report("put-back-dry-run", &run().exits(0));
     assert_report("put-back", &run().arg("--yes").exits(0));
 }

@@ -18,11 +18,21 @@ pub struct Meta<'a> {
     pub uid: &'a str,
     pub labels: &'a [(&'a str, &'a str)],
     pub deleting: bool,
+    pub owner: Option<Owner<'a>>,
+}
+
+/// An entry of `ownerReferences`.
+#[derive(Clone, Copy)]
+pub struct Owner<'a> {
+    pub kind: &'a str,
+    pub name: &'a str,
+    pub uid: &'a str,
+    pub controller: bool,
 }
 
 impl<'a> Meta<'a> {
     pub fn new(namespace: &'a str, name: &'a str) -> Self {
-        Self { namespace, name, uid: "0c9f1a52-8c3e-4f5e-9d55-3d2b0e6c9f10", labels: &[], deleting: false }
+        Self { namespace, name, uid: "0c9f1a52-8c3e-4f5e-9d55-3d2b0e6c9f10", labels: &[], deleting: false, owner: None }
     }
 }
 
@@ -37,6 +47,10 @@ pub fn protobuf(api_version: &str, kind: &str, meta: &Meta, payload: &[u8]) -> V
     }
     for (key, value) in meta.labels {
         metadata.extend(field(11, &[field(1, key.as_bytes()), field(2, value.as_bytes())].concat()));
+    }
+    if let Some(Owner { kind, name, uid, controller }) = meta.owner {
+        let names = [field(1, kind.as_bytes()), field(3, name.as_bytes()), field(4, uid.as_bytes())].concat();
+        metadata.extend(field(13, &[names, field(5, b"apps/v1"), vec![6 << 3, controller.into()]].concat()));
     }
     let object = [field(1, &metadata), field(2, payload)].concat();
     let type_meta = [field(1, api_version.as_bytes()), field(2, kind.as_bytes())].concat();
@@ -64,8 +78,31 @@ pub fn pod(namespace: &str, name: &str, payload: &[u8]) -> (String, Vec<u8>) {
 
 /// The namespace that gives a cluster its identity.
 pub fn kube_system(uid: &str) -> (String, Vec<u8>) {
-    let value = protobuf("v1", "Namespace", &Meta { uid, ..Meta::new("", "kube-system") }, b"");
-    ("/registry/namespaces/kube-system".into(), value)
+    namespace(&Meta { uid, ..Meta::new("", "kube-system") })
+}
+
+/// A namespace with its one finalizer.
+pub fn namespace(meta: &Meta) -> (String, Vec<u8>) {
+    (format!("/registry/namespaces/{}", meta.name), protobuf("v1", "Namespace", meta, &field(1, b"kubernetes")))
+}
+
+/// An object below this resource, which is `secrets` or `apiregistration.k8s.io/apiservices`; `spec` is its second field.
+pub fn object(resource: &str, api_version: &str, kind: &str, meta: &Meta, spec: &[u8]) -> (String, Vec<u8>) {
+    let namespace = if meta.namespace.is_empty() { String::new() } else { format!("{}/", meta.namespace) };
+    (format!("/registry/{resource}/{namespace}{}", meta.name), protobuf(api_version, kind, meta, spec))
+}
+
+/// A custom resource of the group `example.com`, as JSON, whose kind is the singular of `resource`.
+pub fn custom(resource: &str, meta: &Meta) -> (String, Vec<u8>) {
+    let owners = meta.owner.map(|Owner { kind, name, uid, controller }| {
+        serde_json::json!([{ "apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid, "controller": controller }])
+    });
+    let metadata = serde_json::json!({
+        "name": meta.name, "namespace": meta.namespace, "uid": meta.uid, "ownerReferences": owners,
+    });
+    let object = serde_json::json!({ "apiVersion": "example.com/v1", "kind": resource, "metadata": metadata });
+    let namespace = if meta.namespace.is_empty() { String::new() } else { format!("{}/", meta.namespace) };
+    (format!("/registry/example.com/{resource}/{namespace}{}", meta.name), format!("{object}\n").into_bytes())
 }
 
 /// A custom resource, as Kubernetes stores it: in one line, and a line feed.

@@ -1,0 +1,114 @@
+//! What the plan has to know: the chosen keys of the backup, and what is around them in the backup and in the cluster.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::command::input::OpenBackup;
+use crate::config::KeysToPutBack;
+use crate::etcd::Writer;
+use crate::exit::Failure;
+use crate::inspect::line::printable;
+use crate::inspect::objects::find_objects;
+use crate::kubernetes::{StoredValue, namespace_keys};
+use crate::recovery::put_back::{
+    About, Candidate, LiveNamespace, LiveObject, PlannedKey, Scope, StoredNamespace, Surroundings, Warning,
+    check_namespace, questions, warnings as decide_warnings,
+};
+use crate::snapshot::{self, Db, find_all};
+use crate::system::blocking::blocking;
+
+/// The keys that were asked for, in no order.
+pub async fn candidates(args: &KeysToPutBack, backup: &OpenBackup, revision: u64) -> Result<Vec<Candidate>, Failure> {
+    let scope = Scope {
+        keys: args.keys.iter().cloned().collect(),
+        prefix: args.prefix.clone(),
+        namespaces: args.namespaces.clone(),
+    };
+    let db = Arc::clone(&backup.db);
+    let candidates = blocking(move || {
+        let states = find_all(&db, revision, |key| scope.selects(key).is_some())?;
+        let candidates = states.into_iter().filter_map(|state| {
+            let selected = scope.selects(&state.key)?;
+            Some(state.value(&db).map(|value| Candidate { about: About::of(&value), state, selected }))
+        });
+        candidates.collect::<Result<Vec<_>, snapshot::Error>>()
+    });
+    let candidates = candidates.await?;
+    refuse_missing(args, &candidates, &backup.proved.label, revision)?;
+    Ok(candidates)
+}
+
+fn refuse_missing(args: &KeysToPutBack, found: &[Candidate], label: &str, revision: u64) -> Result<(), Failure> {
+    let is_found = |wanted: &dyn Fn(&[u8]) -> bool| found.iter().any(|candidate| wanted(&candidate.state.key));
+    if let Some(prefix) = args.prefix.as_ref().filter(|prefix| !is_found(&|key| key.starts_with(prefix))) {
+        return Err(Failure::settings(format!(
+            "{label} has no key that begins with {} at revision {revision}",
+            printable(prefix)
+        )));
+    }
+    let missing: Vec<_> = args.keys.iter().filter(|wanted| !is_found(&|key| key == wanted.as_slice())).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let missing: Vec<_> = missing.into_iter().map(|key| printable(key)).collect();
+    Err(Failure::settings(format!("{label} does not have, at revision {revision}: {}", missing.join(", "))))
+}
+
+/// Whether the namespaces that were asked for can be put back now.
+pub async fn check_namespaces(
+    args: &KeysToPutBack,
+    candidates: &[Candidate],
+    label: &str,
+    writer: &mut Writer,
+) -> Result<(), Failure> {
+    for name in &args.namespaces {
+        let keys = namespace_keys(name);
+        let stored = candidates.iter().find(|candidate| keys.contains(&candidate.state.key));
+        let stored = match stored.map(|candidate| candidate.about.is_deleting()) {
+            None => StoredNamespace::Missing,
+            Some(false) => StoredNamespace::Active,
+            Some(true) => StoredNamespace::Deleting,
+        };
+        let mut live = LiveNamespace::Missing;
+        for key in &keys {
+            match get(key, writer).await? {
+                Some(LiveObject { deleting: true, .. }) => live = LiveNamespace::Deleting,
+                Some(_) => live = LiveNamespace::Active,
+                None => {}
+            }
+        }
+        check_namespace(name, live, stored, args.overwrite, label).map_err(Failure::settings)?;
+    }
+    Ok(())
+}
+
+/// What is missing around the keys that are to be written.
+pub async fn warnings(
+    planned: &[PlannedKey],
+    db: &Arc<Db>,
+    revision: u64,
+    writer: &mut Writer,
+) -> Result<Vec<Warning>, Failure> {
+    let asked = questions(planned);
+    if asked.uids.is_empty() && asked.keys.is_empty() {
+        return Ok(decide_warnings(planned, &Surroundings::default()));
+    }
+    let (db, uids, keys) = (Arc::clone(db), asked.uids, asked.keys.clone());
+    let backup = blocking(move || find_objects(&db, &uids, &keys, revision)).await?;
+    let mut live = HashMap::new();
+    for key in asked.keys.iter().chain(backup.by_uid.values()) {
+        if let Some(object) = get(key, writer).await? {
+            live.insert(key.clone(), object);
+        }
+    }
+    Ok(decide_warnings(planned, &Surroundings { backup, live }))
+}
+
+async fn get(key: &[u8], writer: &mut Writer) -> Result<Option<LiveObject>, Failure> {
+    let live = writer.get(key).await?;
+    Ok(live.map(|live| {
+        let value = StoredValue::parse(&live.value);
+        let deleting = value.object().is_some_and(|object| object.deleting);
+        LiveObject { uid: value.uid().map(str::to_owned), deleting }
+    }))
+}

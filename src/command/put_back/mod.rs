@@ -1,0 +1,159 @@
+//! `put-back`: writes deleted keys of a backup into the running cluster again.
+
+mod look;
+mod write;
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::input::OpenBackup;
+use super::members;
+use crate::config::{Input, KeysToPutBack, PutBackConfig};
+use crate::etcd::{CurrentKey, Writer};
+use crate::exit::{Exit, Failure};
+use crate::inspect::identity::{Found, find_kube_system};
+use crate::kubernetes::StoredValue;
+use crate::member::Member;
+use crate::recovery::put_back::{
+    Action, Candidate, Ending, LiveKey, Outcome, PlannedKey, decide, healthy_member, in_order, leave_out, note,
+    refusal, refusals,
+};
+use crate::report::Answer;
+use crate::report::command_line::command_line;
+use crate::snapshot::{self, Db, KeyState};
+use crate::system::blocking::blocking;
+
+pub async fn put_back(config: PutBackConfig, now: DateTime<Utc>, answer: &mut Answer) -> Result<(), Failure> {
+    let PutBackConfig { backup, etcd, keys: args, typed } = config;
+    let flags = [where_backups_are(&backup.input), typed].concat();
+    let backup = OpenBackup::open(backup, now).await?;
+    let revision = backup.revision(args.revision)?;
+    let (candidates, left_out) = leave_out(look::candidates(&args, &backup, revision).await?);
+    let candidates = in_order(candidates);
+    // Refused members are in the log; the answer of this command is about keys.
+    let choice = members::choose(&etcd, |_| {}).await?;
+    let member = healthy_member(choice, args.write).map_err(|why| Failure::message(Exit::NoMember, why))?;
+    let mut writer = Writer::connect(&member, &etcd).await?;
+    refuse_other_cluster(&backup, &mut writer, &member).await?;
+    look::check_namespaces(&args, &candidates, &backup.proved.label, &mut writer).await?;
+
+    let planned = plan(candidates, args.overwrite, &backup.db, &mut writer).await?;
+    if let Some(refusals) = refusals(&planned) {
+        return Err(Failure::settings(format!("never put back: {refusals}")));
+    }
+    let warnings = look::warnings(&planned, &backup.db, revision, &mut writer).await?;
+    let (done, error) = if args.write {
+        for warning in &warnings {
+            tracing::warn!("{}", warning.text);
+        }
+        write::write(planned, &backup.db, &mut writer).await
+    } else {
+        (planned.into_iter().map(|planned| (planned, Outcome::AsPlanned)).collect(), None)
+    };
+    let ending = Ending {
+        backup: &backup.proved.label,
+        revision,
+        member: &member,
+        written: args.write,
+        done: &done,
+        left_out: &left_out,
+        warnings: &warnings,
+        carry_out: &carry_out(&backup.proved.label, &args, &flags),
+        error: error.as_ref().map(Failure::one_line),
+    };
+    *answer = Answer::Document { text: ending.text(), json: ending.json() };
+    error.map_or(Ok(()), Err)
+}
+
+fn where_backups_are(input: &Input) -> Vec<OsString> {
+    match input {
+        Input::Local(_) => Vec::new(),
+        Input::Stored(_, store) => store.flags().into_iter().map(OsString::from).collect(),
+    }
+}
+
+/// The same command with the backup's full name, and `--yes`.
+fn carry_out(backup: &str, args: &KeysToPutBack, flags: &[OsString]) -> String {
+    let keys = args.keys.iter().map(|key| OsString::from_vec(key.clone()));
+    let arguments: Vec<_> = std::iter::once(OsString::from(backup)).chain(keys).collect();
+    // After `--`, what begins with a hyphen is no flag.
+    let hyphen = arguments.iter().any(|argument| argument.as_bytes().starts_with(b"-"));
+    let (before, after) = if hyphen { (vec![], [vec!["--".into()], arguments].concat()) } else { (arguments, vec![]) };
+    let words = [vec!["put-back".into()], before, flags.to_vec(), vec!["--yes".into()], after];
+    command_line(words.concat())
+}
+
+async fn refuse_other_cluster(backup: &OpenBackup, writer: &mut Writer, member: &Member) -> Result<(), Failure> {
+    let db = Arc::clone(&backup.db);
+    // A cluster is known by the UID of its namespace kube-system. A restore keeps that, but gives the cluster and its
+    // members new ids.
+    let read = move || Ok::<_, snapshot::Error>((find_kube_system(&db)?, snapshot::members(&db)?));
+    let (namespaces, recorded) = blocking(read).await?;
+    for Found { key, uid } in namespaces {
+        let Some(live) = writer.get(key).await? else { continue };
+        let live = StoredValue::parse(&live.value);
+        let (Some(ours), Some(theirs)) = (uid, live.uid()) else { continue };
+        if ours == theirs {
+            return Ok(());
+        }
+        let label = &backup.proved.label;
+        return Err(Failure::settings(format!(
+            "{label} is a backup of another cluster: its namespace kube-system has the UID {ours}, that of {} has {theirs}",
+            member.endpoint
+        )));
+    }
+    // In an etcd without Kubernetes, or with an encrypted namespace, only the members' ids give a hint.
+    if recorded.iter().all(|recorded| recorded.id != member.id) {
+        tracing::warn!(
+            "the backup does not record the member {}; make sure that it is the same cluster",
+            member.endpoint
+        );
+    }
+    Ok(())
+}
+
+async fn plan(
+    candidates: Vec<Candidate>,
+    overwrite: bool,
+    db: &Arc<Db>,
+    writer: &mut Writer,
+) -> Result<Vec<PlannedKey>, Failure> {
+    let mut planned = Vec::with_capacity(candidates.len());
+    for candidate in candidates {
+        planned.push(if let Some(made_anew) = refusal(&candidate.state, &candidate.about) {
+            PlannedKey { action: Action::Refuse(made_anew.why()), live_uid: None, note: None, candidate }
+        } else {
+            let live = writer.get(&candidate.state.key).await?;
+            plan_one(candidate, live, overwrite, db).await?
+        });
+    }
+    Ok(planned)
+}
+
+async fn plan_one(
+    candidate: Candidate,
+    live: Option<CurrentKey>,
+    overwrite: bool,
+    db: &Arc<Db>,
+) -> Result<PlannedKey, Failure> {
+    let live_uid = live.as_ref().and_then(|live| StoredValue::parse(&live.value).uid().map(str::to_owned));
+    let live = match live {
+        Some(CurrentKey { mod_revision, lease, value: theirs }) => {
+            let ours = value(&candidate.state, db).await?;
+            Some(LiveKey { mod_revision, lease, has_same_value: theirs == ours })
+        }
+        None => None,
+    };
+    let action = decide(&candidate, live, overwrite);
+    let note = note(&candidate.about).filter(|_| action.is_change());
+    Ok(PlannedKey { candidate, action, live_uid, note })
+}
+
+/// One value at a time, and again before it is written, because all of them may not fit into memory.
+async fn value(state: &KeyState, db: &Arc<Db>) -> Result<Vec<u8>, Failure> {
+    let (state, db) = (state.clone(), Arc::clone(db));
+    Ok(blocking(move || state.value(&db)).await?)
+}
