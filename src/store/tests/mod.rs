@@ -7,11 +7,14 @@ mod support {
     #![allow(dead_code, unused_macros, clippy::doc_markdown, reason = "the integration tests use the rest")]
 
     pub mod child;
+    pub mod clouds;
+    pub mod connect_proxy;
     pub mod file_server;
     pub mod ports;
     mod random;
     pub mod remote;
     pub mod s3;
+    pub mod tls;
     pub mod tools;
     mod wait;
 

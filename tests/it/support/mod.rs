@@ -4,7 +4,11 @@
 pub mod tools;
 
 pub mod child;
+#[macro_use]
+pub mod clouds;
+pub mod connect_proxy;
 pub mod etcd;
+mod example;
 pub mod file_server;
 pub mod http_proxy;
 pub mod kubeadm;

@@ -15,6 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
+    clouds::Cloud,
     file_server::{FileServer, Protocol, obscured},
     s3::{ACCESS, S3},
     tools,
@@ -28,15 +29,20 @@ pub struct Remote {
     target: String,
     config: PathBuf,
     folder: TempDir,
+    /// What rclone needs in its environment to reach the store.
+    environment: Vec<(&'static str, String)>,
     server: Served,
 }
 
 /// By whom a remote is served.
-enum Served {
+pub(super) enum Served {
     /// The machine's own file system.
     Locally,
     ByS3(Arc<S3>),
     Files(FileServer),
+    InACloud(Arc<Cloud>),
+    /// A folder that the configuration names.
+    Mounted(TempDir),
 }
 
 impl Remote {
@@ -148,10 +154,25 @@ impl Remote {
         remote
     }
 
-    fn new(folder: TempDir, target: String, config: &str, server: Served) -> Self {
+    pub(super) fn new(folder: TempDir, target: String, config: &str, server: Served) -> Self {
         let path = folder.path().join("rclone.conf");
         write_private(&path, config);
-        Self { target, config: path, folder, server }
+        let environment = if let Served::InACloud(cloud) = &server { cloud.environment() } else { Vec::new() };
+        Self { target, config: path, folder, environment, server }
+    }
+
+    pub fn environment(&self) -> &[(&'static str, String)] {
+        &self.environment
+    }
+
+    pub(super) fn with_environment(mut self, more: [(&'static str, String); 2]) -> Self {
+        self.environment.extend(more);
+        self
+    }
+
+    /// Another place of the same configuration.
+    pub fn with_target(self, target: &str) -> Self {
+        Self { target: target.to_owned(), ..self }
     }
 
     /// What `--target` is to be.
@@ -176,7 +197,7 @@ impl Remote {
     pub fn config_by(&self, port: u16) -> PathBuf {
         let place = |port| match &self.server {
             Served::Files(server) => server.place(port),
-            Served::Locally | Served::ByS3(_) => format!("127.0.0.1:{port}"),
+            _ => format!("127.0.0.1:{port}"),
         };
         self.config_with(&place(self.port()), &place(port))
     }
@@ -203,9 +224,10 @@ impl Remote {
 
     pub fn port(&self) -> u16 {
         match &self.server {
-            Served::Locally => panic!("a folder has no port"),
+            Served::Locally | Served::Mounted(_) => panic!("a folder has no port"),
             Served::ByS3(server) => server.port(),
             Served::Files(server) => server.port(),
+            Served::InACloud(cloud) => cloud.port(),
         }
     }
 
@@ -217,16 +239,17 @@ impl Remote {
     /// What must never be seen in any output.
     pub fn secrets(&self) -> Vec<&str> {
         match &self.server {
-            Served::Locally => Vec::new(),
+            Served::Locally | Served::Mounted(_) => Vec::new(),
             Served::ByS3(server) => vec![server.secret()],
             Served::Files(server) => server.secrets().to_vec(),
+            Served::InACloud(cloud) => vec![cloud.secret()],
         }
     }
 
     pub fn server(&self) -> &S3 {
         match &self.server {
             Served::ByS3(server) => server,
-            Served::Locally | Served::Files(_) => panic!("no S3 server"),
+            _ => panic!("no S3 server"),
         }
     }
 
@@ -235,7 +258,8 @@ impl Remote {
         let folder = match &self.server {
             Served::Locally => PathBuf::from(&self.target),
             Served::Files(server) => server.data().join("etcd"),
-            Served::ByS3(_) => panic!("no files"),
+            Served::Mounted(folder) => folder.path().to_owned(),
+            Served::ByS3(_) | Served::InACloud(_) => panic!("no files"),
         };
         folder.join(name)
     }
@@ -335,6 +359,7 @@ impl Remote {
     pub fn rclone_with(&self, config: &Path, args: &[&str]) -> Output {
         tools::command(tools::tool("rclone"))
             .env("HOME", self.folder.path())
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .arg("--config")
             .arg(config)
             .args(["--retries=1", "--low-level-retries=1"])
@@ -344,7 +369,7 @@ impl Remote {
     }
 }
 
-fn write_private(path: &Path, text: &str) {
+pub(super) fn write_private(path: &Path, text: &str) {
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).unwrap();
     file.write_all(text.as_bytes()).unwrap();
 }

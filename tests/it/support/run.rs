@@ -70,7 +70,8 @@ impl Run {
     /// The settings that say where the backups are; its secrets must never be printed.
     pub fn store(mut self, remote: &Remote) -> Self {
         self.secrets.extend(remote.secrets().into_iter().map(str::to_owned));
-        self.env("TARGET", remote.target()).env("RCLONE_CONFIG", remote.config())
+        let run = self.env("TARGET", remote.target()).env("RCLONE_CONFIG", remote.config());
+        remote.environment().iter().fold(run, |run, (name, value)| run.env(name, value))
     }
 
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
