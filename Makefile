@@ -120,7 +120,8 @@ $(STORES): tests/tools/stores.txt tests/tools/azurite/package.json tests/tools/a
 	    --target target/stores/python --requirement tests/tools/stores.txt
 	mkdir target/stores/azurite
 	cp tests/tools/azurite/package.json tests/tools/azurite/package-lock.json target/stores/azurite/
-	cd target/stores/azurite && $(NPM) ci --silent --ignore-scripts --no-audit --no-fund
+	cd target/stores/azurite && $(NPM) ci --silent --ignore-scripts --no-audit --no-fund --no-update-notifier --cache ../npm
+	rm -rf target/stores/npm
 	touch $@
 
 IMAGE ?= etcd-backup:$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)

@@ -8,7 +8,7 @@ use super::redact::Redactor;
 use crate::exit::Exit;
 
 /// Parts of the messages of rclone and of stores about a wrong setting, in lower case.
-const SETTINGS: [&str; 23] = [
+const SETTINGS: [&str; 24] = [
     "didn't find section in config file",
     "didn't find backend called",
     "failed to load config",
@@ -18,6 +18,7 @@ const SETTINGS: [&str; 23] = [
     "invalid argument \"",
     "nosuchbucket",
     "bucket does not exist",
+    "containernotfound",
     "invalidbucketname",
     "invalidresourcename",
     "resource name length",
@@ -34,7 +35,7 @@ const SETTINGS: [&str; 23] = [
     "failed to make password",
 ];
 /// Parts of their messages about credentials that are wrong or may not do enough.
-const DENIED: [&str; 19] = [
+const DENIED: [&str; 23] = [
     "accessdenied",
     "access denied",
     "permission denied",
@@ -47,6 +48,11 @@ const DENIED: [&str; 19] = [
     "forbidden",
     "statuscode: 403",
     "statuscode: 401",
+    // Of Azure's and of Google's stores. Their words are other ones for each reason.
+    "response 403",
+    "response 401",
+    "googleapi: error 403",
+    "googleapi: error 401",
     "authenticationfailed",
     "authorizationfailure",
     "invalid_grant",
@@ -301,6 +307,12 @@ mod tests {
         // A missing section is a wrong setting, whatever else the message says.
         assert_eq!(classify(Some(1), "didn't find section in config file (\"forbidden\")"), Exit::Settings);
         assert_eq!(classify(None, ""), Exit::Store);
+        for complaint in [
+            "GET https://a.example/c RESPONSE 403: 403 This request is not authorized to perform this operation using this permission. ERROR CODE: AuthorizationPermissionMismatch",
+            "googleapi: Error 401: Anonymous caller does not have storage.objects.list access, required",
+        ] {
+            assert_eq!(classify(Some(1), complaint), Exit::Denied, "{complaint}");
+        }
         // Of rclone 1.75.2.
         for complaint in [
             "create new shared key credential failed: decode account key: illegal base64 data at input byte 7",

@@ -12,7 +12,8 @@ use crate::system::blocking::blocking;
 /// no such flag; there only the listing before tells of a bucket that is missing.
 const NO_NEW_BUCKET: [&str; 4] =
     ["--s3-no-check-bucket", "--azureblob-no-check-container", "--gcs-no-check-bucket", "--oos-no-check-bucket"];
-/// Makes an S3 store itself refuse the upload if it has an object of that name. Not every backend sends the header.
+/// Makes an S3 store itself refuse the upload if it has an object of that name. rclone sends the header to S3 alone, and that
+/// from 1.72 on.
 const ONLY_IF_ABSENT: [&str; 2] = ["--header-upload", "If-None-Match: *"];
 /// Makes rclone check on every backend that the name is free before it begins, and exit with code 9 if it is not. With the
 /// first flag alone it would skip the upload and report success. `--immutable` does not help: `copyto` ignores it.
