@@ -64,6 +64,8 @@ const DENIED: [&str; 23] = [
 
 /// What GCS's backend says, as an error, of the header that only S3 understands. It uploads all the same.
 const NO_SUCH_HEADER: &str = "Don't know how to set key \"If-None-Match\" on upload";
+/// Before the first backup that is as it should be, and whoever minds it says so.
+const NO_DIRECTORY: &str = "directory not found";
 /// Of a line's parts in an error of Azure, the one that begins the answer's body.
 const BODY: &str = "<?xml";
 
@@ -179,7 +181,8 @@ fn log(text: &str, subcommand: &str, redactor: &Redactor) -> Option<Complaint> {
         }
         "error" => {
             tracing::debug!(rclone = subcommand, "{message}");
-            Some(Complaint { text: message, of_object, is_error: true })
+            let is_error = !message.ends_with(NO_DIRECTORY);
+            Some(Complaint { text: message, of_object, is_error })
         }
         // These end rclone, and their text is in the error of the call, so they are not logged here.
         "critical" | "alert" | "emergency" => Some(Complaint { text: message, of_object, is_error: false }),

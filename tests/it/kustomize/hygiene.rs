@@ -188,9 +188,9 @@ fn a_stacked_etcds_files_are_mounted_one_by_one() {
                 named.iter().map(|path| path.strip_prefix("/etcd/").unwrap()).map(|p| (p.into(), p.into())).collect();
             assert_eq!(mounted, named, "{package} {components:?}");
             let ours = render.containers().into_iter().skip(1);
-            let names: BTreeSet<_> = of_the_node.iter().map(|volume| text(&volume["name"])).collect();
+            let of_host: BTreeSet<_> = of_the_node.iter().map(|volume| text(&volume["name"])).collect();
             for other in ours {
-                assert!(each(&other["volumeMounts"], "name").iter().all(|name| !names.contains(name)), "{other:?}");
+                assert!(each(&other["volumeMounts"], "name").iter().all(|name| !of_host.contains(name)), "{other:?}");
             }
         }
     }
