@@ -132,8 +132,8 @@ AUDITABLE := target/auditable/bin/cargo-auditable
 
 .PHONY: image sbom static test-image
 
-image: ## build the container image, called IMAGE
-	container/build --tag $(IMAGE)
+image: ## build the container image, called IMAGE, with the etcdutl of ETCD_VERSION
+	container/build --tag $(IMAGE) $(if $(ETCD_VERSION),--build-arg ETCD_VERSION=$(ETCD_VERSION))
 
 sbom: ## write target/sbom.json, a CycloneDX bill of materials of IMAGE
 	container/sbom --image $(IMAGE) > target/sbom.json

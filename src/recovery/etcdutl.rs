@@ -116,8 +116,8 @@ impl Etcdutl {
     }
 
     async fn call(&self, verb: &'static str, args: Vec<OsString>) -> Result<String, Error> {
-        let environment: BTreeMap<String, String> =
-            std::env::vars().filter(|(name, _)| ENVIRONMENT.contains(&name.as_str())).collect();
+        let inherited = |name: &str| Some((name.to_owned(), std::env::var(name).ok()?));
+        let environment: BTreeMap<String, String> = ENVIRONMENT.into_iter().filter_map(inherited).collect();
         let program = Program { path: self.program.clone(), args, environment, stdin: Vec::new() };
         let child = program.start(relay).map_err(|source| Error::Start { program: self.program.clone(), source })?;
         let ended = child.wait().await.success(|complaint| complaint);

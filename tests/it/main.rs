@@ -42,6 +42,7 @@ mod steps;
 mod store;
 mod stream;
 mod support_works;
+mod systemd;
 mod tls;
 mod upload;
 mod verify;

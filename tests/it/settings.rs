@@ -225,7 +225,7 @@ fn names_are_in_the_zone_that_is_set() {
 
 #[test]
 fn a_usage_can_be_typed_as_it_is_shown() {
-    for (command, uses) in [("put-back", 2), ("restore", 2), ("get", 1), ("fetch", 1), ("accept", 1), ("verify", 1)] {
+    for (command, uses) in [("put-back", 3), ("restore", 2), ("get", 1), ("fetch", 1), ("accept", 1), ("verify", 1)] {
         let help = Run::new().args([command, "--help"]).exits(0).stdout;
         let shown = help.split_once("Usage: ").expect("a usage").1.split_once("\n\n").expect("more help").0;
         assert_eq!(shown.lines().count(), uses, "{help}");

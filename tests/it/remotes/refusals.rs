@@ -14,11 +14,16 @@ fn list(remote: &Remote) -> Run {
 #[case::azure("azure-blob.conf", "azure:backups", "illegal base64")]
 #[case::google("google-cloud-storage.conf", "gcs:backups", "service account credentials file")]
 #[case::sftp("sftp.conf", "sftp:/srv/etcd-backups", "no such file or directory")]
-fn an_example_that_is_not_filled_in_is_a_wrong_setting(#[case] file: &str, #[case] target: &str, #[case] words: &str) {
+fn an_example_that_is_filled_in_wrongly_is_a_wrong_setting(
+    #[case] file: &str,
+    #[case] target: &str,
+    #[case] words: &str,
+) {
     needs!("rclone");
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("rclone.conf");
-    fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("rclone/examples").join(file), &config).unwrap();
+    let example = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("rclone/examples").join(file)).unwrap();
+    fs::write(&config, example.replace("REPLACE_ME", "no-key!")).unwrap();
     Run::new().arg("list").env("TARGET", target).env("RCLONE_CONFIG", &config).exits(2).says(&[words]);
 }
 
