@@ -31,6 +31,9 @@ test-all: $(STAMP) judges stores ## run the slow tests and those of the image, t
 ETCDS := target/etcds/.installed
 
 test-etcds: $(STAMP) $(ETCDS) ## run the job and restores with an old etcd 3.4 and a late 3.5
+	@version=$$(target/etcds/3.5/etcdutl version | sed -n 's/^etcdutl version: //p'); \
+	    grep -q "^ARG ETCD_VERSION=v$$version$$" container/Containerfile || \
+	    { echo "the image's etcdutl is another than $$version, which the tests restore with"; exit 1; }
 	for version in 3.4 3.5; do \
 	    bin=$(CURDIR)/target/etcds/$$version; \
 	    ETCD=$$bin/etcd ETCDCTL=$$bin/etcdctl ETCDUTL=$$bin/etcdutl tests/tools/timed job:: restore:: disaster:: || exit 1; \

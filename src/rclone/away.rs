@@ -1,6 +1,6 @@
 //! Whether a failure of rclone says that the store is away, so that it may be there again in a while.
 
-use super::log;
+use super::classify::classify;
 use crate::exit::Exit;
 
 /// rclone's code for an error that more tries may mend. It is given only where rclone tries again by itself: not for a
@@ -55,7 +55,7 @@ const BEFORE_STATUS: [&str; 3] = ["statuscode: ", "googleapi: error ", "response
 pub fn says(code: Option<i32>, complaint: &str) -> bool {
     let complaint = complaint.to_lowercase();
     // A message may have words of both kinds, because it quotes names.
-    if complaint.contains("no such host") || log::classify(code, &complaint) != Exit::Store {
+    if complaint.contains("no such host") || classify(code, &complaint) != Exit::Store {
         return false;
     }
     let has = |words: &[&str]| words.iter().any(|word| complaint.contains(word));

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::away;
+use super::classify::classify;
 use super::sections::Unusable;
-use super::{away, log};
 use crate::exit::{Exit, Failure};
 use crate::system::process::BadExit;
 
@@ -38,7 +39,7 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Missing { .. } | Self::TooOld { .. } | Self::Start { .. } | Self::Unusable { .. } => Exit::Settings,
-            Self::Failed { exit, .. } => log::classify(exit.code, &exit.complaint),
+            Self::Failed { exit, .. } => classify(exit.code, &exit.complaint),
             Self::Config { .. } => Exit::Disk,
             Self::Unreadable { .. } | Self::TimedOut { .. } => Exit::Store,
         }

@@ -4,6 +4,7 @@
 
 mod away;
 pub mod backend;
+mod classify;
 mod environment;
 mod error;
 mod log;
