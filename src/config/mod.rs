@@ -47,7 +47,7 @@ pub use restore::{IdentityConfig, LayoutSettings, MemberConfig, PlanConfig, Rest
 const RCLONE_FILE: &str = "/config/rclone/rclone.conf";
 /// Where the packages mount the volume that the steps share.
 const WORK_DIR: &str = "/backup";
-/// Within each command's own deadline, with room for its work.
+/// At most what [`Settings::retry_for`] allows within the deadline of each command.
 const RETRY_FOR: Duration = Duration::from_mins(15);
 const KEEP_LAST: usize = 3;
 
@@ -176,7 +176,9 @@ impl Settings {
     }
 
     fn retry_for(&self, args: &PatienceArgs) -> Result<Duration, Failure> {
-        Ok(self.dir.or(args.retry_for, "retry-for").map_err(Failure::settings)?.map_or(RETRY_FOR, Into::into))
+        let set = self.dir.or(args.retry_for, "retry-for").map_err(Failure::settings)?.map_or(RETRY_FOR, Into::into);
+        // A command that waited until its deadline could not say that the store was away.
+        Ok(set.min(self.timeout / 4 * 3))
     }
 
     fn store(&self, args: &StoreArgs) -> Result<StoreConfig, Failure> {

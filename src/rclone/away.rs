@@ -134,6 +134,7 @@ mod tests {
             (5, "Failed to copyto: an error of which only the code says that it may mend"),
             // From the sources of Google's and Azure's libraries.
             (1, "Failed to copyto: googleapi: Error 503: Backend Error, backendError"),
+            (1, "Failed to copyto: googleapi: Error 403: User Rate Limit Exceeded, userRateLimitExceeded"),
             (
                 1,
                 "Failed to lsjson: GET https://a.example/c RESPONSE 503: 503 The server is busy. ERROR CODE: ServerBusy",

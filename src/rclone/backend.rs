@@ -106,11 +106,12 @@ pub fn options(
         Place::Local => return ("local".into(), BTreeMap::new()),
         Place::OnTheFly { kind, options } => (kind, Vec::new(), Vec::new(), options),
         Place::Named { name, options } => {
-            let remote = variables(&format!("RCLONE_CONFIG_{}_", name.to_uppercase().replace('-', "_")));
+            let remote = variables(&format!("RCLONE_CONFIG_{}_", name.to_uppercase()));
             (String::new(), section, remote, options)
         }
     };
-    if let Some((_, value)) = shown.iter().chain(&of_remote).rfind(|(name, _)| name == "type") {
+    let told = shown.iter().chain(&of_remote).rfind(|(name, _)| name == "type").map(|(_, value)| value);
+    if let Some(value) = own.get("type").or(told) {
         kind.clone_from(value);
     }
     let of_kind = variables(&format!("RCLONE_{}_", kind.to_uppercase().replace([' ', '-'], "_")));
@@ -192,13 +193,14 @@ mod tests {
             of("s3", &[("provider", "AWS"), ("endpoint", "")])
         );
         assert_eq!(backend(":sftp,host=h:", "", &[], &[]), of("sftp", &[]));
+        assert_eq!(backend("any,type=sftp,host=h:", "", &[], &[]), of("sftp", &[]));
     }
 
     #[test]
     fn a_section_is_read_without_its_secrets() {
         assert_eq!(backend("aws:", AWS, &[], &[]), of("s3", &[("provider", "AWS"), ("upload_cutoff", "9M")]));
         // A remote that only variables describe is shown without anything.
-        let variables = [("RCLONE_CONFIG_A_B_TYPE", "s3"), ("RCLONE_CONFIG_A_B_PROVIDER", "AWS")];
+        let variables = [("RCLONE_CONFIG_A-B_TYPE", "s3"), ("RCLONE_CONFIG_A-B_PROVIDER", "AWS")];
         assert_eq!(backend("a-b:", "[a-b]\n", &variables, &[]), of("s3", &[("provider", "AWS")]));
         assert_eq!(backend("no:", "[no]\n# couldn't find type of fs for \"no\"\n", &[], &[]), of("", &[]));
     }

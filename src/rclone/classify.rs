@@ -57,6 +57,9 @@ const DENIED: [&str; 23] = [
     "operation not permitted",
 ];
 
+/// Of Google's, too, and with the status 403: the store asks for fewer requests.
+const LIMITED: [&str; 2] = ["ratelimitexceeded", "quotaexceeded"];
+
 /// The exit that a failure of rclone leads to.
 pub fn classify(code: Option<i32>, complaint: &str) -> Exit {
     // rclone's exit code is 1 for nearly everything: a missing bucket, a wrong key, a store that answers 503.
@@ -67,7 +70,7 @@ pub fn classify(code: Option<i32>, complaint: &str) -> Exit {
     // Settings first, because a message about one may quote a name such as `forbidden`.
     if is_usage || has(&SETTINGS) {
         Exit::Settings
-    } else if has(&DENIED) {
+    } else if has(&DENIED) && !has(&LIMITED) {
         Exit::Denied
     } else {
         Exit::Store

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
 use super::{Error, FAIL_FAST, QUERY_LIMIT, Store};
-use crate::backup::beside;
+use crate::backup::handover::Handover;
 use crate::backup::name::BackupName;
 use crate::rclone::Call;
 
@@ -77,7 +77,7 @@ impl Store {
         backups.sort_by_cached_key(|backup| Reverse(backup.name.age_key(naming.zone)));
         let borne = objects.iter().filter_map(|object| BackupName::borne_by(&naming.prefix, &object.name)).collect();
         // `snapshot` leaves one for `store`, and an earlier job may have had its work directory here.
-        let own = objects.iter().filter(|object| object.name.starts_with(beside::FOLDER)).count();
+        let own = objects.iter().filter(|object| object.name == Handover::FILE).count();
         Ok(Listing { foreign: objects.len() - backups.len() - own, backups, borne })
     }
 

@@ -134,6 +134,10 @@ fn our_own_files_are_not_foreign() {
     remote.put(".etcd-backup-x1y2z3/snapshot-0.part", b"of a run that was killed");
     remote.put("notes.txt", b"foreign");
     assert_eq!(list(&remote).success().number("foreign"), 1);
+    // A backup whose prefix is like the folder's name is a backup, and the rest is counted as ever.
+    remote.put(".etcd-backup-202601010000.etcdb", b"a backup");
+    let report = list(&remote).env("BACKUP_PREFIX", ".etcd-backup-").success();
+    assert_eq!((report.value("backups").as_array().unwrap().len(), report.number("foreign")), (1, 1));
 }
 
 #[test]

@@ -198,6 +198,19 @@ fn what_is_wrong_ends_at_once(#[case] step: fn(&Path, &Remote) -> Run, #[case] d
     ends(step(staged.path(), &remote).env("RCLONE_CONFIG", &wrong), denied, "SignatureDoesNotMatch");
 }
 
+/// Waiting ends before the deadline does, so that the exit says that the backup is stored.
+#[test]
+#[ignore = "slow: make test-all"]
+fn a_longer_wait_than_the_deadline_is_cut_short() {
+    needs!("etcd", "etcdctl", "rclone");
+    let (cluster, remote) = (Cluster::small(), bucket());
+    let staged = staged(&cluster);
+    store(staged.path(), &remote).exits(0);
+    remote.server().stop();
+    let run = prune(staged.path(), &remote).env("RETRY_FOR", "1h").env("TIMEOUT", "32s");
+    run.exits(3).says(&["connection refused", "retention is not done"]);
+}
+
 /// A person who asks does not want to wait, whatever is set for the job.
 #[rstest]
 #[case::list(&["list"])]

@@ -149,9 +149,11 @@ fn without_a_quorum_the_degraded_backup_is_taken_by_hand() {
     let remote = Remote::rclone_s3();
     let readme = shipped("README.md");
     let command = readme.split("$ ").find_map(|block| block.strip_prefix("etcd-backup run ")).expect("the command");
+    let command = command.split("```").next().unwrap();
     let replaced = [
         ("\\\n", String::new()),
         ("minio:my-bucket", remote.target().to_owned()),
+        (" --work-dir /var/tmp", String::new()),
         ("/root/rclone.conf", remote.config().to_str().unwrap().to_owned()),
         ("https://127.0.0.1:2379", cluster.endpoint(0)),
         ("/etc/kubernetes/pki", cluster.pki().root().to_str().unwrap().to_owned()),

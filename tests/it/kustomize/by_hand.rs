@@ -75,9 +75,17 @@ fn put_back_has_the_cluster_and_the_store(#[values(PACKAGES[0], PACKAGES[1])] pa
     let render = if package == PACKAGES[0] { s3(&remote, stacked) } else { with_component(package, "kubeadm-stacked") };
     let keys = || cluster.etcdctl(&["get", "--prefix", "--keys-only", "/registry/pods/shop/"]);
     let key = keys().lines().next().unwrap().to_owned();
-    let target = if package == PACKAGES[0] { "" } else { r#", "--target", "/target""# };
+    let target = if package == PACKAGES[0] { "" } else { r#", "--target", "/backup""# };
     let args = format!(r#"ARGS='"put-back", "latest", "{key}", "--yes"{target}'"#);
-    let by_hand = render.with_pod(patched(&render, &args, &as_told(1).1));
+    let mut patch = as_told(1).1;
+    if package != PACKAGES[0] {
+        let secret = patch
+            .find("      {\"op\": \"add\", \"path\": \"/spec/template/spec/containers/0/volumeMounts/-\"")
+            .unwrap();
+        let end = secret + patch[secret..].find("}},\n").unwrap() + "}},\n".len();
+        patch.replace_range(secret..end, "");
+    }
+    let by_hand = render.with_pod(patched(&render, &args, &patch));
 
     Pod::new(render, &node).succeeds();
     cluster.etcdctl(&["del", &key]);
