@@ -109,7 +109,7 @@ impl LeftOut {
     pub fn lines(&self) -> impl Iterator<Item = String> {
         self.0.iter().map(|(kind, count)| {
             let (what, why) = kind.summary();
-            format!("{count} {what}: {why}")
+            format!("{what}: {count}, {why}")
         })
     }
 
@@ -269,7 +269,7 @@ mod tests {
         ];
         assert_eq!(left_out, LeftOut(expected.into()));
         assert_eq!(left_out.total(), 8);
-        assert_eq!(left_out.lines().next().unwrap(), "2 events: they expire by themselves");
+        assert_eq!(left_out.lines().next().unwrap(), "events: 2, they expire by themselves");
         assert_eq!(left_out.json()[1]["reason"], "their controllers make them anew");
     }
 

@@ -222,7 +222,7 @@ fn a_plan_says_how_it_is_carried_out() {
     let expected = format!(
         "from b (revision 9) through https://10.0.0.1:2379:\n\
          would create  /k\n\
-         left out      1 pods: their controllers make them anew\n\
+         left out      pods: 1, their controllers make them anew\n\
          WARNING       no owner\n\
          1 {counts} if you carry out this plan; nothing was written yet:\n\
          etcd-backup put-back b /k --yes\n"

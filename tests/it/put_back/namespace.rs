@@ -148,7 +148,7 @@ fn a_deleted_namespace_comes_back_in_an_order_that_works() {
     let again = put_back(&cluster, &backup, &["--namespace=shop", "--yes"]).success();
     assert_eq!((count(&again, "create"), count(&again, "leave")), (0, 14));
     let nothing = put_back(&cluster, &backup, &["--namespace=shop", "--output=text"]).exits(0).stdout;
-    assert!(nothing.contains("left out      2 pods: their controllers make them anew"), "{nothing}");
+    assert!(nothing.contains("left out      pods: 2, their controllers make them anew"), "{nothing}");
     assert!(nothing.ends_with("8 left out: there is nothing to do\n"), "{nothing}");
 }
 
