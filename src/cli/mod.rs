@@ -202,13 +202,12 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Erro
 /// The flags on the command line, and not those from the environment, in the order of the help; without those that the
 /// command to carry out a plan has anyway.
 fn typed(command: &clap::Command, matches: &ArgMatches) -> Vec<OsString> {
+    const KNOWN: [&str; 7] = ["yes", "target", "backup-prefix", "prefix", "namespace", "revision", "overwrite"];
     let mut words = Vec::new();
     for arg in command.get_arguments() {
         let id = arg.get_id().as_str();
         let Some(long) = arg.get_long() else { continue };
-        if matches!(long, "yes" | "target" | "backup-prefix")
-            || matches.value_source(id) != Some(ValueSource::CommandLine)
-        {
+        if KNOWN.contains(&long) || matches.value_source(id) != Some(ValueSource::CommandLine) {
             continue;
         }
         let flag = format!("--{long}");

@@ -93,7 +93,7 @@ pub struct PutBackArgs {
     pub etcd: EtcdArgs,
     #[command(flatten)]
     pub read: ReadArgs,
-    /// The flags as they were typed, without `--yes` and those that say where the backups are.
+    /// The flags as they were typed, without `--yes` and those that say where the backups are or what is put back.
     #[arg(skip)]
     pub typed: Vec<OsString>,
 }

@@ -32,9 +32,18 @@ fn what_was_typed_is_known_from_what_was_not() {
     };
     assert_eq!(typed(&["put-back", "latest", "/key", "--yes", "--target", "a:b", "--backup-prefix=p"]), [""; 0]);
     let args = ["--log-level", "debug", "put-back", "--namespace", "b", "latest", "--namespace=a", "--overwrite"];
-    assert_eq!(typed(&args), ["--namespace", "b", "--namespace", "a", "--overwrite", "--log-level", "debug"]);
-    let args = ["put-back", "latest", "--prefix", "/a b", "--rclone-flags", "--bwlimit 1M", "--endpoints=http://h:1"];
-    assert_eq!(typed(&args), ["--prefix", "/a b", "--endpoints", "http://h:1", "--rclone-flags=--bwlimit 1M"]);
+    assert_eq!(typed(&args), ["--log-level", "debug"]);
+    let args = [
+        "put-back",
+        "latest",
+        "--prefix",
+        "/a b",
+        "--revision=7",
+        "--rclone-flags",
+        "--bwlimit 1M",
+        "--endpoints=http://h:1",
+    ];
+    assert_eq!(typed(&args), ["--endpoints", "http://h:1", "--rclone-flags=--bwlimit 1M"]);
 }
 
 #[test]

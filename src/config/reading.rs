@@ -80,12 +80,12 @@ pub struct PutBackConfig {
     pub backup: ReadConfig,
     pub etcd: EtcdConfig,
     pub keys: KeysToPutBack,
-    /// The other flags, as they were typed.
+    /// The flags, as they were typed, that say neither where the backups are nor what is put back.
     pub typed: Vec<OsString>,
 }
 
 /// What is put back: the keys, the prefix and the namespaces add up.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct KeysToPutBack {
     pub keys: Vec<Vec<u8>>,
     pub prefix: Option<Vec<u8>>,

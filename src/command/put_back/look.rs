@@ -3,16 +3,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::repeat::Repeat;
 use crate::command::input::OpenBackup;
 use crate::config::KeysToPutBack;
 use crate::etcd::Writer;
 use crate::exit::Failure;
 use crate::inspect::line::printable;
 use crate::inspect::objects::find_objects;
-use crate::kubernetes::{StoredValue, namespace_keys};
+use crate::kubernetes::namespace_keys;
 use crate::recovery::put_back::{
-    About, Candidate, LiveNamespace, LiveObject, PlannedKey, Scope, StoredNamespace, Surroundings, Warning,
-    check_namespace, questions, warnings as decide_warnings,
+    About, Candidate, FoundNamespace, LiveObject, PlannedKey, Scope, State, Surroundings, Warning, check_namespace,
+    questions, that_counts, warnings as decide_warnings,
 };
 use crate::snapshot::{self, Db, find_all};
 use crate::system::blocking::blocking;
@@ -59,25 +60,22 @@ pub async fn check_namespaces(
     args: &KeysToPutBack,
     candidates: &[Candidate],
     label: &str,
+    repeat: &Repeat,
     writer: &mut Writer,
 ) -> Result<(), Failure> {
     for name in &args.namespaces {
-        let keys = namespace_keys(name);
-        let stored = candidates.iter().find(|candidate| keys.contains(&candidate.state.key));
-        let stored = match stored.map(|candidate| candidate.about.is_deleting()) {
-            None => StoredNamespace::Missing,
-            Some(false) => StoredNamespace::Active,
-            Some(true) => StoredNamespace::Deleting,
-        };
-        let mut live = LiveNamespace::Missing;
-        for key in &keys {
-            match get(key, writer).await? {
-                Some(LiveObject { deleting: true, .. }) => live = LiveNamespace::Deleting,
-                Some(_) => live = LiveNamespace::Active,
-                None => {}
-            }
+        let mut found = Vec::new();
+        for key in namespace_keys(name) {
+            let stored = candidates.iter().find(|candidate| candidate.state.key == key);
+            let stored = State::of(stored.map(|candidate| candidate.about.is_deleting()));
+            let live = State::of(get(&key, writer).await?.map(|live| live.deleting));
+            found.push(FoundNamespace { key, live, stored });
         }
-        check_namespace(name, live, stored, args.overwrite, label).map_err(Failure::settings)?;
+        if let Some(found) = that_counts(found) {
+            let (keys, revision) = (vec![found.key.clone()], args.revision);
+            let alone = KeysToPutBack { keys, revision, overwrite: true, ..KeysToPutBack::default() };
+            check_namespace(name, &found, args.overwrite, label, &repeat.line(&alone)).map_err(Failure::settings)?;
+        }
     }
     Ok(())
 }
@@ -106,9 +104,5 @@ pub async fn warnings(
 
 async fn get(key: &[u8], writer: &mut Writer) -> Result<Option<LiveObject>, Failure> {
     let live = writer.get(key).await?;
-    Ok(live.map(|live| {
-        let value = StoredValue::parse(&live.value);
-        let deleting = value.object().is_some_and(|object| object.deleting);
-        LiveObject { uid: value.uid().map(str::to_owned), deleting }
-    }))
+    Ok(live.map(|live| LiveObject::of(&live.value)))
 }

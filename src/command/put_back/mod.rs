@@ -1,35 +1,35 @@
 //! `put-back`: writes deleted keys of a backup into the running cluster again.
 
 mod look;
+mod repeat;
 mod write;
 
-use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
 use super::input::OpenBackup;
 use super::members;
-use crate::config::{Input, KeysToPutBack, PutBackConfig};
+use crate::config::PutBackConfig;
 use crate::etcd::{CurrentKey, Writer};
 use crate::exit::{Exit, Failure};
 use crate::inspect::identity::{Found, find_kube_system};
 use crate::kubernetes::StoredValue;
 use crate::member::Member;
 use crate::recovery::put_back::{
-    Action, Candidate, Ending, LiveKey, Outcome, PlannedKey, decide, healthy_member, in_order, leave_out, note,
-    refusal, refusals,
+    Action, Candidate, Ending, LiveKey, LiveObject, Outcome, PlannedKey, decide, healthy_member, in_order, leave_out,
+    note, refusal, refusals,
 };
 use crate::report::Answer;
-use crate::report::command_line::command_line;
 use crate::snapshot::{self, Db, KeyState};
 use crate::system::blocking::blocking;
+use repeat::Repeat;
 
 pub async fn put_back(config: PutBackConfig, now: DateTime<Utc>, answer: &mut Answer) -> Result<(), Failure> {
     let PutBackConfig { backup, etcd, keys: args, typed } = config;
-    let flags = [where_backups_are(&backup.input), typed].concat();
+    let store = repeat::store(&backup.input);
     let backup = OpenBackup::open(backup, now).await?;
+    let repeat = Repeat::new(&backup.proved.label, store, typed);
     let revision = backup.revision(args.revision)?;
     let (candidates, left_out) = leave_out(look::candidates(&args, &backup, revision).await?);
     let candidates = in_order(candidates);
@@ -38,7 +38,7 @@ pub async fn put_back(config: PutBackConfig, now: DateTime<Utc>, answer: &mut An
     let member = healthy_member(choice, args.write).map_err(|why| Failure::message(Exit::NoMember, why))?;
     let mut writer = Writer::connect(&member, &etcd).await?;
     refuse_other_cluster(&backup, &mut writer, &member).await?;
-    look::check_namespaces(&args, &candidates, &backup.proved.label, &mut writer).await?;
+    look::check_namespaces(&args, &candidates, &backup.proved.label, &repeat, &mut writer).await?;
 
     let planned = plan(candidates, args.overwrite, &backup.db, &mut writer).await?;
     if let Some(refusals) = refusals(&planned) {
@@ -61,29 +61,11 @@ pub async fn put_back(config: PutBackConfig, now: DateTime<Utc>, answer: &mut An
         done: &done,
         left_out: &left_out,
         warnings: &warnings,
-        carry_out: &carry_out(&backup.proved.label, &args, &flags),
+        carry_out: &repeat.line(&args),
         error: error.as_ref().map(Failure::one_line),
     };
     *answer = Answer::Document { text: ending.text(), json: ending.json() };
     error.map_or(Ok(()), Err)
-}
-
-fn where_backups_are(input: &Input) -> Vec<OsString> {
-    match input {
-        Input::Local(_) => Vec::new(),
-        Input::Stored(_, store) => store.flags().into_iter().map(OsString::from).collect(),
-    }
-}
-
-/// The same command with the backup's full name, and `--yes`.
-fn carry_out(backup: &str, args: &KeysToPutBack, flags: &[OsString]) -> String {
-    let keys = args.keys.iter().map(|key| OsString::from_vec(key.clone()));
-    let arguments: Vec<_> = std::iter::once(OsString::from(backup)).chain(keys).collect();
-    // After `--`, what begins with a hyphen is no flag.
-    let hyphen = arguments.iter().any(|argument| argument.as_bytes().starts_with(b"-"));
-    let (before, after) = if hyphen { (vec![], [vec!["--".into()], arguments].concat()) } else { (arguments, vec![]) };
-    let words = [vec!["put-back".into()], before, flags.to_vec(), vec!["--yes".into()], after];
-    command_line(words.concat())
 }
 
 async fn refuse_other_cluster(backup: &OpenBackup, writer: &mut Writer, member: &Member) -> Result<(), Failure> {
@@ -124,7 +106,7 @@ async fn plan(
     let mut planned = Vec::with_capacity(candidates.len());
     for candidate in candidates {
         planned.push(if let Some(made_anew) = refusal(&candidate.state, &candidate.about) {
-            PlannedKey { action: Action::Refuse(made_anew.why()), live_uid: None, note: None, candidate }
+            PlannedKey { action: Action::Refuse(made_anew.why()), live: None, note: None, candidate }
         } else {
             let live = writer.get(&candidate.state.key).await?;
             plan_one(candidate, live, overwrite, db).await?
@@ -139,7 +121,7 @@ async fn plan_one(
     overwrite: bool,
     db: &Arc<Db>,
 ) -> Result<PlannedKey, Failure> {
-    let live_uid = live.as_ref().and_then(|live| StoredValue::parse(&live.value).uid().map(str::to_owned));
+    let object = live.as_ref().map(|live| LiveObject::of(&live.value));
     let live = match live {
         Some(CurrentKey { mod_revision, lease, value: theirs }) => {
             let ours = value(&candidate.state, db).await?;
@@ -149,7 +131,7 @@ async fn plan_one(
     };
     let action = decide(&candidate, live, overwrite);
     let note = note(&candidate.about).filter(|_| action.is_change());
-    Ok(PlannedKey { candidate, action, live_uid, note })
+    Ok(PlannedKey { candidate, action, live: object, note })
 }
 
 /// One value at a time, and again before it is written, because all of them may not fit into memory.

@@ -15,10 +15,10 @@ use crate::member::{Choice, Member};
 use crate::snapshot::KeyState;
 
 pub use ending::Ending;
-pub use namespace::{LiveNamespace, StoredNamespace, check_namespace};
+pub use namespace::{FoundNamespace, State, check_namespace, that_counts};
 pub use order::in_order;
 pub use scope::{LeftOut, Scope, Selected, leave_out, refusal};
-pub use warnings::{LiveObject, Surroundings, Warning, questions, warnings};
+pub use warnings::{Surroundings, Warning, questions, warnings};
 
 /// A key that a person has asked for, and what its value says of itself.
 #[derive(Debug)]
@@ -42,10 +42,19 @@ pub struct About {
 pub struct PlannedKey {
     pub candidate: Candidate,
     pub action: Action,
-    /// The UID of the object that the cluster has under the key.
-    pub live_uid: Option<String>,
+    /// What the cluster has under the key; `None` too where that was not looked up.
+    pub live: Option<LiveObject>,
     /// What people should know before the key exists again.
     pub note: Option<String>,
+}
+
+/// An object of the cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LiveObject {
+    /// `None` if it cannot be read.
+    pub uid: Option<String>,
+    /// Whether it was deleted and waits for its finalizers.
+    pub deleting: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +97,14 @@ pub struct LiveKey {
     /// The lease with which it expires; 0 for none.
     pub lease: i64,
     pub has_same_value: bool,
+}
+
+impl LiveObject {
+    pub fn of(value: &[u8]) -> Self {
+        let value = StoredValue::parse(value);
+        let deleting = value.object().is_some_and(|object| object.deleting);
+        Self { uid: value.uid().map(str::to_owned), deleting }
+    }
 }
 
 impl About {

@@ -41,7 +41,7 @@ pub fn owned(key: &str, create_revision: i64, uid: &str, owners: &[&str]) -> Can
 }
 
 pub fn planned(candidate: Candidate, action: Action) -> PlannedKey {
-    PlannedKey { candidate, action, live_uid: None, note: None }
+    PlannedKey { candidate, action, live: None, note: None }
 }
 
 #[rstest]

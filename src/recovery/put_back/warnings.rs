@@ -1,11 +1,13 @@
 //! What is missing around the keys that are put back, so that Kubernetes will not keep or not use them.
 
+mod owner;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Action, PlannedKey};
+use super::{LiveObject, PlannedKey};
 use crate::inspect::line::{JsonKey, printable};
 use crate::inspect::objects::FoundObjects;
 use crate::kubernetes::{Detail, OwnerReference, namespace_keys};
@@ -26,8 +28,11 @@ pub enum Kind {
     NamespaceMissing,
     NamespaceDeleting,
     OwnerMissing,
+    OwnerDeleting,
     VolumeMissing,
+    VolumeDeleting,
     NodeMissing,
+    NodeDeleting,
     NotChecked,
 }
 
@@ -55,13 +60,6 @@ pub struct Surroundings {
     pub live: HashMap<Vec<u8>, LiveObject>,
 }
 
-#[derive(Debug, Clone, Default)]
-pub struct LiveObject {
-    /// `None` if it cannot be read.
-    pub uid: Option<String>,
-    pub deleting: bool,
-}
-
 pub fn questions(planned: &[PlannedKey]) -> Questions {
     let after = After::of(planned);
     let mut asked = Questions::default();
@@ -85,8 +83,8 @@ pub fn warnings(planned: &[PlannedKey], around: &Surroundings) -> Vec<Warning> {
                 warn(kind, text);
             }
         }
-        if let Some(text) = lost_owner(planned, &after, around) {
-            warn(Kind::OwnerMissing, text);
+        if let Some((kind, text)) = owner::lost(planned, &after, around) {
+            warn(kind, text);
         }
         if planned.candidate.about.encryption.is_some() {
             warn(Kind::NotChecked, "encrypted, so that nobody can read whether they have owners, volumes or nodes, and these were not checked".into());
@@ -114,29 +112,37 @@ fn owners(planned: &PlannedKey) -> &[OwnerReference] {
 }
 
 /// What the cluster has of the chosen keys once they are put back.
+#[derive(Default)]
 struct After<'a> {
     /// Those that are written.
     keys: HashSet<&'a [u8]>,
-    uids: HashSet<&'a str>,
+    /// Those that are written, but were being deleted when the backup was taken. Kubernetes finishes that.
+    dying: HashSet<&'a [u8]>,
     /// Those that stay as they are.
-    left: HashSet<&'a [u8]>,
+    left: HashMap<&'a [u8], &'a LiveObject>,
+    /// The objects that are there and stay there.
+    uids: HashSet<&'a str>,
     /// The keys of all chosen objects, by the UIDs that they have in the backup.
     key_of: HashMap<&'a str, &'a [u8]>,
 }
 
 impl<'a> After<'a> {
     fn of(planned: &'a [PlannedKey]) -> Self {
-        let mut after =
-            Self { keys: HashSet::new(), uids: HashSet::new(), left: HashSet::new(), key_of: HashMap::new() };
+        let mut after = Self::default();
         for planned in planned {
-            let (key, uid) = (planned.candidate.state.key.as_slice(), planned.candidate.about.uid());
+            let about = &planned.candidate.about;
+            let (key, uid) = (planned.candidate.state.key.as_slice(), about.uid());
             after.key_of.extend(uid.map(|uid| (uid, key)));
             if planned.action.is_change() {
-                after.uids.extend(uid);
                 after.keys.insert(key);
-            } else if matches!(planned.action, Action::Leave(_)) {
-                after.uids.extend(planned.live_uid.as_deref());
-                after.left.insert(key);
+                if about.is_deleting() {
+                    after.dying.insert(key);
+                } else {
+                    after.uids.extend(uid);
+                }
+            } else if let Some(live) = &planned.live {
+                after.left.insert(key, live);
+                after.uids.extend(live.uid.as_deref().filter(|_| !live.deleting));
             }
         }
         after
@@ -178,28 +184,58 @@ impl Need<'_> {
     fn warning(&self, after: &After<'_>, around: &Surroundings) -> Option<(Kind, String)> {
         let keys = self.keys();
         if after.has_any(&keys) {
-            return None;
+            let is_dying = keys.iter().any(|key| after.dying.contains(key.as_slice()));
+            return is_dying.then(|| self.deleting("was being deleted when the backup was taken", None));
         }
-        let live = keys.iter().find_map(|key| around.live.get(key));
-        let stored = keys.iter().find(|key| around.backup.keys.contains(*key)).map(|key| printable(key));
-        match (self, live) {
-            (Self::Namespace(name), Some(LiveObject { deleting: true, .. })) => {
-                Some((Kind::NamespaceDeleting, namespace_deleting(name)))
+        // Of two, one was left behind by another API server, and must not hide that the other is being deleted.
+        let live = keys.iter().filter_map(|key| Some((key, around.live.get(key)?)));
+        match live.max_by_key(|(_, live)| live.deleting) {
+            Some((key, LiveObject { deleting: true, .. })) => {
+                let stored = around.backup.keys.contains(key).then(|| printable(key));
+                Some(self.deleting("is being deleted in the cluster", stored))
             }
-            (_, Some(_)) => None,
-            (Self::Namespace(name), None) => Some((Kind::NamespaceMissing, namespace_missing(name, stored))),
-            (Self::Volume(name), None) => Some((Kind::VolumeMissing, volume_missing(name, stored))),
-            (Self::Node(name), None) => {
-                let what = format!("it is a pod of the node {name}, which the cluster does not have");
-                Some((Kind::NodeMissing, format!("{what}: Kubernetes deletes the pod again")))
+            Some(_) => None,
+            None => {
+                let stored = keys.iter().find(|key| around.backup.keys.contains(*key)).map(|key| printable(key));
+                Some(self.missing(stored))
             }
         }
     }
-}
 
-fn namespace_deleting(name: &str) -> String {
-    let what = format!("the namespace {name} is being deleted in the cluster, with all that is put back into it");
-    format!("{what}; to end that, put /registry/namespaces/{name} back first, with --overwrite")
+    /// `stored` is the key under which the backup has it.
+    fn missing(&self, stored: Option<String>) -> (Kind, String) {
+        match self {
+            Self::Namespace(name) => (Kind::NamespaceMissing, namespace_missing(name, stored)),
+            Self::Volume(name) => (Kind::VolumeMissing, volume_missing(name, stored)),
+            Self::Node(name) => {
+                let what = format!("it is a pod of the node {name}, which the cluster does not have");
+                (Kind::NodeMissing, format!("{what}: Kubernetes deletes the pod again"))
+            }
+        }
+    }
+
+    /// `stored` is the key with which the deletion can be cancelled.
+    fn deleting(&self, is_deleting: &str, stored: Option<String>) -> (Kind, String) {
+        let cancel = |how: &str| stored.map(|key| format!("; {}", how.replace("KEY", &key))).unwrap_or_default();
+        match self {
+            Self::Namespace(name) => {
+                let what = format!("the namespace {name} {is_deleting}, with all that is put back into it");
+                let cancel = cancel("cancel the deletion first with KEY alone and --overwrite");
+                (Kind::NamespaceDeleting, what + &cancel)
+            }
+            Self::Volume(name) => {
+                let what = format!("its PersistentVolume {name} {is_deleting}");
+                let cancel = cancel(
+                    "if the storage still has the volume, cancel the deletion with KEY in the command and --overwrite",
+                );
+                (Kind::VolumeDeleting, format!("{what}, and Kubernetes will then mark the claim as lost{cancel}"))
+            }
+            Self::Node(name) => {
+                let what = format!("it is a pod of the node {name}, which {is_deleting}");
+                (Kind::NodeDeleting, format!("{what}: Kubernetes will then delete the pod again"))
+            }
+        }
+    }
 }
 
 fn namespace_missing(name: &str, stored: Option<String>) -> String {
@@ -227,48 +263,6 @@ fn volume_missing(name: &str, stored: Option<String>) -> String {
 
 fn roots(rest: &str) -> Vec<Vec<u8>> {
     ["/registry/", "/kubernetes.io/"].map(|root| format!("{root}{rest}").into_bytes()).into()
-}
-
-/// Why the garbage collector deletes the object again; `None` if it has no owner, or one that is there.
-fn lost_owner(planned: &PlannedKey, after: &After<'_>, around: &Surroundings) -> Option<String> {
-    let owners = owners(planned);
-    let first = owners.first()?;
-    // One owner is enough to stay. References to the others are taken away.
-    if owners.iter().any(|owner| is_there(&owner.uid, after, around)) {
-        return None;
-    }
-    let name = format!("{} {}", printable(first.kind.as_bytes()), printable(first.name.as_bytes()));
-    let deletes = "Kubernetes' garbage collector deletes it again at once";
-    let key = key_of(&first.uid, after, around);
-    let is_live = key.is_some_and(|key| around.live.contains_key(key) || after.left.contains(key));
-    Some(match (key.map(printable), is_live) {
-        (Some(key), true) => format!(
-            "its owner {name} was made anew in the cluster with another UID, and {deletes}; to bring the old owner back, add {key} to the command, with --overwrite"
-        ),
-        (Some(key), false) => format!(
-            "its owner {name} is neither in the cluster nor put back, and {deletes}; to bring the owner back too, add {key} to the command"
-        ),
-        (None, _) => {
-            let sealed = if around.backup.has_encrypted { ", or encrypted there" } else { "" };
-            let uid = printable(first.uid.as_bytes());
-            format!(
-                "its owner {name} (UID {uid}) is not in the backup{sealed}; if the cluster does not have it, {deletes}"
-            )
-        }
-    })
-}
-
-fn key_of<'a>(uid: &str, after: &After<'a>, around: &'a Surroundings) -> Option<&'a [u8]> {
-    after.key_of.get(uid).copied().or_else(|| around.backup.by_uid.get(uid).map(Vec::as_slice))
-}
-
-fn is_there(uid: &str, after: &After<'_>, around: &Surroundings) -> bool {
-    if after.uids.contains(uid) {
-        return true;
-    }
-    let live = key_of(uid, after, around).and_then(|key| around.live.get(key));
-    // What cannot be read is not warned of without need.
-    live.is_some_and(|live| live.uid.as_deref().is_none_or(|theirs| theirs == uid))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use serde_json::Value;
@@ -76,4 +77,12 @@ fn name(i: usize) -> String {
 fn told(report: &Report) -> Vec<String> {
     let warnings = report.value("warnings").as_array().unwrap().iter();
     warnings.map(|w| format!("{}: {}", w["warning"].as_str().unwrap(), w["text"].as_str().unwrap())).collect()
+}
+
+/// The name of the program in a command, and the other words that a shell makes of it.
+fn shell_words(command: &str) -> (String, Vec<String>) {
+    let output = Command::new("bash").args(["-c", &format!("printf '%s\\n' {command}")]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut words = text.lines().map(str::to_owned);
+    (words.next().unwrap(), words.collect())
 }

@@ -1,7 +1,10 @@
 //! A whole namespace.
 
 use super::*;
-use crate::support::kubernetes::{Meta, Owner, custom, field, kube_system, namespace, object, pod, protobuf};
+use crate::support::{
+    kubernetes::{Meta, Owner, custom, field, kube_system, namespace, object, pod, protobuf},
+    remote::Remote,
+};
 
 const SHOP: &str = "/registry/namespaces/shop";
 
@@ -185,10 +188,17 @@ fn a_namespace_that_is_being_deleted_is_not_filled() {
     delete(&cluster, &["/registry/secrets/shop/tls"]);
     for yes in [&[][..], &["--yes"]] {
         let output = put_back(&cluster, &backup, &["--namespace=shop"]).args(yes).exits(2);
-        output
-            .says(&["namespace: shop is being deleted in the cluster", "/registry/namespaces/shop --overwrite --yes"]);
+        output.says(&[
+            "namespace: shop is being deleted in the cluster",
+            "cancel the deletion with `etcd-backup put-back",
+        ]);
     }
     assert_eq!(cluster.keys_at("/registry/secrets/shop/", 0), []);
+    // The place where another API server once kept it, and left it, does not count.
+    let (left, value) = ("/kubernetes.io/namespaces/shop", kept().remove(0).1);
+    put(&cluster, &[(left.to_owned(), value)]);
+    put_back(&cluster, &backup, &["--namespace=shop"]).exits(2).says(&["namespace: shop is being deleted"]);
+    delete(&cluster, &[left]);
     // What it advises.
     put_back(&cluster, &backup, &[SHOP, "--overwrite", "--yes"]).success();
     assert_eq!(cluster.keys_at(SHOP, 0)[0].value, kept()[0].1);
@@ -202,6 +212,31 @@ fn a_namespace_that_is_being_deleted_is_not_filled() {
     assert_eq!((count(&done, "replace"), count(&done, "create")), (1, 1));
     assert!(cluster.keys_at(SHOP, 0)[0].mod_revision < cluster.keys_at("/registry/secrets/shop/", 0)[0].mod_revision);
     assert_eq!(told(&done), [""; 0]);
+}
+
+#[test]
+fn the_command_that_cancels_the_deletion_works_as_it_is_told() {
+    needs!("etcd", "etcdctl", "rclone");
+    let (cluster, remote) = (Cluster::single(), Remote::folder());
+    let shop = |deleting| {
+        let (_, value) = namespace(&Meta { uid: "n", deleting, ..Meta::new("", "shop") });
+        ("/kubernetes.io/namespaces/shop".to_owned(), value)
+    };
+    put(&cluster, &[shop(false), pod("shop", "web", b""), shop(true)]);
+    remote.put("a b/202001010000.etcdb", &save(&cluster));
+    delete(&cluster, &["/registry/pods/shop/web"]);
+    let run = || Run::new().etcd(&cluster).store(&remote).env("BACKUP_PREFIX", "a b/");
+    let args = ["put-back", "latest", "--namespace=shop", "--prefix=/registry/pods/", "--revision=3", "--timeout=5m"];
+    let refused = run().args(args).arg("--yes").exits(2);
+    let advised = refused.stderr.split('`').nth(1).unwrap();
+    let (program, words) = shell_words(advised);
+    assert_eq!(program, "etcd-backup");
+    assert!(words.contains(&"/kubernetes.io/namespaces/shop".to_owned()), "{words:?}");
+    let done = run().without_env("TARGET").without_env("BACKUP_PREFIX").args(&words).success();
+    assert_eq!((count(&done, "replace"), count(&done, "create")), (1, 0));
+    assert_eq!(cluster.keys_at("/kubernetes.io/namespaces/shop", 0)[0].value, shop(false).1);
+    run().args(args).arg("--yes").success();
+    assert_eq!(cluster.keys_at("/registry/pods/shop/web", 0).len(), 1);
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! The plan ends with the command that carries it out.
 
-use std::process::Command;
-
 use super::*;
 use crate::support::{
     kubernetes::{kube_system, pod},
@@ -11,13 +9,8 @@ use crate::support::{
 const OLD: &str = "a b/p-202001010000.etcdb";
 const NEWER: &str = "a b/p-202001020000.etcdb";
 
-/// The words that a shell makes of the command, and its program's name.
 fn words(report: &Report) -> (String, Vec<String>) {
-    let script = format!("printf '%s\\n' {}", report.text("carry_out"));
-    let output = Command::new("bash").args(["-c", &script]).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let mut words = text.lines().map(str::to_owned);
-    (words.next().unwrap(), words.collect())
+    shell_words(report.text("carry_out"))
 }
 
 #[test]

@@ -113,3 +113,54 @@ fn volumes_nodes_and_what_cannot_be_read() {
     assert!(all[1].contains("the node node-1, which the cluster does not have"), "{all:?}");
     assert_eq!(plan(&["--namespace=default", &volume.0, &node.0]).len(), 1);
 }
+
+#[test]
+fn what_is_being_deleted_does_not_count_as_there() {
+    needs!("etcd", "etcdctl");
+    let (cluster, _folder, backup) = cluster();
+    let [_, set, tool] = family();
+    let dying = Meta { uid: "u-deployment", deleting: true, ..Meta::new("default", "web") };
+    let deployment = object("deployments", "apps/v1", "Deployment", &dying, b"");
+    put(&cluster, std::slice::from_ref(&deployment));
+    delete(&cluster, &[&set.0, &tool.0]);
+    // The owner is live, or live and left alone by the same plan; or its deletion is cancelled.
+    for args in [&[set.0.as_str(), &tool.0][..], &[&set.0, &tool.0, &deployment.0]] {
+        let all = told(&put_back(&cluster, &backup, args).success());
+        assert!(all.len() == 1 && all[0].starts_with("owner-deleting: "), "{all:?}");
+        assert!(all[0].contains("its owner Deployment web is being deleted in the cluster"), "{all:?}");
+    }
+    let cancelled = put_back(&cluster, &backup, &[&set.0, &deployment.0, "--overwrite"]).success();
+    assert_eq!(told(&cancelled), [""; 0]);
+}
+
+#[test]
+fn volumes_and_nodes_that_are_being_deleted_are_told() {
+    needs!("etcd", "etcdctl");
+    let cluster = Cluster::single();
+    let claim = object(
+        "persistentvolumeclaims",
+        "v1",
+        "PersistentVolumeClaim",
+        &Meta::new("default", "data"),
+        &field(3, b"pv-1"),
+    );
+    let alone = pod("default", "alone", &field(10, b"node-1"));
+    let around = |deleting| {
+        let named = |name| Meta { deleting, ..Meta::new("", name) };
+        [
+            object("persistentvolumes", "v1", "PersistentVolume", &named("pv-1"), b""),
+            object("minions", "v1", "Node", &named("node-1"), b""),
+        ]
+    };
+    put(&cluster, &[kube_system(UID), namespace(&Meta::new("", "default")), claim.clone(), alone.clone()]);
+    put(&cluster, &around(false));
+    let (_folder, backup) = backup_of(&cluster);
+    delete(&cluster, &[&claim.0, &alone.0]);
+    put(&cluster, &around(true));
+    let all = told(&put_back(&cluster, &backup, &["--namespace=default"]).success());
+    assert_eq!(all.len(), 2, "{all:?}");
+    assert!(all[0].starts_with("volume-deleting: ") && all[0].contains("mark the claim as lost"), "{all:?}");
+    assert!(all[1].starts_with("node-deleting: ") && all[1].contains("the node node-1, which is being"), "{all:?}");
+    let args = ["--namespace=default", "/registry/persistentvolumes/pv-1", "/registry/minions/node-1", "--overwrite"];
+    assert_eq!(told(&put_back(&cluster, &backup, &args).success()), [""; 0]);
+}

@@ -1,5 +1,5 @@
 use super::super::tests::{candidate, owned, planned};
-use super::super::{About, Candidate};
+use super::super::{About, Action, Candidate};
 use super::*;
 
 fn create(candidate: Candidate) -> PlannedKey {
@@ -12,11 +12,14 @@ fn with_detail(key: &str, detail: Detail) -> Candidate {
 
 fn around(stored: &[&str], live: &[(&str, &str)]) -> Surroundings {
     let bytes = |key: &str| key.as_bytes().to_vec();
-    let object = |uid: &str| LiveObject { uid: Some(uid.into()), deleting: false };
     let mut around = Surroundings::default();
     around.backup.keys = stored.iter().map(|key| bytes(key)).collect();
-    around.live = live.iter().map(|(key, uid)| (bytes(key), object(uid))).collect();
+    around.live = live.iter().map(|(key, uid)| (bytes(key), live_object(uid, false))).collect();
     around
+}
+
+fn live_object(uid: &str, deleting: bool) -> LiveObject {
+    LiveObject { uid: Some(uid.into()), deleting }
 }
 
 fn texts(planned: &[PlannedKey], around: &Surroundings) -> Vec<(Kind, String)> {
@@ -58,7 +61,8 @@ fn a_namespace_that_is_being_deleted_is_told_unless_it_is_replaced() {
     let mut all = vec![create(candidate("/registry/pods/shop/a", 1))];
     let (kind, text) = only(&all, &around);
     assert!(
-        kind == Kind::NamespaceDeleting && text.contains("put /registry/namespaces/shop back first, with --overwrite")
+        kind == Kind::NamespaceDeleting
+            && text.ends_with("; cancel the deletion first with /registry/namespaces/shop alone and --overwrite")
     );
     all.push(planned(candidate(SHOP, 1), Action::Replace { mod_revision: 3 }));
     assert_eq!(texts(&all, &around), []);
@@ -103,11 +107,8 @@ fn an_owner_that_is_missing_or_another_one_is_told_with_its_key() {
 fn an_owner_in_the_same_plan_counts_by_the_uid_that_it_will_have() {
     let owner = || owned(OWNER, 1, "app", &[]);
     let with = |action, live_uid: Option<&str>| {
-        let owner = PlannedKey { live_uid: live_uid.map(str::to_owned), ..planned(owner(), action) };
-        assert!(
-            questions(&[set(), PlannedKey { live_uid: None, ..planned(self::candidate("/x", 1), action) }]).uids.len()
-                == 1
-        );
+        let owner = PlannedKey { live: live_uid.map(|uid| live_object(uid, false)), ..planned(owner(), action) };
+        assert!(questions(&[set(), planned(candidate("/x", 1), action)]).uids.len() == 1);
         texts(&[set(), owner], &around(&[], &[]))
     };
     assert_eq!(with(Action::Create, None), []);
@@ -115,6 +116,42 @@ fn an_owner_in_the_same_plan_counts_by_the_uid_that_it_will_have() {
     assert_eq!(with(Action::Leave("same"), Some("app")), []);
     let another = with(Action::Leave("differs"), Some("app-2"));
     assert!(another[0].1.contains("another UID") && another[0].1.contains(OWNER), "{another:?}");
+}
+
+#[test]
+fn an_owner_that_is_being_deleted_does_not_hold_what_it_owns() {
+    let live = |uid: &str, deleting| {
+        let mut around = around(&[], &[]);
+        around.backup.by_uid.insert("app".into(), OWNER.into());
+        around.live.insert(OWNER.into(), live_object(uid, deleting));
+        around
+    };
+    assert_eq!(texts(&[set()], &live("app", false)), []);
+    let (kind, text) = only(&[set()], &live("app", true));
+    assert!(kind == Kind::OwnerDeleting && text.contains("name-of-app is being deleted in the cluster"), "{text}");
+    assert!(text.ends_with(&format!("cancel the deletion with {OWNER} in the command and --overwrite")), "{text}");
+    assert_eq!(only(&[set()], &live("app-2", true)).0, Kind::OwnerMissing);
+
+    // In the same plan: left alone, or put back as it was.
+    let left = PlannedKey {
+        live: Some(live_object("app", true)),
+        ..planned(owned(OWNER, 1, "app", &[]), Action::Leave("differs"))
+    };
+    let (kind, text) = only(&[set(), left], &around(&[], &[]));
+    assert!(kind == Kind::OwnerDeleting && text.contains("is being deleted in the cluster"), "{text}");
+    let mut dying = owned(OWNER, 1, "app", &[]);
+    dying.about.object.as_mut().unwrap().deleting = true;
+    let (kind, text) = only(&[set(), create(dying)], &around(&[], &[]));
+    assert!(kind == Kind::OwnerDeleting && text.contains("was being deleted when the backup was taken"), "{text}");
+}
+
+#[test]
+fn an_owner_that_is_not_replaced_is_live_all_the_same() {
+    let refused = PlannedKey {
+        live: Some(live_object("app", false)),
+        ..planned(owned(OWNER, 1, "app", &[]), Action::Refuse("it would be deleted"))
+    };
+    assert_eq!(texts(&[set(), refused], &around(&[], &[])), []);
 }
 
 #[test]
@@ -142,6 +179,38 @@ fn volumes_and_nodes_that_are_gone_are_named() {
     let (kind, text) = only(&pod(), &around(&[], &[]));
     assert!(kind == Kind::NodeMissing && text.contains("the node n1"), "{text}");
     assert_eq!(texts(&pod(), &around(&[], &[("/registry/minions/n1", "n")])), []);
+}
+
+#[test]
+fn volumes_and_nodes_that_are_being_deleted_are_told() {
+    let deleting = |stored: &[&str], key: &str| {
+        let mut around = around(stored, &[]);
+        around.live.insert(key.into(), live_object("x", true));
+        around
+    };
+    let claim = || create(with_detail("/registry/persistentvolumeclaims/x", Detail::Claim { volume: "pv-1".into() }));
+    let volume = "/registry/persistentvolumes/pv-1";
+    let (kind, text) = only(&[claim()], &deleting(&[volume], volume));
+    assert_eq!(kind, Kind::VolumeDeleting);
+    let expected =
+        "its PersistentVolume pv-1 is being deleted in the cluster, and Kubernetes will then mark the claim as lost";
+    assert!(text.contains(expected) && text.ends_with("pv-1 in the command and --overwrite"), "{text}");
+    assert!(only(&[claim()], &deleting(&[], volume)).1.ends_with("as lost"));
+    // Another API server left one behind.
+    let mut both = deleting(&[], volume);
+    both.live.insert(b"/kubernetes.io/persistentvolumes/pv-1".to_vec(), live_object("x", false));
+    assert_eq!(only(&[claim()], &both).0, Kind::VolumeDeleting);
+    // It is replaced; or put back as it was, which is to be deleted.
+    let replaced = planned(candidate(volume, 1), Action::Replace { mod_revision: 1 });
+    assert_eq!(texts(&[claim(), replaced], &deleting(&[], volume)), []);
+    let mut dying = owned(volume, 1, "v", &[]);
+    dying.about.object.as_mut().unwrap().deleting = true;
+    let (kind, text) = only(&[claim(), create(dying)], &around(&[], &[]));
+    assert!(kind == Kind::VolumeDeleting && text.contains("pv-1 was being deleted when"), "{text}");
+
+    let pod = || [create(with_detail("/registry/pods/x", Detail::Pod { node: "n1".into() }))];
+    let (kind, text) = only(&pod(), &deleting(&[], "/registry/minions/n1"));
+    assert!(kind == Kind::NodeDeleting && text.contains("node n1, which is being deleted in the cluster"), "{text}");
 }
 
 #[test]
