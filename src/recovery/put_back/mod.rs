@@ -107,6 +107,19 @@ impl LiveObject {
     }
 }
 
+impl PlannedKey {
+    /// Whether this is to cancel the deletion of a namespace. As long as that goes on, all that is put into the namespace
+    /// is deleted again.
+    pub fn cancels_deletion(&self) -> bool {
+        let deleting = self.live.as_ref().is_some_and(|live| live.deleting);
+        deleting && self.is_replaced_namespace()
+    }
+
+    pub fn is_replaced_namespace(&self) -> bool {
+        matches!(self.action, Action::Replace { .. }) && self.candidate.is_namespace()
+    }
+}
+
 impl About {
     pub fn of(value: &[u8]) -> Self {
         match StoredValue::parse(value) {

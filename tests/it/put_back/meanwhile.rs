@@ -1,9 +1,19 @@
 //! Others write, or the cluster goes away, while keys are put back.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
 
 use super::*;
-use crate::support::{SOON, eventually, kubernetes::pod, output::Output, proxy::Fault, run::Job};
+use crate::support::{
+    SOON, eventually,
+    kubernetes::{Meta, namespace, object, pod},
+    output::Output,
+    proxy::Fault,
+    run::Job,
+};
 
 /// Deleted keys, and a way to the cluster that is slow enough to interfere.
 fn slow() -> (Cluster, TempDir, PathBuf) {
@@ -82,4 +92,72 @@ fn a_cluster_that_goes_away_is_told_key_by_key_and_can_be_finished() {
     let rest = put_back(&cluster, &backup, &["--prefix=/registry/", "--yes"]).success();
     assert_eq!(count(&rest, "create") + count(&rest, "leave"), 60);
     assert_eq!(cluster.keys_at("/registry/", 0).len(), 60);
+}
+
+const SHOP: &str = "/registry/namespaces/shop";
+
+/// The namespace `shop` while it is being deleted. Its controller writes another one at every sync.
+fn dying(label: &str) -> (String, Vec<u8>) {
+    namespace(&Meta { uid: "n", labels: &[("sync", label)], deleting: true, ..Meta::new("", "shop") })
+}
+
+/// A namespace that is being deleted, with all its pods gone, and a way to the cluster that takes a second for what the
+/// backup has of the namespace.
+fn dying_shop() -> (Cluster, TempDir, PathBuf) {
+    let cluster = Cluster::with(1).plain().proxied().start();
+    let alive = Meta { uid: "n", ..Meta::new("", "shop") };
+    put(&cluster, &[object("namespaces", "v1", "Namespace", &alive, &vec![b'x'; 30_000])]);
+    let pods: Vec<_> = (0..40).map(|i| pod("shop", &format!("web-{i}"), b"")).collect();
+    put(&cluster, &pods);
+    let (folder, backup) = backup_of(&cluster);
+    delete(&cluster, &pods.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>());
+    put(&cluster, &[dying("0")]);
+    cluster.proxy(0).set(Fault::Throttle(30_000));
+    (cluster, folder, backup)
+}
+
+const REPLACE: [&str; 3] = ["--namespace=shop", "--overwrite", "--yes"];
+
+#[test]
+fn nothing_is_put_into_a_namespace_whose_deletion_could_not_be_cancelled() {
+    needs!("etcd", "etcdctl");
+    let (cluster, _folder, backup) = dying_shop();
+    let job = put_back(&cluster, &backup, &REPLACE).spawn();
+    let stop = AtomicBool::new(false);
+    let report = thread::scope(|scope| {
+        scope.spawn(|| {
+            for i in 0.. {
+                if stop.load(Ordering::SeqCst) {
+                    break;
+                }
+                put(&cluster, &[dying(&i.to_string())]);
+            }
+        });
+        let output = job.wait(Duration::from_mins(1));
+        stop.store(true, Ordering::SeqCst);
+        output.assert().code(1);
+        output
+            .says(&["the namespace shop was being deleted", "nothing was put into it", "run the command again"])
+            .report()
+    });
+    let results = results(&report);
+    assert_eq!(results[SHOP], "overtaken");
+    assert_eq!(results.values().filter(|result| *result == "not-attempted").count(), 40);
+    assert_eq!(count(&report, "fail"), 40);
+    assert_eq!(cluster.keys_at("/registry/pods/", 0), []);
+}
+
+#[test]
+fn a_namespace_that_its_controller_wrote_while_the_plan_was_made_is_read_again() {
+    needs!("etcd", "etcdctl");
+    let (cluster, _folder, backup) = dying_shop();
+    let before = cluster.proxy(0).passed();
+    put_back(&cluster, &backup, &REPLACE[..2]).success();
+    let plan = cluster.proxy(0).passed() - before;
+    let job = put_back(&cluster, &backup, &REPLACE).spawn();
+    let half = before + plan + plan / 2;
+    eventually(SOON, "half of the plan", || (cluster.proxy(0).passed() > half).then_some(()));
+    put(&cluster, &[dying("1")]);
+    let report = end(job, 0).report();
+    assert_eq!((count(&report, "replace"), count(&report, "create")), (1, 40));
 }
