@@ -24,7 +24,8 @@ pub enum Error {
     InUse(PathBuf),
     #[error(
         "{setting}: {} is not empty ({entry}), and it is never overwritten; if an earlier restore of this backup has \
-         filled it, there is nothing left to restore here, else move its content aside", path.display()
+         filled it, there is nothing left to restore here; if it is the old data, go back to the plan's step that moves \
+         it aside, or move it aside by hand", path.display()
     )]
     NotEmpty { setting: &'static str, path: PathBuf, entry: String },
     #[error(

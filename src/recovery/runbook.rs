@@ -20,6 +20,8 @@ use crate::kubernetes::kubeadm::{TlsFiles, Topology};
 use crate::url::Url;
 
 const MANIFESTS: &str = "/etc/kubernetes/manifests";
+/// How the directories begin to which plans move the manifests.
+const STOPPED: &str = "/etc/kubernetes/stopped-";
 
 /// Everything that the commands depend on.
 #[derive(Debug)]
@@ -158,15 +160,35 @@ impl Runbook {
         first.map_or_else(|| "a control-plane node".to_owned(), on)
     }
 
-    /// Where the manifests of stopped pods are kept.
-    fn stopped_dir(&self) -> String {
-        format!("/etc/kubernetes/stopped-{}", self.backup_id)
+    /// The number of the step that moves the old data aside.
+    fn step_that_moves(&self) -> usize {
+        self.needs().len() + self.stop().len() + 1
     }
 
-    /// Where what was in this directory is kept. It is in the directory itself: a move is then a rename, which happens
-    /// or does not, even if the directory is a mount point.
-    fn aside(&self, dir: &str) -> String {
-        format!("{dir}/{ASIDE}{}", self.backup_id)
+    fn move_manifests(&self, pods: &str, from_to: (&str, &str), on_missing: &str) -> String {
+        shell::move_manifests(pods, from_to, (&format!("{STOPPED}*"), &self.stopped_dir()), on_missing)
+    }
+
+    /// Where the manifests of stopped pods are kept.
+    fn stopped_dir(&self) -> String {
+        format!("{STOPPED}{}", self.backup_id)
+    }
+
+    /// Where the old data are kept. It is in the data directory itself: a move is then a rename, which happens or does
+    /// not, even if the directory is a mount point.
+    fn data_aside(&self) -> String {
+        format!("{}/{ASIDE}{}", self.data_dir, self.backup_id)
+    }
+
+    /// Where a log of its own is kept. It is beside its directory, because etcd removes all of that directory when it
+    /// starts without a log in it.
+    fn log_aside(&self) -> Option<String> {
+        self.wal_dir.as_deref().map(|wal_dir| format!("{}{ASIDE}{}-{}", parent(wal_dir), self.backup_id, name(wal_dir)))
+    }
+
+    /// Everything that the step that moves the old data aside leaves.
+    fn asides(&self) -> Vec<String> {
+        [self.data_aside()].into_iter().chain(self.log_aside()).collect()
     }
 }
 
@@ -176,6 +198,15 @@ fn block(on: &str, notes: Vec<String>, commands: Vec<String>) -> Block {
 
 fn on_all(title: &str, machines: &str, commands: Vec<String>) -> Step {
     Step { title: title.into(), blocks: vec![block(machines, vec![], commands)] }
+}
+
+/// The directory in which this one is, with a slash at its end.
+fn parent(dir: &str) -> &str {
+    &dir[..dir.rfind('/').map_or(0, |slash| slash + 1)]
+}
+
+fn name(dir: &str) -> &str {
+    &dir[parent(dir).len()..]
 }
 
 /// A member's name and host.

@@ -156,7 +156,7 @@ impl Machines {
         }
         let machines = Self { roots, kubeadm, stacked, folder };
         // A unit that is told to start or stop has a file or none; the machine's part of it follows.
-        machines.program("systemctl", "echo \"$*\" >> \"$ROOT/systemctl\"\ncase \"$*\" in\n'stop etcd') rm -f \"$ROOT/etcd.service\" ;;\n'start --no-block etcd') touch \"$ROOT/etcd.service\" ;;\n'restart kubelet') ;;\n*) exit 1 ;;\nesac\n");
+        machines.program("systemctl", "echo \"$*\" >> \"$ROOT/systemctl\"\ncase \"$*\" in\n'disable --now etcd') rm -f \"$ROOT/etcd.service\" ;;\n'enable etcd') touch \"$ROOT/enabled\" ;;\n'start --no-block etcd') test -e \"$ROOT/enabled\"; touch \"$ROOT/etcd.service\" ;;\n'restart kubelet') ;;\n*) exit 1 ;;\nesac\n");
         // There is no API server here; one would be ready once its manifest is back.
         machines.program("kubectl", "test \"$*\" = \"--kubeconfig $ROOT/etc/kubernetes/admin.conf get --raw /readyz\"\ntest -e \"$ROOT/etc/kubernetes/manifests/kube-apiserver.yaml\"\n");
         machines

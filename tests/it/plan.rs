@@ -89,10 +89,15 @@ impl Machine {
         fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
-    /// The name to which a directory of this folder moves what is in it.
-    fn aside(&self, dir: &str) -> String {
+    /// The name to which the old data are moved.
+    fn aside(&self) -> String {
         let id = self.plan.split("before-restore-").nth(1).unwrap();
-        format!("{dir}/before-restore-{}", &id[..8])
+        format!("etcd/before-restore-{}", &id[..8])
+    }
+
+    /// The same for a log in a directory of this name beside the data directory.
+    fn log_aside(&self, name: &str) -> String {
+        format!("{}-{name}", self.aside().trim_start_matches("etcd/"))
     }
 
     fn move_aside(&self) -> Result<String, String> {
@@ -171,7 +176,7 @@ fn data_are_not_moved_while_something_listens() {
     assert_eq!(machine.read("etcd/member/snap/db"), "old");
     drop(db);
     machine.move_aside().unwrap();
-    assert_eq!(machine.read(&format!("{}/snap/db", machine.aside("etcd"))), "old");
+    assert_eq!(machine.read(&format!("{}/snap/db", machine.aside())), "old");
 }
 
 #[test]
@@ -198,7 +203,7 @@ fn a_second_attempt_moves_nothing_twice() {
             (machine.read("etcd/member/snap/db"), machine.read("wal/0.wal")),
             ("restored".into(), "restored".into())
         );
-        let (data, log) = (machine.aside("etcd"), machine.aside("wal"));
+        let (data, log) = (machine.aside(), machine.log_aside("wal"));
         if is_lost {
             assert_eq!([&data, &log].map(|dir| fs::read_dir(machine.path(dir)).unwrap().count()), [0, 0]);
         } else {
@@ -215,12 +220,12 @@ fn a_log_that_was_half_moved_is_moved_on() {
         Machine::new(&stored(sample::snapshot()), |folder| vec![format!("--wal-dir={}/wal", folder.display())]);
     machine.write("etcd/member/snap/db", "old");
     machine.write("wal/1.wal", "one");
-    let moving = machine.aside("wal").replace("before-restore", "moving");
+    let moving = machine.log_aside("wal").replace("before-restore", "moving");
     machine.write(&format!("{moving}/0.wal"), "zero");
     machine.move_aside().unwrap();
-    let aside = machine.aside("wal");
+    let aside = machine.log_aside("wal");
     assert_eq!([0, 1].map(|n| machine.read(&format!("{aside}/{n}.wal"))), ["zero", "one"]);
-    assert_eq!(fs::read_dir(machine.path("wal")).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(machine.path("wal")).unwrap().count(), 0);
 }
 
 #[test]
@@ -228,16 +233,20 @@ fn etcd_is_not_started_on_what_was_not_restored() {
     needs!("etcd", "etcdctl", "rclone");
     let machine =
         Machine::new(&stored(sample::snapshot()), |folder| vec![format!("--wal-dir={}/wal", folder.display())]);
-    let start = step(&machine.plan, "Start etcd on all members").join("\n").replace("systemctl start", "echo started");
+    let start = step(&machine.plan, "Start etcd on all members").join("\n").replace("systemctl", "echo");
     let refused = |why: &str| {
         let said = paste(&[&start]).unwrap_err();
-        assert!(said.contains("stop: no restored member is in") && !said.contains("started"), "{why}: {said}");
+        assert!(said.contains("stop: no restored member is in") && !said.contains("--no-block"), "{why}: {said}");
     };
     refused("nothing is there");
     machine.write("etcd/member/snap/db", "restored");
     refused("without its log");
     machine.write("wal/0.wal", "restored");
-    assert!(paste(&[&start]).unwrap().contains("started"));
+    refused("it is the old one");
+    fs::create_dir(machine.path(&machine.aside())).unwrap();
+    refused("the log is the old one");
+    fs::create_dir(machine.path(&machine.log_aside("wal"))).unwrap();
+    assert_eq!(paste(&[&start]).unwrap(), "enable etcd\nstart --no-block etcd\n");
 }
 
 #[test]
@@ -258,6 +267,111 @@ fn no_manifest_is_moved_over_another() {
     assert!(paste(&[&stop]).unwrap_err().contains("compare the two"));
     let aside = Path::new(&stopped).join("etcd.yaml");
     assert_eq!([&manifest, &aside].map(|path| fs::read_to_string(path).unwrap()), ["second", "first"]);
+}
+
+#[test]
+fn manifests_that_an_earlier_plan_has_moved_are_found() {
+    needs!("etcd", "etcdctl", "rclone");
+    let remote = stored(sample::snapshot());
+    let plan = reading(&remote, &["--plan", "--etcd=stacked", "--member=m=https://10.0.0.1:2380"]).exits(0).stdout;
+    let folder = tempfile::tempdir().unwrap();
+    let here = |title: &str| step(&plan, title).join("\n").replace("/etc/kubernetes", folder.path().to_str().unwrap());
+    let stop = here("Stop the control plane and etcd");
+    assert!(paste(&[&stop]).unwrap().contains("etcd.yaml is not on this machine"));
+    let earlier = folder.path().join("stopped-earlier");
+    fs::create_dir(&earlier).unwrap();
+    fs::create_dir(folder.path().join("manifests")).unwrap();
+    fs::write(earlier.join("etcd.yaml"), "image: images.example/etcd:3\n").unwrap();
+    let stopped = stop.lines().next().unwrap().strip_prefix("mkdir -p ").unwrap();
+    for text in [&stop, &here("Start the control plane").replace("kube-scheduler;", "etcd;")] {
+        let said = paste(&[text]).unwrap_err();
+        let advice = format!("has moved etcd.yaml to {}/etcd.yaml: move it to {stopped}", earlier.display());
+        assert!(said.contains(&advice) && !said.contains("etcd.yaml is not on"), "{said}");
+    }
+    let mount = plan.lines().find_map(|line| line.split_once("images mount $(")).unwrap().1;
+    let image = format!("echo $({}", mount.rsplit_once(" /run/").unwrap().0);
+    let image = image.replace("/etc/kubernetes", folder.path().to_str().unwrap());
+    assert_eq!(paste(&[&image]).unwrap(), "images.example/etcd:3\n");
+    fs::rename(earlier.join("etcd.yaml"), Path::new(stopped).join("etcd.yaml")).unwrap();
+    assert!(paste(&[&stop]).unwrap().contains("etcd.yaml is in "));
+}
+
+#[test]
+fn a_log_behind_a_link_is_moved() {
+    needs!("etcd", "etcdctl", "rclone");
+    let machine =
+        Machine::new(&stored(sample::snapshot()), |folder| vec![format!("--wal-dir={}/wal", folder.display())]);
+    machine.write("etcd/member/snap/db", "old");
+    machine.write("fast/0.wal", "old");
+    std::os::unix::fs::symlink("fast", machine.path("wal")).unwrap();
+    machine.move_aside().unwrap();
+    assert_eq!(machine.read(&format!("{}/0.wal", machine.log_aside("wal"))), "old");
+    assert_eq!(fs::read_dir(machine.path("fast")).unwrap().count(), 0);
+    machine.write("etcd/member/snap/db", "restored");
+    machine.write("fast/0.wal", "restored");
+    let start = step(&machine.plan, "Start etcd on all members").join("\n").replace("systemctl", "echo");
+    assert!(paste(&[&start]).unwrap().contains("--no-block"));
+}
+
+#[test]
+fn a_log_on_another_disk_is_not_copied() {
+    needs!("etcd", "etcdctl", "rclone");
+    let machine =
+        Machine::new(&stored(sample::snapshot()), |folder| vec![format!("--wal-dir={}/wal", folder.display())]);
+    machine.write("etcd/member/snap/db", "old");
+    // A disk of its own.
+    let disk = tempfile::tempdir_in("/dev/shm").unwrap();
+    fs::write(disk.path().join("0.wal"), "old").unwrap();
+    std::os::unix::fs::symlink(disk.path(), machine.path("wal")).unwrap();
+    let said = machine.move_aside().unwrap_err();
+    assert!(said.contains("to another disk, where nothing can be renamed to"), "{said}");
+    assert!(said.contains("the old log is not in"), "{said}");
+    assert_eq!((machine.read("wal/0.wal"), machine.read("etcd/member/snap/db")), ("old".into(), "old".into()));
+    assert_eq!(fs::read_dir(machine.folder.path()).unwrap().count(), 2);
+
+    // As it says.
+    let copy = said.split('`').nth(1).unwrap();
+    paste(&[copy]).unwrap();
+    assert!(machine.move_aside().unwrap().contains("both are left alone"));
+    fs::remove_file(machine.path("wal/0.wal")).unwrap();
+    machine.move_aside().unwrap();
+    assert_eq!(machine.read(&format!("{}/0.wal", machine.log_aside("wal"))), "old");
+    assert_eq!(machine.read(&format!("{}/snap/db", machine.aside())), "old");
+}
+
+#[test]
+fn an_etcd_that_starts_too_soon_takes_nothing_of_the_old() {
+    needs!("etcd", "etcdctl", "rclone");
+    for wal in ["wal", "etcd/wal"] {
+        let machine =
+            Machine::new(&stored(sample::snapshot()), |folder| vec![format!("--wal-dir={}/{wal}", folder.display())]);
+        machine.write("etcd/member/snap/db", "old");
+        machine.write(&format!("{wal}/0.wal"), "old");
+        machine.move_aside().unwrap();
+        // It has neither data nor a log, and makes both anew.
+        let mut etcd = tools::command(tools::tool("etcd"))
+            .arg("--data-dir")
+            .arg(machine.path("etcd"))
+            .arg("--wal-dir")
+            .arg(machine.path(wal))
+            .args([
+                format!("--listen-client-urls=http://127.0.0.1:{}", machine.client),
+                format!("--advertise-client-urls=http://127.0.0.1:{}", machine.client),
+                format!("--listen-peer-urls=http://127.0.0.1:{}", machine.peer),
+            ])
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        crate::support::eventually(crate::support::SOON, "a new log", || {
+            let files = fs::read_dir(machine.path(wal)).ok()?;
+            files.flatten().any(|entry| entry.path().extension().is_some_and(|e| e == "wal")).then_some(())
+        });
+        etcd.kill().unwrap();
+        etcd.wait().unwrap();
+        let log = if wal == "wal" { machine.log_aside("wal") } else { format!("etcd/{}", machine.log_aside("wal")) };
+        assert_eq!(machine.read(&format!("{log}/0.wal")), "old", "{wal}");
+        assert_eq!(machine.read(&format!("{}/snap/db", machine.aside())), "old", "{wal}");
+    }
 }
 
 #[test]

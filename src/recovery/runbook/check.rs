@@ -35,7 +35,7 @@ impl Runbook {
         let mut notes = match self.bump_revision {
             Some(1..) => return None,
             Some(0) => vec![],
-            None => vec!["where the restore said `raised by`, skip this step; where it said `not raised`:".into()],
+            None => vec!["If the restore said `raised by`, skip this step. If it said `not raised`:".into()],
         };
         let store: Vec<_> = self.store_flags().collect();
         let command = |name: &str| format!("etcd-backup {name} {}", store.join(" ")).trim_end().to_owned();

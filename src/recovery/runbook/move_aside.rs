@@ -1,7 +1,7 @@
 //! Moving the old data and the old log aside, once nothing uses them: never over anything, and never twice.
 
 use super::shell::{first_of, quoted, refuse, say};
-use super::{Runbook, Step};
+use super::{Runbook, Step, name, parent};
 use crate::kubernetes::kubeadm::Topology;
 use crate::recovery::initial_cluster::Peer;
 use crate::url::Url;
@@ -11,7 +11,8 @@ impl Runbook {
         self.on_each("Wait for etcd to end, then move its data aside", |peer| {
             let mut commands = vec![self.nothing_listens(peer)];
             // The log first: the lock is on the data, where they still are.
-            commands.extend(self.wal_dir.as_deref().map(|wal_dir| self.move_log(wal_dir)));
+            commands
+                .extend(self.wal_dir.as_deref().zip(self.log_aside()).map(|(dir, aside)| self.move_log(dir, &aside)));
             commands.push(self.move_data());
             commands
         })
@@ -64,27 +65,36 @@ impl Runbook {
     /// holds anything is replaced by one.
     fn move_data(&self) -> String {
         let dir = &self.data_dir;
-        let (member, aside) = (format!("{dir}/member"), self.aside(dir));
+        let (member, aside) = (format!("{dir}/member"), self.data_aside());
         let rename = format!("mv -T {} {}", quoted(&member), quoted(&aside));
-        let branches = Self::found(&member, &aside, &format!("[ -e {} ]", quoted(&member)));
+        // Data without their log could be filled by a restore, with which the old log would then be mixed up.
+        let log_first = self.log_aside().map(|log| {
+            let not_yet = format!(
+                "stop: the old log is not in {log} yet, so the data are left alone. Do what is said above, then paste this \
+                 block again"
+            );
+            (format!("[ ! -e {} ]", quoted(&log)), refuse(&not_yet))
+        });
+        let found = Self::found(&member, &aside, &format!("[ -e {} ]", quoted(&member)));
+        let branches: Vec<_> = log_first.into_iter().chain(found).collect();
         let otherwise = format!("etcd_has_ended && {} && {rename}", self.lock());
         first_of(&branches, &otherwise)
     }
 
     /// The same for the files of a log of its own, in two parts, because there can be several: with the name that counts
     /// once all are there.
-    fn move_log(&self, wal_dir: &str) -> String {
-        let (aside, moving) = (self.aside(wal_dir), format!("{wal_dir}/moving-{}", self.backup_id));
-        let has_files = format!("find {} -maxdepth 1 -type f 2>/dev/null | grep -q .", quoted(wal_dir));
+    fn move_log(&self, wal_dir: &str, aside: &str) -> String {
+        let moving = format!("{}moving-{}-{}", parent(wal_dir), self.backup_id, name(wal_dir));
+        let has_files = format!("find -H {} -maxdepth 1 -type f 2>/dev/null | grep -q .", quoted(wal_dir));
         let rename = format!(
-            "mkdir -p -m 700 {moving} && find {} -maxdepth 1 -type f -exec mv -n -t {moving} {{}} + && mv -T {moving} {}",
+            "mkdir -p -m 700 {moving} && find -H {} -maxdepth 1 -type f -exec mv -n -t {moving} {{}} + && mv -T {moving} {}",
             quoted(wal_dir),
-            quoted(&aside),
+            quoted(aside),
             moving = quoted(&moving),
         );
         let has_any = format!("{{ {has_files} || [ -e {} ]; }}", quoted(&moving));
-        let branches = Self::found(wal_dir, &aside, &has_any);
-        let otherwise = format!("etcd_has_ended && {} && {rename}", self.lock());
+        let branches = Self::found(wal_dir, aside, &has_any);
+        let otherwise = format!("etcd_has_ended && {} && {} && {rename}", self.lock(), one_disk(wal_dir, aside));
         first_of(&branches, &otherwise)
     }
 
@@ -121,4 +131,15 @@ impl Runbook {
         let (database, held) = (quoted(&database), refuse(&held));
         format!("{{ [ ! -e {database} ] || flock --verbose --timeout 60 {database} true || {held}; }}")
     }
+}
+
+/// Between two disks, `mv` copies, and what an interrupted copy has left looks like a file that was moved.
+fn one_disk(wal_dir: &str, aside: &str) -> String {
+    let other = format!(
+        "stop: {wal_dir} is a mount point or a link to another disk, where nothing can be renamed to {aside}. Nothing was \
+         moved. Copy the log by hand (`cp -a {wal_dir}/. {aside}-copy && diff -r {wal_dir} {aside}-copy && \
+         mv -T {aside}-copy {aside}`), remove the files in {wal_dir}, then paste this block again"
+    );
+    let disk = |dir: &str| format!("\"$(stat -L -c '%d %m' {})\"", quoted(dir));
+    format!("{{ [ {} = {} ] || {}; }}", disk(wal_dir), disk(parent(wal_dir)), refuse(&other))
 }

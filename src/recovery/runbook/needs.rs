@@ -1,7 +1,7 @@
 //! What each machine needs before anything is stopped, and where to get it.
 
 use super::shell::quoted;
-use super::{Block, MANIFESTS, Runbook, Step, block, on};
+use super::{Block, MANIFESTS, Runbook, STOPPED, Step, block, on};
 use crate::kubernetes::kubeadm::Topology;
 
 const FROM_IMAGE: [&str; 3] = ["etcd-backup", "etcdutl", "rclone"];
@@ -46,10 +46,9 @@ impl Runbook {
             notes.push("etcdctl comes with etcd: copy it from a member.".into());
             return notes;
         }
-        let image = format!(
-            "$(sed -n 's/^ *image: *//p' {MANIFESTS}/etcd.yaml {}/etcd.yaml 2>/dev/null | head -n 1)",
-            self.stopped_dir()
-        );
+        // An earlier plan, too, can have moved it.
+        let image =
+            format!("$(sed -n 's/^ *image: *//p' {MANIFESTS}/etcd.yaml {STOPPED}*/etcd.yaml 2>/dev/null | head -n 1)");
         let name = self.image_repository.as_ref().map(|repository| format!(", {repository}/etcd")).unwrap_or_default();
         notes.push(format!(
             "etcdctl is in etcd's own image{name}, which is there too (`crictl images`), and can be run from it:"
@@ -63,9 +62,10 @@ fn own_programs() -> Vec<String> {
     let mut notes = vec![
         "etcd-backup, etcdutl and rclone are in etcd-backup's image, and can be run from it, without a registry."
             .into(),
-        "Where `crictl images` does not show it: on a machine that has it and docker, with this one for NODE:".into(),
+        "If `crictl images` does not show it here, run this on a machine that has the image and docker (NODE is this machine):"
+            .into(),
         format!("docker save {IMAGE} | ssh root@NODE ctr --namespace k8s.io images import -"),
-        "then here; in every other shell that is used here, the last line again:".into(),
+        "Then run these two here, and in each new shell on this machine the `export` line again:".into(),
     ];
     notes.extend(mount(IMAGE, MOUNTED));
     notes.push("A machine without containerd gets the three by scp from one that has them: they are static.".into());

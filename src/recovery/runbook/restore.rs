@@ -38,7 +38,7 @@ impl Runbook {
     pub(super) fn is_restored(&self) -> String {
         let database = quoted(&format!("{}/member/snap/db", self.data_dir));
         let log = self.wal_dir.clone().unwrap_or_else(|| format!("{}/member/wal", self.data_dir));
-        format!("[ -e {database} ] && find {} -maxdepth 1 -name '*.wal' | grep -q .", quoted(&log))
+        format!("[ -e {database} ] && find -H {} -maxdepth 1 -name '*.wal' | grep -q .", quoted(&log))
     }
 
     /// Where etcd's settings are while it is stopped.

@@ -33,8 +33,10 @@ fn indented(command: &str) -> String {
     command.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }
 
-/// Moves the manifests of these pods, never over another one. One that is there already is left alone.
-pub fn move_manifests(pods: &str, from: &str, to: &str, on_missing: &str) -> String {
+/// Moves the manifests of these pods, never over another one. One that is there already is left alone. Where one is in
+/// neither directory, one of `elsewhere` (a pattern of directories) has to be brought to `wanted`, else `on_missing`.
+pub fn move_manifests(pods: &str, (from, to): (&str, &str), elsewhere: (&str, &str), on_missing: &str) -> String {
+    let (dirs, wanted) = elsewhere;
     let steps = first_of(
         &[
             (
@@ -45,6 +47,12 @@ pub fn move_manifests(pods: &str, from: &str, to: &str, on_missing: &str) -> Str
             ),
             (format!("[ -e {from}/$pod.yaml ]"), format!("mv -n {from}/$pod.yaml {to}/")),
             (format!("[ -e {to}/$pod.yaml ]"), format!("echo \"$pod.yaml is in {to} already\"")),
+            (
+                format!("ls {dirs}/$pod.yaml >/dev/null 2>&1"),
+                format!(
+                    "echo \"stop: an earlier plan has moved $pod.yaml to $(echo {dirs}/$pod.yaml): move it to {wanted}, then paste this block again\" >&2; false"
+                ),
+            ),
         ],
         on_missing,
     );

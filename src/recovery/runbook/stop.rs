@@ -1,6 +1,5 @@
 //! Stopping what uses etcd, and etcd.
 
-use super::shell::move_manifests;
 use super::{MANIFESTS, Runbook, Step, on_all};
 use crate::kubernetes::kubeadm::Topology;
 
@@ -16,16 +15,17 @@ impl Runbook {
         // The kubelet stops a static pod when its manifest leaves the directory. A machine that is new has none.
         let stop = |pods: &str| {
             let missing = "echo \"$pod.yaml is not on this machine\"";
-            vec![format!("mkdir -p {stopped}"), move_manifests(pods, MANIFESTS, &stopped, missing)]
+            vec![format!("mkdir -p {stopped}"), self.move_manifests(pods, (MANIFESTS, &stopped), missing)]
         };
         let mut steps = match self.topology {
             Topology::Stacked => {
                 let title = "Stop the control plane and etcd";
                 vec![self.on_each(title, |_| stop(&format!("{CONTROL_PLANE} etcd")))]
             }
+            // A unit that is only stopped is started by a reboot, and would then find its directories empty.
             Topology::External => vec![
                 on_all("Stop the control plane", "every control-plane node", stop(CONTROL_PLANE)),
-                self.on_each("Stop etcd", |_| vec!["systemctl stop etcd".into()]),
+                self.on_each("Stop etcd", |_| vec!["systemctl disable --now etcd".into()]),
             ],
         };
         for block in steps.iter_mut().take(1).flat_map(|step| &mut step.blocks) {

@@ -66,7 +66,8 @@ fn a_stacked_etcd_is_stopped_and_started_by_its_manifest() {
     assert!(blocks[3].2.contains("for pod in kube-apiserver kube-controller-manager kube-scheduler etcd; do"));
     let start = &blocks[9].2;
     assert!(start.contains("mv -n /etc/kubernetes/stopped-0a1b2c3d/$pod.yaml /etc/kubernetes/manifests/"), "{start}");
-    assert!(start.starts_with("if [ -e /var/lib/etcd/member/snap/db ] && find "), "{start}");
+    let restored = "if [ -e /var/lib/etcd/before-restore-0a1b2c3d ] && [ -e /var/lib/etcd/member/snap/db ] && find -H ";
+    assert!(start.starts_with(restored), "{start}");
     assert!(blocks.iter().all(|(_, _, commands)| !commands.contains("systemctl start")));
     assert!(
         runbook.text(&runbook.steps().unwrap()).contains("# etcd is stacked (static pods), according to --etcd.\n")
@@ -80,8 +81,8 @@ fn an_external_etcd_is_a_service_of_its_own_machines() {
     let blocks = blocks(&runbook);
     assert_eq!(blocks[3].1, "every control-plane node");
     assert!(!blocks[3].2.contains("etcd;"), "{}", blocks[3].2);
-    assert_eq!((blocks[4].1.as_str(), blocks[4].2.as_str()), ("a (10.0.0.1)", "systemctl stop etcd"));
-    let starts = |what: &str| what.contains("\n  systemctl start --no-block etcd\n");
+    assert_eq!((blocks[4].1.as_str(), blocks[4].2.as_str()), ("a (10.0.0.1)", "systemctl disable --now etcd"));
+    let starts = |what: &str| what.contains("\n  systemctl enable etcd\n  systemctl start --no-block etcd\n");
     assert!(blocks.iter().any(|(_, on, what)| on == "b (10.0.0.2)" && starts(what)));
     assert!(blocks.iter().any(|(title, on, _)| title == "Check etcd" && on == "a control-plane node"));
     let text = runbook.text(&runbook.steps().unwrap());
@@ -160,13 +161,14 @@ fn data_are_moved_aside_in_the_same_line_as_the_checks() {
     let (.., commands) = blocks.iter().find(|(title, ..)| title.starts_with("Wait")).unwrap();
     // A shell goes on with the next line after one that has failed.
     let moves: Vec<_> = commands.lines().filter(|line| line.contains("mv -T ")).collect();
-    let aside = ["/wal/before-restore-0a1b2c3d", "/var/lib/etcd/before-restore-0a1b2c3d"];
+    let aside = ["/before-restore-0a1b2c3d-wal", "/var/lib/etcd/before-restore-0a1b2c3d"];
     assert_eq!(moves.len(), aside.len(), "{commands}");
     for (line, aside) in moves.iter().zip(aside) {
-        let (checks, rename) = line.split_at(line.find(" && mkdir").or_else(|| line.find(" && mv")).unwrap());
+        let (checks, rename) = line.split_at(line.rfind(" && mkdir").or_else(|| line.find(" && mv")).unwrap());
         let locked = "flock --verbose --timeout 60 /var/lib/etcd/member/snap/db true";
         assert!(checks.trim().starts_with("etcd_has_ended && {") && checks.contains(locked), "{line}");
-        assert!(rename.ends_with(aside) && !checks.contains("mv "), "{line}");
+        let commands = shlex::split(checks).unwrap();
+        assert!(rename.ends_with(aside) && !commands.contains(&"mv".to_owned()), "{line}");
     }
 }
 
@@ -193,8 +195,10 @@ fn a_log_of_its_own_is_in_every_step() {
     for part in [
         "# It has its data in /var/lib/etcd, and its log in /w al.\n",
         " --data-dir=/var/lib/etcd --wal-dir='/w al' --name=a ",
-        " && find '/w al' -maxdepth 1 -name '*.wal' | grep -q .; then",
-        "/var/lib/etcd/before-restore-0a1b2c3d, /w al/before-restore-0a1b2c3d and ",
+        " && find -H '/w al' -maxdepth 1 -name '*.wal' | grep -q .; then",
+        "/var/lib/etcd/before-restore-0a1b2c3d, /before-restore-0a1b2c3d-w al and ",
+        "; then\n  systemctl enable",
+        "if [ -e /var/lib/etcd/before-restore-0a1b2c3d ] && [ -e '/before-restore-0a1b2c3d-w al' ] && [ -e ",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
@@ -245,11 +249,25 @@ fn the_next_backup_is_accepted_where_the_revision_was_not_raised() {
     let store = || vec![("target", "minio:etcd".to_owned()), ("backup-prefix", "it's-".to_owned())];
     let flags = "--target=minio:etcd --backup-prefix=\"it's-\"";
     let (unknown, list) = notes(None, store()).unwrap();
-    assert!(unknown[0].contains("`raised by`, skip this step"), "{unknown:?}");
+    assert!(unknown[0].starts_with("If the restore said `raised by`, skip this step."), "{unknown:?}");
     assert_eq!(unknown.last().unwrap(), &format!("etcd-backup accept NAME {flags}"));
     assert_eq!(list, [format!("etcd-backup list {flags}")]);
     assert_eq!(notes(Some(0), store()).unwrap().0, unknown[1..]);
     assert_eq!(notes(Some(1), store()), None);
     let (of_file, list) = notes(Some(0), vec![]).unwrap();
     assert_eq!((of_file.last().unwrap().as_str(), list.len()), ("etcd-backup accept NAME", 0));
+}
+
+#[test]
+fn the_step_to_go_back_to_is_the_one_that_moves() {
+    for topology in [Topology::Stacked, Topology::External] {
+        let runbook = runbook(topology, TWO);
+        let at = titles(&runbook).iter().position(|title| title.contains("move its data aside")).unwrap() + 1;
+        let starts: Vec<_> =
+            blocks(&runbook).into_iter().filter(|(title, ..)| title.starts_with("Start etcd")).collect();
+        assert_eq!(starts.len(), 2);
+        for (.., start) in starts {
+            assert!(start.contains(&format!("never moved aside: go back to step {at}")), "{start}");
+        }
+    }
 }
