@@ -28,7 +28,8 @@ pub struct RestoreArgs {
     /// with --plan, as etcd's file or kubeadm's says]
     #[arg(long, value_name = "DIR")]
     pub wal_dir: Option<PathBuf>,
-    /// etcd's manifest or systemd unit (`….service`) on this machine, which says where its log is; empty for none
+    /// etcd's manifest or systemd unit (`….service`) on this machine, which says where its data and its log are; empty for
+    /// none, such as for a drill
     /// [default: /etc/kubernetes/manifests/etcd.yaml, or the one that a plan moved aside, and etcd.service]
     #[arg(long, value_name = "FILE")]
     pub etcd_file: Option<String>,
@@ -78,8 +79,9 @@ pub struct ClusterArgs {
     /// Client URLs of the members, separated by commas [default: the snapshot's, the kubeadm file's, else port 2379]
     #[arg(long, env = "ETCDCTL_ENDPOINTS", value_name = "URLS")]
     pub endpoints: Option<String>,
-    /// How etcd is run [default: as --kubeadm-config or kubeadm's ConfigMap in the backup says]
-    #[arg(long, value_enum, requires = "plan")]
+    /// How etcd is run [default: as --kubeadm-config or kubeadm's ConfigMap in the backup says]; without --plan, whether
+    /// its manifest or its unit on this machine counts [default: both]
+    #[arg(long, value_enum)]
     pub etcd: Option<Topology>,
     /// Certificate authorities on the machine that checks the restored etcd, PEM [default: kubeadm's]
     #[arg(long, value_name = "FILE", requires_all = ["plan", "cert", "key"])]

@@ -27,7 +27,8 @@ pub async fn plan(config: PlanConfig, now: DateTime<Utc>, answer: &mut Answer) -
         let why = "member: the snapshot records no members; name each with --member name=https://host:2380";
         return Err(Failure::settings(why));
     }
-    let (layout, topology_source) = config.layout.layout(layout_in(&proved, &config.layout).await?)?;
+    let found = config.layout.layout(layout_in(&proved, &config.layout).await?)?;
+    let layout = found.layout;
     let data_dir = layout.data_dir.trim_end_matches('/');
     let wal_dir = own_wal_dir(Path::new(data_dir), layout.wal_dir.as_deref().map(Path::new))?;
     let (store, files) = flags_and_files(&source)?;
@@ -37,7 +38,9 @@ pub async fn plan(config: PlanConfig, now: DateTime<Utc>, answer: &mut Answer) -
         content: content(&proved, &source),
         keys: proved.proof.contents.live_keys,
         topology: layout.topology,
-        topology_source,
+        topology_source: found.topology_source,
+        directories_source: found.directories_source,
+        not_used: found.not_used,
         data_dir: data_dir.to_owned(),
         wal_dir: wal_dir.map(|dir| dir.to_string_lossy().into_owned()),
         endpoints: config.endpoints.unwrap_or_else(|| members.client_urls(&recorded_members, &layout)),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::exit::Failure;
 use crate::kubernetes::kubeadm::Topology;
 use crate::recovery::data_dir::{own_wal_dir, plain};
-use crate::recovery::etcd_settings::{self, EtcdSettings};
+use crate::recovery::etcd_settings::{self, EtcdSettings, Setting};
 
 const KUBERNETES: &str = "/etc/kubernetes";
 const MANIFEST: &str = "manifests/etcd.yaml";
@@ -25,7 +25,7 @@ const UNITS: [&str; 5] = [
 /// A file that says how etcd is started on this machine.
 #[derive(Debug)]
 pub struct EtcdFile {
-    path: PathBuf,
+    pub path: PathBuf,
     pub topology: Topology,
     pub settings: EtcdSettings,
 }
@@ -41,51 +41,71 @@ impl EtcdFile {
                 let text = text.map_err(|e| refused(&path, &format!("cannot be read: {e}")))?;
                 let unit = path.extension().is_some_and(|extension| extension == "service");
                 let topology = if unit { Topology::External } else { Topology::Stacked };
-                Ok(vec![Self::parse(path, topology, &text)?])
+                let file = Self::parse(path.clone(), topology, &text).map_err(|why| refused(&path, &why))?;
+                Ok(vec![file])
             }
             None => {
                 let manifests = manifests().into_iter().map(|path| (path, Topology::Stacked));
                 let unit = UNITS.iter().map(PathBuf::from).find(|path| path.exists());
                 let files = manifests.chain(unit.map(|path| (path, Topology::External)));
-                files.filter_map(|(path, topology)| Self::usual(path, topology).transpose()).collect()
+                Ok(files.filter_map(|(path, topology)| Self::usual(&path, topology)).collect())
             }
         }
     }
 
-    /// `None` for a file that is not there, or that only root may read.
-    fn usual(path: PathBuf, topology: Topology) -> Result<Option<Self>, Failure> {
-        match fs::read_to_string(&path) {
-            Ok(text) => Self::parse(path, topology, &text).map(Some),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => {
-                tracing::warn!("cannot read {}, which may name another WAL directory: {error}", path.display());
-                Ok(None)
-            }
-        }
+    /// `None` for a file that is not there, that only root may read, or that cannot be followed: it may be of no etcd
+    /// that is restored here.
+    fn usual(path: &Path, topology: Topology) -> Option<Self> {
+        let file = match fs::read_to_string(path) {
+            Ok(text) => Self::parse(path.to_owned(), topology, &text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => Err(format!("cannot be read: {error}")),
+        };
+        let warn = |why| tracing::warn!("{} may name other directories of etcd, but {why}", path.display());
+        file.map_err(warn).ok()
     }
 
-    fn parse(path: PathBuf, topology: Topology, text: &str) -> Result<Self, Failure> {
+    fn parse(path: PathBuf, topology: Topology, text: &str) -> Result<Self, String> {
         let read = |path: &Path| fs::read_to_string(path).ok();
         let settings = match topology {
             Topology::Stacked => etcd_settings::of_manifest(text, &read),
             Topology::External => etcd_settings::of_unit(&with_drop_ins(&path, text), &read),
-        };
-        let settings = settings.map_err(|why| refused(&path, &why))?;
+        }?;
         Ok(Self { path, topology, settings })
     }
 
-    /// Checks that etcd, if it is this data directory's, will look for its log where the restore puts it. On another
-    /// log, or on none, it would start as another member, or empty.
-    pub fn check_wal_dir(&self, data_dir: &Path, given: Option<&Path>) -> Result<(), Failure> {
-        let is_same = |dir: &String| {
-            let resolved = |path: &Path| path.canonicalize().ok();
-            let dir = Path::new(dir);
+    fn data_dir(&self) -> Option<&Path> {
+        self.settings.data_dir.as_ref().and_then(Setting::here).map(Path::new)
+    }
+
+    fn is_of(&self, data_dir: &Path) -> bool {
+        let resolved = |path: &Path| path.canonicalize().ok();
+        let is_same = |dir: &Path| {
             plain(dir) == plain(data_dir) || resolved(dir).is_some_and(|dir| Some(dir) == resolved(data_dir))
         };
-        if !self.settings.data_dir.as_ref().is_some_and(is_same) {
+        self.data_dir().is_some_and(is_same)
+    }
+
+    /// Checks that etcd will look for its data and its log where the restore puts them. On others it would start as
+    /// what they are, and on none empty. A file that does not tell has no say.
+    pub fn check(files: &[Self], data_dir: &Path, wal_dir: Option<&Path>) -> Result<(), Failure> {
+        let other = files.iter().find_map(|file| Some((file.path.display(), file.data_dir()?.display())));
+        match other.filter(|_| !files.iter().any(|file| file.is_of(data_dir))) {
+            Some((file, dir)) => Err(Failure::settings(format!(
+                "data-dir: {file} has etcd keep its data in {dir}, not in {}: etcd would start on what is there; give \
+                 --data-dir={dir}, or, if this restore is for another etcd, --etcd-file=''",
+                data_dir.display()
+            ))),
+            None => files.iter().try_for_each(|file| file.check_wal_dir(data_dir, wal_dir)),
+        }
+    }
+
+    fn check_wal_dir(&self, data_dir: &Path, given: Option<&Path>) -> Result<(), Failure> {
+        let known = self.settings.wal_dir.as_ref().map(Setting::here);
+        if !self.is_of(data_dir) || known == Some(None) {
             return Ok(());
         }
-        let expected = own_wal_dir(data_dir, self.settings.wal_dir.as_deref().map(Path::new))?;
+        let expected = own_wal_dir(data_dir, known.flatten().map(Path::new))?;
         if expected == own_wal_dir(data_dir, given)? {
             return Ok(());
         }

@@ -9,6 +9,7 @@ use crate::backup::select::Selector;
 use crate::cli::{ClusterArgs, RestoreArgs};
 use crate::exit::Failure;
 use crate::kubernetes::kubeadm::{Layout, TlsFiles, Topology};
+use crate::recovery::etcd_settings::Setting;
 use crate::recovery::initial_cluster::InitialCluster;
 use crate::url::Url;
 
@@ -67,6 +68,18 @@ pub struct LayoutSettings {
     wal_dir: Option<PathBuf>,
 }
 
+/// The layout, with where it comes from for the head of a plan.
+#[derive(Debug)]
+pub struct FoundLayout {
+    pub layout: Layout,
+    /// Where the topology comes from, such as `according to --etcd`.
+    pub topology_source: String,
+    /// The same for the directories; `None` if they are only the usual ones.
+    pub directories_source: Option<String>,
+    /// What this machine's own file says and is not used, as sentences.
+    pub not_used: Vec<String>,
+}
+
 impl Settings {
     pub fn restore(&self, args: &RestoreArgs) -> Result<RestoreConfig, Failure> {
         match &args.data_dir {
@@ -88,9 +101,12 @@ impl Settings {
             token: flags.initial_cluster_token.clone(),
         };
         // Before the backup is looked for: this refusal needs nothing but this machine.
-        for file in EtcdFile::find(args.etcd_file.as_deref())? {
-            file.check_wal_dir(data_dir, args.wal_dir.as_deref())?;
+        let mut files = EtcdFile::find(args.etcd_file.as_deref())?;
+        if args.etcd_file.is_none() {
+            // A machine of a stacked etcd can have a unit that nobody uses, and the other way round.
+            files.retain(|file| args.cluster.etcd.is_none_or(|topology| file.topology == topology));
         }
+        EtcdFile::check(&files, data_dir, args.wal_dir.as_deref())?;
         Ok(MemberConfig {
             input: self.restored_backup(args)?,
             data_dir: data_dir.to_owned(),
@@ -136,6 +152,14 @@ impl LayoutSettings {
             }
             _ => None,
         };
+        for (setting, dir) in [("data-dir", &args.data_dir), ("wal-dir", &args.wal_dir)] {
+            if let Some(dir) = dir.as_ref().filter(|dir| dir.is_relative()) {
+                return Err(Failure::settings(format!(
+                    "{setting}: {} is relative; give its whole path, because a plan is for other machines",
+                    dir.display()
+                )));
+            }
+        }
         Ok(Self {
             kubeadm: layout(flags.kubeadm_config.as_deref())?,
             etcd_files: EtcdFile::find(args.etcd_file.as_deref())?,
@@ -151,14 +175,17 @@ impl LayoutSettings {
         self.kubeadm.is_some()
     }
 
-    /// The layout, and where its topology comes from, such as `according to --etcd`. A layout in the backup that is not
-    /// known is the reason why. Where nothing tells the topology, it is not guessed.
-    pub fn layout(&self, in_backup: Result<Layout, String>) -> Result<(Layout, String), Failure> {
+    /// The layout. One in the backup that is not known is the reason why. Where nothing tells the topology, it is not
+    /// guessed.
+    pub fn layout(&self, in_backup: Result<Layout, String>) -> Result<FoundLayout, Failure> {
         let (found, source) = match &self.kubeadm {
             Some((path, layout)) => (Ok(layout.clone()), format!("according to {}", path.display())),
             None => (in_backup, "according to kubeadm's ConfigMap in the backup".to_owned()),
         };
-        let (mut layout, source) = match (self.etcd, found) {
+        // kubeadm does not know the directories of an external etcd.
+        let by_kubeadm =
+            found.as_ref().is_ok_and(|layout| layout.topology == Topology::Stacked).then(|| source.clone());
+        let (mut layout, topology_source) = match (self.etcd, found) {
             (Some(topology), found) => {
                 (with_topology(found.unwrap_or_default(), topology), "according to --etcd".to_owned())
             }
@@ -170,28 +197,56 @@ impl LayoutSettings {
                 )));
             }
         };
-        self.set_directories(&mut layout);
+        let own = self.etcd_files.iter().find(|file| file.topology == layout.topology);
+        let by_kubeadm = by_kubeadm.filter(|_| layout.topology == Topology::Stacked);
+        let directories_source = self.set_directories(&mut layout, own).or(by_kubeadm);
         if self.client.is_some() {
             layout.client.clone_from(&self.client);
         }
-        Ok((layout, source))
+        let not_used = own.map(|file| self.not_used(file)).unwrap_or_default();
+        Ok(FoundLayout { layout, topology_source, directories_source, not_used })
     }
 
-    /// Each directory by its flag, else by etcd's own file, else by kubeadm. A log belongs to one data directory.
-    fn set_directories(&self, layout: &mut Layout) {
-        let own = self.etcd_files.iter().find(|file| file.topology == layout.topology).map(|file| &file.settings);
-        // In a unit, a relative path says little.
-        let own = own.and_then(|own| own.data_dir.as_deref().filter(|dir| dir.starts_with('/')).map(|dir| (dir, own)));
+    /// Each directory by its flag, else by etcd's own file, else by kubeadm. A log belongs to one data directory. Tells
+    /// the source, if it is one of the first two.
+    fn set_directories(&self, layout: &mut Layout, file: Option<&EtcdFile>) -> Option<String> {
+        let own = file.and_then(|file| Some((file, everywhere(file.settings.data_dir.as_ref())?)));
         let text = |path: &PathBuf| path.to_string_lossy().into_owned();
-        let data_dir = self.data_dir.as_ref().map(text).or_else(|| own.map(|(dir, _)| dir.to_owned()));
-        let data_dir = data_dir.unwrap_or_else(|| layout.data_dir.clone());
+        let (data_dir, source) = match (&self.data_dir, own) {
+            (Some(dir), _) => (text(dir), Some("according to --data-dir".to_owned())),
+            (None, Some((file, dir))) => (dir.to_owned(), Some(format!("according to {}", file.path.display()))),
+            (None, None) => (layout.data_dir.clone(), None),
+        };
         let wal_dir = match own {
             _ if self.wal_dir.is_some() => self.wal_dir.as_ref().map(text),
-            Some((dir, own)) if Path::new(dir) == Path::new(&data_dir) => own.wal_dir.clone(),
+            Some((file, dir)) if Path::new(dir) == Path::new(&data_dir) => {
+                everywhere(file.settings.wal_dir.as_ref()).map(str::to_owned)
+            }
             _ => layout.wal_dir.take().filter(|_| Path::new(&layout.data_dir) == Path::new(&data_dir)),
         };
         (layout.data_dir, layout.wal_dir) = (data_dir, wal_dir);
+        source
     }
+
+    fn not_used(&self, file: &EtcdFile) -> Vec<String> {
+        let (data_dir, wal_dir) = (file.settings.data_dir.as_ref(), file.settings.wal_dir.as_ref());
+        let is_other = |dir: Option<&Setting>| everywhere(dir).is_none();
+        let data = data_dir.filter(|_| self.data_dir.is_none() && is_other(data_dir));
+        let log = wal_dir.filter(|_| self.wal_dir.is_none() && (is_other(wal_dir) || is_other(data_dir)));
+        let said = [("data", "data-dir", data), ("log", "wal-dir", log)].into_iter().filter_map(|(what, flag, dir)| {
+            Some(format!(
+                "Not used: {} of this machine has etcd's {what} in `{}`, which need not be the same directory on every \
+                 member. Give --{flag}.",
+                file.path.display(),
+                dir?.written
+            ))
+        });
+        said.collect()
+    }
+}
+
+fn everywhere(dir: Option<&Setting>) -> Option<&str> {
+    dir.and_then(Setting::everywhere)
 }
 
 fn with_topology(layout: Layout, topology: Topology) -> Layout {
@@ -224,7 +279,10 @@ mod tests {
         let external = || Layout { topology: External, ..Layout::default() };
         let file = || LayoutSettings { kubeadm: Some(("/k".into(), external())), ..NONE };
         let topology = |settings: LayoutSettings, in_backup| {
-            settings.layout(in_backup).map(|(layout, source)| (layout.topology, source)).map_err(|e| e.one_line())
+            settings
+                .layout(in_backup)
+                .map(|found| (found.layout.topology, found.topology_source))
+                .map_err(|e| e.one_line())
         };
         let found = |topology, source: &str| Ok((topology, format!("according to {source}")));
         assert_eq!(topology(NONE, Ok(external())), found(External, "kubeadm's ConfigMap in the backup"));
@@ -240,10 +298,10 @@ mod tests {
     #[test]
     fn what_else_the_backup_knows_is_taken_with_the_flag() {
         let flag = LayoutSettings { etcd: Some(Stacked), ..NONE };
-        assert_eq!(flag.layout(Ok(by_kubeadm("/d", Some("/w")))).unwrap().0, by_kubeadm("/d", Some("/w")));
+        assert_eq!(flag.layout(Ok(by_kubeadm("/d", Some("/w")))).unwrap().layout, by_kubeadm("/d", Some("/w")));
         // But not the directories of another kind of etcd.
         let flag = LayoutSettings { etcd: Some(External), ..NONE };
-        let (layout, _) = flag.layout(Ok(by_kubeadm("/d", Some("/w")))).unwrap();
+        let layout = flag.layout(Ok(by_kubeadm("/d", Some("/w")))).unwrap().layout;
         assert_eq!((layout.data_dir.as_str(), layout.wal_dir, layout.client), ("/var/lib/etcd", None, None));
     }
 
@@ -264,7 +322,7 @@ mod tests {
                 etcd_files: files.unwrap_or_default(),
                 ..NONE
             };
-            let (layout, _) = settings.layout(Ok(by_kubeadm("/k", Some("/kw")))).unwrap();
+            let layout = settings.layout(Ok(by_kubeadm("/k", Some("/kw")))).unwrap().layout;
             (layout.data_dir, layout.wal_dir.unwrap_or_default())
         };
         let expected = |data: &str, wal: &str| (data.to_owned(), wal.to_owned());
@@ -278,17 +336,88 @@ mod tests {
     }
 
     #[test]
+    fn a_plan_says_where_its_directories_come_from() {
+        let dir = tempfile::tempdir().unwrap();
+        let unit = dir.path().join("etcd.service");
+        let of = |flags: Option<&str>, settings: LayoutSettings, in_backup| {
+            let etcd_files = flags.map(|flags| {
+                let text = format!("[Service]\nEnvironment=N=m1\nExecStart=etcd {flags}\n");
+                std::fs::write(&unit, text).unwrap();
+                EtcdFile::find(unit.to_str()).unwrap()
+            });
+            let settings = LayoutSettings { etcd_files: etcd_files.unwrap_or_default(), ..settings };
+            let found = settings.layout(in_backup).unwrap();
+            let layout = (found.layout.data_dir, found.layout.wal_dir);
+            (layout, found.directories_source, found.not_used.join(" "))
+        };
+        let external = || LayoutSettings { etcd: Some(External), ..NONE };
+        let dirs = |data: &str, wal: Option<&str>| (data.to_owned(), wal.map(str::to_owned));
+        let usual = dirs("/var/lib/etcd", None);
+        let by_flag = || LayoutSettings { data_dir: Some("/f".into()), ..external() };
+        let flag = Some("according to --data-dir".to_owned());
+        let by_file = Some(format!("according to {}", unit.display()));
+        assert_eq!(of(None, external(), unknown()), (usual.clone(), None, String::new()));
+        assert_eq!(of(None, by_flag(), unknown()), (dirs("/f", None), flag.clone(), String::new()));
+        let kubeadm = "according to kubeadm's ConfigMap in the backup".to_owned();
+        assert_eq!(of(None, NONE, Ok(by_kubeadm("/k", None))), (dirs("/k", None), Some(kubeadm), String::new()));
+        let external_by_kubeadm = Layout { topology: External, ..Layout::default() };
+        assert_eq!(of(None, NONE, Ok(external_by_kubeadm)).1, None);
+        assert_eq!(of(None, external(), Ok(by_kubeadm("/k", None))).1, None);
+        let found = of(Some("--data-dir=/d --wal-dir=/w"), external(), unknown());
+        assert_eq!(found, (dirs("/d", Some("/w")), by_file.clone(), String::new()));
+
+        for own in ["/d/%H", "/d/${N}.etcd", "rel"] {
+            let (dirs, source, not_used) = of(Some(&format!("--data-dir={own}")), external(), unknown());
+            assert_eq!((dirs, source), (usual.clone(), None), "{own}");
+            assert!(not_used.contains(&format!("data in `{own}`")) && not_used.ends_with("Give --data-dir."), "{own}");
+            assert_eq!(of(Some(&format!("--data-dir={own}")), by_flag(), unknown()).2, "", "{own}");
+            let (found, source, not_used) = of(Some(&format!("--data-dir=/d --wal-dir={own}")), external(), unknown());
+            assert_eq!((found, &source), (("/d".to_owned(), None), &by_file), "{own}");
+            assert!(not_used.contains(&format!("log in `{own}`")) && not_used.ends_with("Give --wal-dir."), "{own}");
+        }
+    }
+
+    #[test]
+    fn a_restore_agrees_with_etcds_own_files_about_the_data() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, flags: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, format!("[Service]\nEnvironment=N=m1\nExecStart=etcd {flags}\n")).unwrap();
+            EtcdFile::find(path.to_str()).unwrap().remove(0)
+        };
+        let checked =
+            |files: &[EtcdFile], data: &str| EtcdFile::check(files, Path::new(data), None).map_err(|e| e.one_line());
+        let d = || file("d.service", "--data-dir=/d");
+        let refusal = checked(&[d()], "/var/lib/etcd").unwrap_err();
+        for part in
+            ["data-dir: /", "d.service has etcd keep its data in /d, not in /var/lib/etcd", "give --data-dir=/d, or"]
+        {
+            assert!(refusal.contains(part) && refusal.ends_with("--etcd-file=''"), "{refusal}");
+        }
+        assert_eq!(checked(&[d()], "/d/"), Ok(()));
+        // One of several is enough, such as of the manifests that plans have moved.
+        assert_eq!(checked(&[file("e.service", "--data-dir=/e"), d()], "/d"), Ok(()));
+        assert!(checked(&[file("n.service", "--data-dir=/d/${N}")], "/d").unwrap_err().contains("--data-dir=/d/m1"));
+        for says_nothing in ["", "--data-dir=/d/%H", "--data-dir=rel", "--data-dir=/${X}"] {
+            assert_eq!(checked(&[file("x.service", says_nothing)], "/d"), Ok(()), "{says_nothing}");
+        }
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(dir.path(), &link).unwrap();
+        let real = file("l.service", &format!("--data-dir={}", dir.path().display()));
+        assert_eq!(checked(&[real], link.to_str().unwrap()), Ok(()));
+    }
+
+    #[test]
     fn a_restore_agrees_with_etcds_own_file_about_the_log() {
         let dir = tempfile::tempdir().unwrap();
         let unit = dir.path().join("etcd.service");
         let checked = |flags: &str, data: &str, wal: Option<&str>| {
             std::fs::write(&unit, format!("[Service]\nExecStart=etcd {flags}\n")).unwrap();
             let files = EtcdFile::find(unit.to_str()).unwrap();
-            files[0].check_wal_dir(Path::new(data), wal.map(Path::new)).map_err(|e| e.one_line())
+            EtcdFile::check(&files, Path::new(data), wal.map(Path::new)).map_err(|e| e.one_line())
         };
         let both = "--data-dir=/d --wal-dir=/w";
         assert_eq!(checked(both, "/d/", Some("/w/")), Ok(()));
-        assert_eq!(checked(both, "/other", None), Ok(()));
         assert_eq!(checked("--data-dir=/d", "/d", Some("/d/member/wal")), Ok(()));
         let missing = checked(both, "/d", None).unwrap_err();
         assert!(missing.contains("has etcd keep its log in /w: give --wal-dir=/w"), "{missing}");

@@ -10,8 +10,38 @@ use serde_yaml::Value;
 /// Directories on the machine, not in the pod. What is not set is etcd's default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EtcdSettings {
-    pub data_dir: Option<String>,
-    pub wal_dir: Option<String>,
+    pub data_dir: Option<Setting>,
+    pub wal_dir: Option<Setting>,
+}
+
+/// A word of etcd's command line, or the value of a setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// As in the file. Only variables that hold a whole path are replaced.
+    pub written: String,
+    /// With all variables replaced that are known.
+    value: String,
+}
+
+impl Setting {
+    fn literal(text: String) -> Self {
+        Self { written: text.clone(), value: text }
+    }
+
+    /// The path, unless it is relative or has parts that only systemd or a shell can replace.
+    pub fn here(&self) -> Option<&str> {
+        Some(self.value.as_str()).filter(|path| path.starts_with('/') && !has_variables(path))
+    }
+
+    /// The path, if nothing in it is of this machine or member alone.
+    pub fn everywhere(&self) -> Option<&str> {
+        self.here().filter(|_| !has_variables(&self.written))
+    }
+}
+
+/// systemd's `%H` and `${NAME}`, the kubelet's `$(NAME)`, a shell's `$NAME`.
+fn has_variables(text: &str) -> bool {
+    text.contains(['%', '$'])
 }
 
 /// Reads a file that another one names; `None` if it cannot be read.
@@ -20,7 +50,7 @@ pub type ReadFile<'a> = &'a dyn Fn(&Path) -> Option<String>;
 /// What etcd is started with.
 #[derive(Debug, Default)]
 struct Started {
-    words: Vec<String>,
+    words: Vec<Setting>,
     environment: BTreeMap<String, String>,
 }
 
@@ -28,26 +58,36 @@ impl Started {
     fn settings(&self, read: ReadFile<'_>) -> Result<EtcdSettings, String> {
         // With this file etcd reads neither the other flags nor the variables.
         if let Some(file) = self.setting("config-file") {
+            let file = file.value;
             let text = read(Path::new(&file)).ok_or_else(|| format!("names {file}, which cannot be read"))?;
             let file: ConfigFile = serde_yaml::from_str(&text).map_err(|e| format!("names {file}, which has {e}"))?;
-            return Ok(EtcdSettings { data_dir: file.data_dir, wal_dir: file.wal_dir.filter(|dir| !dir.is_empty()) });
+            let wal_dir = file.wal_dir.filter(|dir| !dir.is_empty());
+            return Ok(EtcdSettings {
+                data_dir: file.data_dir.map(Setting::literal),
+                wal_dir: wal_dir.map(Setting::literal),
+            });
         }
         Ok(EtcdSettings { data_dir: self.setting("data-dir"), wal_dir: self.setting("wal-dir") })
     }
 
     /// A flag as it counts, which is the last one, else its variable.
-    fn setting(&self, name: &str) -> Option<String> {
+    fn setting(&self, name: &str) -> Option<Setting> {
         let mut found = None;
         for (n, word) in self.words.iter().enumerate() {
-            let flag = word.strip_prefix("--").or_else(|| word.strip_prefix('-')).and_then(|w| w.strip_prefix(name));
-            match flag {
-                Some("") => found = self.words.get(n + 1).cloned(),
-                Some(rest) => found = rest.strip_prefix('=').map(str::to_owned).or(found),
-                None => {}
+            let text = &word.value;
+            let flag = text.strip_prefix("--").or_else(|| text.strip_prefix('-')).and_then(|w| w.strip_prefix(name));
+            match flag.map(|rest| (rest, rest.strip_prefix('='))) {
+                Some(("", _)) => found = self.words.get(n + 1).cloned(),
+                Some((_, Some(value))) => {
+                    let written = word.written.split_once('=').map_or("", |(_, written)| written);
+                    found = Some(Setting { written: written.to_owned(), value: value.to_owned() });
+                }
+                _ => {}
             }
         }
         let variable = format!("ETCD_{}", name.to_uppercase().replace('-', "_"));
-        found.or_else(|| self.environment.get(&variable).cloned()).filter(|value| !value.is_empty())
+        let found = found.or_else(|| self.environment.get(&variable).cloned().map(Setting::literal));
+        found.filter(|setting| !setting.value.is_empty())
     }
 }
 
@@ -116,12 +156,10 @@ pub fn of_manifest(text: &str, read: ReadFile<'_>) -> Result<EtcdSettings, Strin
         words.unwrap_or_else(|| vec![word.clone()])
     });
     let environment = container.env.iter().map(|v| (v.name.clone(), v.value.clone())).collect();
-    let started = Started { words: words.collect(), environment };
+    let started = Started { words: words.map(Setting::literal).collect(), environment };
     let inside = started.settings(&|path| read(Path::new(&on_machine(&path.to_string_lossy()))))?;
-    Ok(EtcdSettings {
-        data_dir: inside.data_dir.map(|dir| on_machine(&dir)),
-        wal_dir: inside.wal_dir.map(|dir| on_machine(&dir)),
-    })
+    let outside = |dir: Setting| Setting { value: on_machine(&dir.value), ..dir };
+    Ok(EtcdSettings { data_dir: inside.data_dir.map(outside), wal_dir: inside.wal_dir.map(outside) })
 }
 
 /// A path in the container, as a path on the machine, by the innermost volume that it is on.
@@ -168,13 +206,24 @@ pub fn of_unit(text: &str, read: ReadFile<'_>) -> Result<EtcdSettings, String> {
         }
     }
     let words = shlex::split(&command).ok_or("has an ExecStart with a quote that is not closed")?;
-    let words = words.iter().map(|word| expanded(word, &environment)).collect();
-    Started { words, environment }.settings(read)
+    let paths = environment.iter().filter(|(_, value)| value.starts_with('/'));
+    let paths = paths.map(|(name, value)| (name.clone(), value.clone())).collect();
+    let words = words.iter().flat_map(|word| match several(word, &environment) {
+        Some(words) => words.into_iter().map(Setting::literal).collect(),
+        None => vec![Setting { written: expanded(word, &paths), value: expanded(word, &environment) }],
+    });
+    Started { words: words.collect(), environment }.settings(read)
 }
 
 fn variables(pairs: &[String]) -> Vec<(String, String)> {
     let pairs = pairs.iter().filter_map(|pair| pair.split_once('='));
     pairs.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).collect()
+}
+
+/// What systemd makes of a word `$NAME` that stands for several.
+fn several(word: &str, environment: &BTreeMap<String, String>) -> Option<Vec<String>> {
+    let words = shlex::split(environment.get(word.strip_prefix('$')?)?)?;
+    Some(words).filter(|words| words.len() > 1 || words.iter().any(|word| word.starts_with('-')))
 }
 
 /// `${NAME}`, and `$NAME` as a whole word, as systemd puts in their values.
@@ -191,8 +240,12 @@ mod tests {
 
     use super::*;
 
-    fn settings(data_dir: Option<&str>, wal_dir: Option<&str>) -> EtcdSettings {
-        EtcdSettings { data_dir: data_dir.map(str::to_owned), wal_dir: wal_dir.map(str::to_owned) }
+    /// Both directories, which each have to be the same on every member, or not set.
+    fn paths(settings: &EtcdSettings) -> (Option<&str>, Option<&str>) {
+        let mut set = settings.data_dir.iter().chain(&settings.wal_dir);
+        assert!(set.all(|dir| dir.everywhere().is_some()), "{settings:?}");
+        let [data_dir, wal_dir] = [&settings.data_dir, &settings.wal_dir].map(|dir| dir.as_ref()?.everywhere());
+        (data_dir, wal_dir)
     }
 
     fn files(path: &Path) -> Option<String> {
@@ -235,9 +288,9 @@ mod tests {
         if data_dir.is_none() {
             assert!(of_manifest(&text, &files).unwrap_err().contains("/c/etcd.yaml, which cannot be read"));
             let text = text.replace("name: wal\n", "name: wal\n  - hostPath: {path: /host}\n    name: c\n");
-            assert_eq!(of_manifest(&text, &files).unwrap(), settings(Some("/data"), Some("/wal")));
+            assert_eq!(paths(&of_manifest(&text, &files).unwrap()), (Some("/data"), Some("/wal")));
         } else {
-            assert_eq!(of_manifest(&text, &files).unwrap(), settings(data_dir, wal_dir), "{text}");
+            assert_eq!(paths(&of_manifest(&text, &files).unwrap()), (data_dir, wal_dir), "{text}");
         }
     }
 
@@ -245,7 +298,7 @@ mod tests {
     fn a_manifest_that_is_none_or_says_little() {
         assert_eq!(of_manifest("kind: Pod", &files).unwrap(), EtcdSettings::default());
         let shell = "kind: Pod\nspec: {containers: [{command: [sh, -c, 'exec etcd --wal-dir=/w']}]}";
-        assert_eq!(of_manifest(shell, &files).unwrap(), settings(None, Some("/w")));
+        assert_eq!(paths(&of_manifest(shell, &files).unwrap()), (None, Some("/w")));
         for text in ["", "a: [", "kind: Job", "kind: Pod\nspec: 5"] {
             assert!(of_manifest(text, &files).unwrap_err().contains("is not a pod's manifest"), "{text}");
         }
@@ -265,6 +318,7 @@ mod tests {
         Some("/data/w")
     )]
     #[case("Environment=W=/w\nExecStart=etcd --wal-dir $W", None, Some("/w"))]
+    #[case("Environment=\"ARGS=--data-dir /d --wal-dir=/w\"\nExecStart=etcd $ARGS", Some("/d"), Some("/w"))]
     #[case(
         "#ExecStart=etcd --wal-dir=/no\nExecStart=-etcd --config-file=/etc/etcd.yaml --wal-dir=/no",
         Some("/data"),
@@ -272,7 +326,19 @@ mod tests {
     )]
     fn units(#[case] service: &str, #[case] data_dir: Option<&str>, #[case] wal_dir: Option<&str>) {
         let text = format!("[Unit]\nDescription=etcd = a store\n\n[Service]\nType=notify\n{service}\n");
-        assert_eq!(of_unit(&text, &files).unwrap(), settings(data_dir, wal_dir), "{text}");
+        assert_eq!(paths(&of_unit(&text, &files).unwrap()), (data_dir, wal_dir), "{text}");
+    }
+
+    #[rstest]
+    #[case("ExecStart=etcd --data-dir=/var/lib/etcd/%H", None, "/var/lib/etcd/%H")]
+    #[case("Environment=ETCD_DATA_DIR=/d/%H\nExecStart=etcd", None, "/d/%H")]
+    #[case("Environment=N=m1\nExecStart=etcd --data-dir /d/${N}.etcd", Some("/d/m1.etcd"), "/d/${N}.etcd")]
+    #[case("Environment=D=/d N=m1\nExecStart=etcd --data-dir=${D}/${N}", Some("/d/m1"), "/d/${N}")]
+    #[case("ExecStart=etcd --data-dir=${N}.etcd", None, "${N}.etcd")]
+    #[case("ExecStart=etcd --data-dir=default.etcd", None, "default.etcd")]
+    fn directories_of_one_member(#[case] service: &str, #[case] here: Option<&str>, #[case] written: &str) {
+        let found = of_unit(&format!("[Service]\n{service}\n"), &files).unwrap().data_dir.unwrap();
+        assert_eq!((found.here(), found.everywhere(), found.written.as_str()), (here, None, written));
     }
 
     #[test]

@@ -39,6 +39,10 @@ pub struct Runbook {
     pub data_dir: String,
     /// The directory of their log, if it is not in the data directory.
     pub wal_dir: Option<String>,
+    /// Where the directories were found, such as `according to --data-dir`; `None` if they are only the usual ones.
+    pub directories_source: Option<String>,
+    /// What else was found and is not used, as sentences.
+    pub not_used: Vec<String>,
     /// From which etcd's image comes, without the image's own name, if that is known.
     pub image_repository: Option<String>,
     /// The members to restore; at least one.
@@ -125,15 +129,15 @@ impl Runbook {
             format!("Restores {}: {}.", self.backup, self.content),
             format!("The restored members are {}.", self.members.names()),
             format!("etcd is {how}, {}.", self.topology_source),
-            match &self.wal_dir {
-                Some(wal_dir) => format!("It has its data in {}, and its log in {wal_dir}.", self.data_dir),
-                None => format!("It has its data and its log in {}.", self.data_dir),
-            },
+            self.directories(),
+        ];
+        head.extend(self.not_used.iter().cloned());
+        head.extend([
             "Nothing has been done yet. Paste each block as root on the machine that its heading names, in this order."
                 .into(),
             "When one fails, do what it says before you go on. All can be pasted again: what is done already is left alone."
                 .into(),
-        ];
+        ]);
         head.extend(self.programs());
         let gone: Vec<_> = self.recorded.peers().iter().filter(|p| self.members.peer(&p.name).is_none()).collect();
         if !gone.is_empty() {
@@ -144,6 +148,19 @@ impl Runbook {
             ));
         }
         head
+    }
+
+    fn directories(&self) -> String {
+        let dirs = match &self.wal_dir {
+            Some(wal_dir) => format!("its data in {}, and its log in {wal_dir}", self.data_dir),
+            None => format!("its data and its log in {}", self.data_dir),
+        };
+        match &self.directories_source {
+            Some(source) => format!("It has {dirs}, {source}."),
+            None => {
+                format!("Assumed: it has {dirs}. If that is wrong, give --data-dir, and --wal-dir for a log elsewhere.")
+            }
+        }
     }
 
     fn store_flags(&self) -> impl Iterator<Item = String> {

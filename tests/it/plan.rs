@@ -115,6 +115,7 @@ fn stacked_or_external_is_never_guessed() {
         "--etcd=external",
     ]);
     let flag = reading(&unknown, &["--plan", "--etcd=stacked"]).exits(0).stdout;
+    assert!(flag.contains("# Assumed: it has its data and its log in /var/lib/etcd. If that is wrong, give"), "{flag}");
     assert!(flag.contains("# etcd is stacked (static pods), according to --etcd.\n"), "{flag}");
 
     let cluster = Cluster::small();
@@ -270,6 +271,42 @@ fn no_manifest_is_moved_over_another() {
 }
 
 #[test]
+fn a_restore_is_refused_where_etcd_would_not_see_it() {
+    needs!("etcd", "etcdctl", "etcdutl", "rclone");
+    let (remote, folder) = (stored(sample::snapshot()), tempfile::tempdir().unwrap());
+    let (etc, data) = (folder.path().join("etc"), folder.path().join("data"));
+    let write = |name: &str, text: &str| {
+        fs::create_dir_all(etc.join(name).parent().unwrap()).unwrap();
+        fs::write(etc.join(name), text).unwrap();
+    };
+    // A control-plane node in the middle of a plan, with a unit of a distribution that nobody uses.
+    let manifest = format!("kind: Pod\nspec: {{containers: [{{command: [etcd, --data-dir={}]}}]}}", data.display());
+    write("kubernetes/stopped-0a1b2c3d/etcd.yaml", &manifest);
+    write("systemd/system/etcd.service", "[Service]\nExecStart=etcd --data-dir=/var/lib/etcd/default\n");
+    let restore = |flag: &str, data: &Path| {
+        // An /etc that only this run sees.
+        let mount = "mount --bind \"$0\" /etc && exec \"$@\"";
+        let run = Run::new().args(["restore", "latest", flag, "--data-dir"]).arg(data);
+        let run = run.store(&remote).env("BACKUP_PREFIX", "p-").env("WORK_DIR", folder.path());
+        run.through(["unshare", "--mount", "--map-root-user", "sh", "-c", mount, etc.to_str().unwrap()])
+    };
+    let other = folder.path().join("other");
+    let refused = restore("--bump-revision=0", &other).exits(2);
+    refused.says(&[
+        &format!("stopped-0a1b2c3d/etcd.yaml has etcd keep its data in {}, not in {}", data.display(), other.display()),
+        "--etcd-file=''",
+    ]);
+    restore("--etcd=external", &data).exits(2).says(&["etcd.service has etcd keep its data in /var/lib/etcd/default"]);
+    restore("--etcd=stacked", &data).exits(0);
+    restore("--etcd-file=", &other).exits(0);
+    // A file that says nothing has no say.
+    write("systemd/system/etcd.service", "");
+    restore("--etcd=external", &folder.path().join("third"))
+        .exits(0)
+        .says(&["etcd.service may name other directories"]);
+}
+
+#[test]
 fn manifests_that_an_earlier_plan_has_moved_are_found() {
     needs!("etcd", "etcdctl", "rclone");
     let remote = stored(sample::snapshot());
@@ -400,8 +437,12 @@ fn a_log_of_its_own_comes_back() {
     };
     let wrong = run(&["--data-dir", data.to_str().unwrap()]).exits(2);
     wrong.says(&[&format!("has etcd keep its log in {log}: give --wal-dir={log}")]);
+    let elsewhere = run(&["--data-dir", folder.path().join("elsewhere").to_str().unwrap()]).exits(2);
+    elsewhere.says(&[&format!("has etcd keep its data in {0}, not in", data.display()), "--etcd-file=''"]);
     let plan = run(&["--plan", "--etcd=external", "--endpoints", &cluster.endpoint(0)]).exits(0).stdout;
-    assert!(plan.contains(&format!("# It has its data in {}, and its log in {log}.\n", data.display())), "{plan}");
+    let source = format!("according to {}", unit.display());
+    let head = format!("# It has its data in {}, and its log in {log}, {source}.\n", data.display());
+    assert!(plan.contains(&head), "{plan}");
 
     let (moving, restoring) = (step(&plan, MOVE), step(&plan, "Restore the same backup on every member"));
     assert!(paste(&moving).unwrap_err().contains("something still listens"));

@@ -51,7 +51,7 @@ fn restore(remote: &Remote, disk: &Disk, name: &str) -> Run {
 }
 
 fn restore_to(remote: &Remote, data: &Path, name: &str) -> Run {
-    Run::new().args(["restore", name, "--data-dir"]).arg(data).store(remote).env("BACKUP_PREFIX", "p-")
+    Run::new().args(["restore", name, "--etcd-file=", "--data-dir"]).arg(data).store(remote).env("BACKUP_PREFIX", "p-")
 }
 
 fn stored() -> Remote {
@@ -104,7 +104,7 @@ fn an_older_one_by_time() {
     needs!("etcd", "etcdctl", "etcdutl", "rclone");
     let (remote, disk) = (stored(), Disk::new());
     let before = |time: &str| {
-        let run = Run::new().args(["restore", "--before", time, "--data-dir"]).arg(disk.data());
+        let run = Run::new().args(["restore", "--before", time, "--etcd-file=", "--data-dir"]).arg(disk.data());
         run.store(&remote).env("BACKUP_PREFIX", "p-").env("WORK_DIR", disk.0.path())
     };
     before("2025-12-31").exits(2).says(&["no good backup was taken at 2025-12-31T00:00:00Z or before", OLD]);
@@ -329,6 +329,11 @@ fn what_is_needed_is_asked_for() {
     Run::new().args(["restore", "x", "--before=2026-01-01", "--data-dir=/tmp/x"]).exits(2);
     Run::new().args(["restore", "x", "--member=a=https://h:1", "--data-dir=/tmp/x"]).exits(2).says(&["--plan"]);
     Run::new().args(["restore", "x", "--plan", "--member=a", "--target=/x"]).exits(2).says(&["member: `a` has no `=`"]);
+    for dir in ["data-dir", "wal-dir"] {
+        let relative =
+            Run::new().args(["restore", "x", "--plan", "--target=/x", "--etcd-file=", &format!("--{dir}=rel")]);
+        relative.exits(2).says(&[&format!("{dir}: rel is relative"), "whole path"]);
+    }
 }
 
 #[test]
@@ -337,7 +342,7 @@ fn a_local_file_of_etcd_3_4() {
     let disk = Disk::new();
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/etcd-3.4.23.etcdb");
     // Its other member is a learner that never started, and has no name to be restored by.
-    let report = Run::new().arg("restore").arg(&file).arg("--data-dir").arg(disk.data()).success();
+    let report = Run::new().args(["restore", "--etcd-file="]).arg(&file).arg("--data-dir").arg(disk.data()).success();
     assert_eq!((report.text("member"), report.number("keys")), ("m1", 6));
     assert_eq!((report.text("initial_cluster"), disk.names()), ("m1=http://127.0.0.1:23800", vec!["data".to_owned()]));
 }

@@ -21,6 +21,7 @@ impl Runbook {
         let mut words = vec!["etcd-backup restore".to_owned(), quoted(&self.backup)];
         words.extend(self.store_flags());
         words.extend(self.bump_revision.map(|by| flag("bump-revision", &by.to_string())));
+        words.push(flag("etcd", &self.topology.to_string()));
         words.push(flag("data-dir", &self.data_dir));
         words.extend(self.wal_dir.as_ref().map(|dir| flag("wal-dir", dir)));
         let own = [

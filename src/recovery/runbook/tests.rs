@@ -14,6 +14,8 @@ fn runbook(topology: Topology, members: &str) -> Runbook {
         topology_source: "according to --etcd".into(),
         data_dir: "/var/lib/etcd".into(),
         wal_dir: None,
+        directories_source: Some("according to --data-dir".into()),
+        not_used: vec![],
         image_repository: None,
         endpoints: members.client_urls(&[], &layout),
         recorded: TWO.parse().unwrap(),
@@ -95,7 +97,7 @@ fn every_member_restores_the_same_backup_as_itself() {
     let restores: Vec<_> = blocks.iter().filter(|(title, ..)| title.starts_with("Restore")).collect();
     assert_eq!(
         restores[1].2,
-        "etcd-backup restore prod-2026.etcdb --target=minio:etcd --data-dir=/var/lib/etcd --name=b \
+        "etcd-backup restore prod-2026.etcdb --target=minio:etcd --etcd=stacked --data-dir=/var/lib/etcd --name=b \
          --initial-cluster='a=https://10.0.0.1:2380,b=https://10.0.0.2:2380' \
          --initial-cluster-token=etcd-restore-0a1b2c3d --initial-advertise-peer-urls=https://10.0.0.2:2380"
     );
@@ -193,7 +195,7 @@ fn a_log_of_its_own_is_in_every_step() {
     let with_log = Runbook { wal_dir: Some("/w al".into()), ..runbook(Topology::External, TWO) };
     let text = with_log.text(&with_log.steps().unwrap());
     for part in [
-        "# It has its data in /var/lib/etcd, and its log in /w al.\n",
+        "# It has its data in /var/lib/etcd, and its log in /w al, according to --data-dir.\n",
         " --data-dir=/var/lib/etcd --wal-dir='/w al' --name=a ",
         " && find -H '/w al' -maxdepth 1 -name '*.wal' | grep -q .; then",
         "/var/lib/etcd/before-restore-0a1b2c3d, /before-restore-0a1b2c3d-w al and ",
@@ -270,4 +272,15 @@ fn the_step_to_go_back_to_is_the_one_that_moves() {
             assert!(start.contains(&format!("never moved aside: go back to step {at}")), "{start}");
         }
     }
+}
+
+#[test]
+fn directories_that_are_assumed_are_no_facts() {
+    let not_used = vec!["Not used: a thing.".to_owned()];
+    let assumed = Runbook { directories_source: None, not_used, ..runbook(Topology::External, TWO) };
+    let text = assumed.text(&assumed.steps().unwrap());
+    assert!(
+        text.contains("# Assumed: it has its data and its log in /var/lib/etcd. If that is wrong, give --data-dir")
+    );
+    assert!(text.contains("\n# Not used: a thing.\n") && !text.contains("# It has its data"), "{text}");
 }

@@ -131,7 +131,7 @@ fn full_names_work_when_no_record_can_be_read() {
     assert_eq!(std::fs::read(&file).unwrap(), remote.read(&name));
     blind(&["verify", &name]).success();
     blind(&["inspect", &name]).success();
-    blind(&["restore", &name, "--name=m0", "--initial-cluster=m0=http://127.0.0.1:2380", "--data-dir"])
+    blind(&["restore", &name, "--etcd-file=", "--name=m0", "--initial-cluster=m0=http://127.0.0.1:2380", "--data-dir"])
         .arg(folder.path().join("data"))
         .args(["--initial-advertise-peer-urls=http://127.0.0.1:2380"])
         .exits(0);

@@ -66,7 +66,7 @@ fn comes_back(cluster: &mut Cluster, remote: &Remote, name: &str) {
 }
 
 fn restore(remote: &Remote, name: &str, data: &Path) -> Run {
-    at(remote, &["restore", name, "--data-dir"]).arg(data)
+    at(remote, &["restore", name, "--etcd-file=", "--data-dir"]).arg(data)
 }
 
 /// Whether the store refuses a name that is taken, if it is asked to. Then nothing is replaced.
