@@ -14,8 +14,8 @@ use crate::system::fs::{free_bytes, parent_dir};
 /// How the names begin that an empty directory may hold: workspaces that crashed runs left, which the next run removes,
 /// what every new ext4 file system has, and what a plan has moved aside.
 const IGNORED: [&str; 3] = [".etcd-backup-", "lost+found", ASIDE];
-/// How the names begin that a plan gives to what it moves aside, in the same directory: there a move is a rename, even
-/// if the directory is a mount point.
+/// How the names begin that a plan gives to what it moves aside: in the data directory, and beside that of a log, which
+/// can be in the data directory, too.
 pub const ASIDE: &str = "before-restore-";
 
 #[derive(Debug, thiserror::Error)]
