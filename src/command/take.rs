@@ -1,6 +1,7 @@
 //! The first step of the job: a proved snapshot from the best member.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
@@ -14,6 +15,9 @@ use crate::member::{Choice, Member, Refusal};
 use crate::recovery::etcdutl::Etcdutl;
 use crate::report::JobReport;
 use crate::snapshot::{Snapshot, Workspace};
+
+/// Advice must not cost the backup its time.
+const ETCDUTL: Duration = Duration::from_secs(5);
 
 /// A proved snapshot that is not stored yet.
 pub struct Backup {
@@ -98,14 +102,18 @@ async fn backup(
 /// Why the etcdutl that is here may not restore the backup, said now and not when it is needed. Where there is none, the
 /// restore will be made elsewhere.
 async fn cannot_restore(facts: &Facts) -> Option<String> {
-    match Etcdutl::find().await {
-        Ok(etcdutl) => {
+    match tokio::time::timeout(ETCDUTL, Etcdutl::find()).await {
+        Ok(Ok(etcdutl)) => {
             let why = etcdutl.too_old_for(&facts.storage_version)?;
             tracing::warn!("{why}");
             Some(why)
         }
-        Err(error) => {
+        Ok(Err(error)) => {
             tracing::debug!(%error, "whether the backup can be restored here is not known");
+            None
+        }
+        Err(_) => {
+            tracing::debug!("etcdutl does not say its version");
             None
         }
     }

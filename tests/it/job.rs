@@ -126,3 +126,16 @@ fn an_etcdutl_that_is_too_old_is_a_warning_while_there_is_time() {
     }
     output.says(&words.each_ref().map(String::as_str));
 }
+
+#[test]
+#[ignore = "slow: make test-all"]
+fn an_etcdutl_that_hangs_or_fails_costs_no_backup() {
+    needs!("etcd", "etcdctl", "etcdutl", "rclone");
+    let cluster = Cluster::small();
+    for script in ["#!/bin/sh\nexec sleep 600\n", "#!/bin/sh\necho broken >&2; exit 7\n"] {
+        let remote = Remote::folder();
+        let run = Run::job(&cluster, &remote).program_is("etcdutl", script).limit(std::time::Duration::from_secs(30));
+        assert!(run.success().value("cannot_restore").is_null());
+        assert_eq!(remote.names().len(), 1);
+    }
+}
