@@ -150,3 +150,67 @@ fn with_drop_ins(unit: &Path, text: &str) -> String {
     let texts = files.iter().filter_map(|path| fs::read_to_string(path).ok());
     [text.to_owned()].into_iter().chain(texts).collect::<Vec<_>>().join("\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restore_agrees_with_etcds_own_files_about_the_data() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, flags: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, format!("[Service]\nEnvironment=N=m1\nExecStart=etcd {flags}\n")).unwrap();
+            EtcdFile::find(path.to_str()).unwrap().remove(0)
+        };
+        let checked =
+            |files: &[EtcdFile], data: &str| EtcdFile::check(files, Path::new(data), None).map_err(|e| e.one_line());
+        let d = || file("d.service", "--data-dir=/d");
+        let refusal = checked(&[d()], "/var/lib/etcd").unwrap_err();
+        for part in
+            ["data-dir: /", "d.service has etcd keep its data in /d, not in /var/lib/etcd", "give --data-dir=/d, or"]
+        {
+            assert!(refusal.contains(part) && refusal.ends_with("--etcd-file=''"), "{refusal}");
+        }
+        assert_eq!(checked(&[d()], "/d/"), Ok(()));
+        // One of several is enough, such as of the manifests that plans have moved.
+        assert_eq!(checked(&[file("e.service", "--data-dir=/e"), d()], "/d"), Ok(()));
+        assert!(checked(&[file("n.service", "--data-dir=/d/${N}")], "/d").unwrap_err().contains("--data-dir=/d/m1"));
+        for says_nothing in ["", "--data-dir=/d/%H", "--data-dir=rel", "--data-dir=/${X}"] {
+            assert_eq!(checked(&[file("x.service", says_nothing)], "/d"), Ok(()), "{says_nothing}");
+        }
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(dir.path(), &link).unwrap();
+        let real = file("l.service", &format!("--data-dir={}", dir.path().display()));
+        assert_eq!(checked(&[real], link.to_str().unwrap()), Ok(()));
+    }
+
+    #[test]
+    fn a_restore_agrees_with_etcds_own_file_about_the_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let unit = dir.path().join("etcd.service");
+        let checked = |flags: &str, data: &str, wal: Option<&str>| {
+            std::fs::write(&unit, format!("[Service]\nExecStart=etcd {flags}\n")).unwrap();
+            let files = EtcdFile::find(unit.to_str()).unwrap();
+            EtcdFile::check(&files, Path::new(data), wal.map(Path::new)).map_err(|e| e.one_line())
+        };
+        let both = "--data-dir=/d --wal-dir=/w";
+        assert_eq!(checked(both, "/d/", Some("/w/")), Ok(()));
+        assert_eq!(checked("--data-dir=/d", "/d", Some("/d/member/wal")), Ok(()));
+        let missing = checked(both, "/d", None).unwrap_err();
+        assert!(missing.contains("has etcd keep its log in /w: give --wal-dir=/w"), "{missing}");
+        assert!(checked(both, "/d", Some("/x")).unwrap_err().contains("give --wal-dir=/w"));
+        let too_much = checked("--data-dir=/d", "/d", Some("/w")).unwrap_err();
+        assert!(too_much.contains("in the data directory: leave --wal-dir out"), "{too_much}");
+        // A drop-in has the last word.
+        std::fs::create_dir(dir.path().join("etcd.service.d")).unwrap();
+        std::fs::write(
+            dir.path().join("etcd.service.d/wal.conf"),
+            "[Service]\nExecStart=\nExecStart=etcd --data-dir=/d",
+        )
+        .unwrap();
+        assert_eq!(checked(both, "/d", None), Ok(()));
+        assert!(EtcdFile::find(Some("")).unwrap().is_empty());
+        assert!(EtcdFile::find(dir.path().join("no").to_str()).unwrap_err().one_line().starts_with("etcd-file: "));
+    }
+}

@@ -7,6 +7,7 @@ mod endpoints;
 mod etcd_files;
 mod job;
 mod judge;
+mod layout;
 pub mod rclone_flags;
 mod reading;
 mod restore;
@@ -37,11 +38,12 @@ pub use crate::cli::Confirm;
 pub use endpoints::Endpoints;
 pub use job::{InPlaceConfig, PruneConfig, PruneMode, RunConfig, SnapshotConfig, StoreStepConfig};
 pub use judge::JudgeConfig;
+pub use layout::LayoutSettings;
 pub use reading::{
     ExportConfig, FetchConfig, GetConfig, Input, InspectConfig, KeysToPutBack, ListConfig, PutBackConfig, ReadConfig,
     VerifyConfig, WhichBackups,
 };
-pub use restore::{IdentityConfig, LayoutSettings, MemberConfig, PlanConfig, RestoreConfig};
+pub use restore::{IdentityConfig, MemberConfig, PlanConfig, RestoreConfig};
 
 /// Where the packages mount the Secret.
 const RCLONE_FILE: &str = "/config/rclone/rclone.conf";
