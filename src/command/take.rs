@@ -11,10 +11,11 @@ use crate::config;
 use crate::etcd;
 use crate::exit::{Exit, Failure};
 use crate::logging::progress::Meter;
-use crate::member::{Choice, Member, Refusal};
+use crate::member::{self, Choice, Member, Refusal};
 use crate::recovery::etcdutl::Etcdutl;
 use crate::report::JobReport;
-use crate::snapshot::{Snapshot, Workspace};
+use crate::snapshot::{self, Snapshot, Workspace};
+use crate::url::Url;
 
 /// Advice must not cost the backup its time.
 const ETCDUTL: Duration = Duration::from_secs(5);
@@ -25,7 +26,7 @@ pub struct Backup {
     pub file: PathBuf,
 }
 
-/// Takes a snapshot from the best member; when that one fails, from the next.
+/// Takes a snapshot from the best member; when that one fails, or its database does not fit, from the next.
 pub async fn snapshot(
     choice: Choice,
     etcd: &config::EtcdConfig,
@@ -33,40 +34,105 @@ pub async fn snapshot(
     now: DateTime<Utc>,
     report: &mut JobReport,
 ) -> Result<Backup, Failure> {
-    let mut failures = Vec::new();
-    for (n, member) in choice.members.iter().enumerate() {
+    let Choice { members, degraded, .. } = choice;
+    let mut failures = Failures::default();
+    for (n, member) in fitting_first(members, workspace)?.iter().enumerate() {
         let part = workspace.part_file(&format!("snapshot-{n}"))?;
         let mut meter = Meter::new("snapshot");
-        let degraded = choice.degraded.is_some();
-        let taken = etcd::snapshot(member, etcd, degraded, part, |done, total| meter.show(done, total)).await;
+        let taken = etcd::snapshot(member, etcd, degraded.is_some(), part, |done, total| meter.show(done, total)).await;
         match taken {
             Ok(snapshot) => {
-                let backup = backup(snapshot, member, choice.degraded.clone(), now).await?;
+                report.refuse(&failures.too_large());
+                let backup = backup(snapshot, member, degraded, now).await?;
                 report.cannot_restore = cannot_restore(&backup.facts).await;
                 return Ok(backup);
             }
             Err(error) => {
-                let exit = error.exit();
-                let reason = format!("{:#}", anyhow::Error::new(error));
-                tracing::warn!(member = %member.endpoint, "snapshot failed: {reason}");
-                // The next member would meet the same disk.
-                if exit == Exit::Disk {
-                    return Err(Failure::message(exit, format!("snapshot of {}: {reason}", member.endpoint)));
+                let failed = Failed::new(member, error);
+                tracing::warn!(member = %member.endpoint, "snapshot failed: {}", failed.reason);
+                match failed.needed {
+                    // The next member would meet the same disk.
+                    None if failed.exit == Exit::Disk => return Err(failed.into()),
+                    // Its fault only if another one's fits.
+                    Some(_) => {}
+                    None => report.refuse(&[failed.refusal()]),
                 }
-                report.refuse(&[Refusal { endpoint: member.endpoint.clone(), reason: format!("snapshot: {reason}") }]);
-                failures.push((exit, format!("{}: {reason}", member.endpoint)));
+                failures.0.push(failed);
             }
         }
     }
-    Err(no_snapshot(failures))
+    Err(failures.into())
 }
 
-/// `failures` has an exit and a reason for each member.
-fn no_snapshot(failures: Vec<(Exit, String)>) -> Failure {
-    let denied = failures.iter().all(|(exit, _)| *exit == Exit::Denied);
-    let reasons: Vec<_> = failures.into_iter().map(|(_, reason)| reason).collect();
-    let exit = if denied { Exit::Denied } else { Exit::Proof };
-    Failure::message(exit, format!("no member gave a good snapshot: {}", reasons.join("; ")))
+fn fitting_first(members: Vec<Member>, workspace: &Workspace) -> Result<Vec<Member>, Failure> {
+    let best = members.first().map(|m| (m.id, m.endpoint.clone(), m.db_size));
+    let free = workspace.free()?;
+    let ordered = member::fitting_first(members, free);
+    if let (Some((id, endpoint, bytes)), Some(first)) = (best, ordered.first())
+        && first.id != id
+    {
+        tracing::warn!(
+            bytes,
+            free,
+            "there is no room for the database of {endpoint}; that of {} is smaller: defragment the members",
+            first.endpoint
+        );
+    }
+    Ok(ordered)
+}
+
+/// A member that gave no good snapshot.
+struct Failed {
+    endpoint: Url,
+    exit: Exit,
+    reason: String,
+    /// The bytes for which there is no room, if that is why.
+    needed: Option<u64>,
+}
+
+impl Failed {
+    fn new(member: &Member, error: etcd::SnapshotError) -> Self {
+        let needed = match &error {
+            etcd::SnapshotError::File(snapshot::Error::NoSpace { needed, .. }) => Some(*needed),
+            _ => None,
+        };
+        let exit = error.exit();
+        let reason = format!("{:#}", anyhow::Error::new(error));
+        Self { endpoint: member.endpoint.clone(), exit, reason, needed }
+    }
+
+    fn refusal(&self) -> Refusal {
+        Refusal { endpoint: self.endpoint.clone(), reason: format!("snapshot: {}", self.reason) }
+    }
+}
+
+impl From<Failed> for Failure {
+    fn from(failed: Failed) -> Self {
+        Self::message(failed.exit, format!("snapshot of {}: {}", failed.endpoint, failed.reason))
+    }
+}
+
+/// Why each member gave none.
+#[derive(Default)]
+struct Failures(Vec<Failed>);
+
+impl Failures {
+    fn too_large(&self) -> Vec<Refusal> {
+        self.0.iter().filter(|failed| failed.needed.is_some()).map(Failed::refusal).collect()
+    }
+}
+
+impl From<Failures> for Failure {
+    fn from(Failures(failures): Failures) -> Self {
+        let denied = failures.iter().all(|failed| failed.exit == Exit::Denied);
+        let reasons: Vec<_> = failures.iter().map(|failed| format!("{}: {}", failed.endpoint, failed.reason)).collect();
+        // Room is what its user can make, whatever is wrong with the other members.
+        if let Some(smallest) = failures.into_iter().filter(|f| f.needed.is_some()).min_by_key(|f| f.needed) {
+            return smallest.into();
+        }
+        let exit = if denied { Exit::Denied } else { Exit::Proof };
+        Self::message(exit, format!("no member gave a good snapshot: {}", reasons.join("; ")))
+    }
 }
 
 async fn backup(
@@ -123,11 +189,27 @@ async fn cannot_restore(facts: &Facts) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn failures(all: &[(Exit, Option<u64>)]) -> Failure {
+        let failed = all.iter().zip(1..).map(|((exit, needed), n)| Failed {
+            endpoint: format!("http://m{n}:1").parse().unwrap(),
+            exit: *exit,
+            reason: "why".into(),
+            needed: *needed,
+        });
+        Failures(failed.collect()).into()
+    }
+
     #[test]
     fn snapshots_are_denied_only_if_all_are() {
-        let failures = |exits: &[Exit]| exits.iter().map(|exit| (*exit, "why".to_owned())).collect();
-        assert_eq!(no_snapshot(failures(&[Exit::Denied, Exit::Denied])).exit, Exit::Denied);
-        let mixed = no_snapshot(failures(&[Exit::Denied, Exit::Proof]));
-        assert_eq!((mixed.exit, mixed.one_line().as_str()), (Exit::Proof, "no member gave a good snapshot: why; why"));
+        assert_eq!(failures(&[(Exit::Denied, None), (Exit::Denied, None)]).exit, Exit::Denied);
+        let mixed = failures(&[(Exit::Denied, None), (Exit::Proof, None)]);
+        let words = "no member gave a good snapshot: http://m1:1: why; http://m2:1: why";
+        assert_eq!((mixed.exit, mixed.one_line().as_str()), (Exit::Proof, words));
+    }
+
+    #[test]
+    fn without_room_the_smallest_is_named() {
+        let full = failures(&[(Exit::Disk, Some(9)), (Exit::Disk, Some(7)), (Exit::Proof, None)]);
+        assert_eq!((full.exit, full.one_line().as_str()), (Exit::Disk, "snapshot of http://m2:1: why"));
     }
 }

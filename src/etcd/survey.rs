@@ -11,6 +11,9 @@ use crate::exit::Exit;
 use crate::member::{Member, Refusal, Role};
 use crate::url::Url;
 
+/// As many URLs of each member list are asked. etcd advises against more than seven members, and a list may be anything.
+const MOST_LISTED: usize = 50;
+
 #[derive(Debug, Default)]
 pub struct Survey {
     /// One entry for each member that answered.
@@ -178,5 +181,6 @@ async fn voting_members(client: &mut Client) -> Vec<(u64, Url)> {
     };
     // A member that was added but never started has no name yet, and no URLs.
     let voting = list.members().iter().filter(|m| !m.is_learner() && !m.name().is_empty());
-    voting.flat_map(|m| m.client_urls().iter().filter_map(|url| Some((m.id(), url.parse().ok()?)))).collect()
+    let urls = voting.flat_map(|m| m.client_urls().iter().filter_map(|url| Some((m.id(), url.parse().ok()?))));
+    urls.take(MOST_LISTED).collect()
 }

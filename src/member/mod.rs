@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-pub use rank::{Choice, NoMember, rank};
+pub use rank::{Choice, NoMember, fitting_first, rank};
 
 use crate::url::Url;
 

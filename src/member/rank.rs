@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Member, Refusal, Role};
+use crate::system::fs::with_reserve;
 
 /// In raft entries. Members are asked at slightly different moments, so a smaller lag says nothing.
 const EQUAL_WITHIN: u64 = 1_000;
@@ -60,6 +61,16 @@ pub fn rank(members: Vec<Member>, strict: bool) -> Result<Choice, NoMember> {
         return Err(NoMember::AllRefused(refused));
     }
     Ok(Choice { members: best_first, refused, degraded })
+}
+
+/// Puts members whose database does not fit into so many free bytes behind the others, the smallest of them first. Members
+/// hold the same keys in files of different sizes, as each is defragmented by itself.
+pub fn fitting_first(members: Vec<Member>, free: u64) -> Vec<Member> {
+    let fits = |m: &Member| with_reserve(m.db_size) <= free;
+    let (mut ordered, mut too_large): (Vec<_>, Vec<_>) = members.into_iter().partition(fits);
+    too_large.sort_by_key(|m| m.db_size);
+    ordered.append(&mut too_large);
+    ordered
 }
 
 fn refuse_several_clusters(members: &[Member]) -> Result<(), NoMember> {
@@ -195,6 +206,18 @@ mod tests {
         let choice = rank(seen, false).unwrap();
         assert_eq!(order(&choice), [2]);
         assert!(choice.degraded.is_none());
+    }
+
+    #[test]
+    fn where_room_is_short_those_that_fit_come_first() {
+        let sized = |id, db_size| Member { db_size, ..member(id, Role::Follower, 9, id) };
+        let members = || vec![sized(1, 300), sized(2, 100), sized(3, 200), sized(4, 50)];
+        let order = |free| fitting_first(members(), free).iter().map(|m| m.id).collect::<Vec<_>>();
+        assert_eq!(order(1000), [1, 2, 3, 4]);
+        assert_eq!(order(150), [2, 4, 3, 1]);
+        // A tenth more is needed than the file itself.
+        assert_eq!(order(109), [4, 2, 3, 1]);
+        assert_eq!(order(0), [4, 2, 3, 1]);
     }
 
     #[test]

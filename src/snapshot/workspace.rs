@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::error::Error;
 use super::part_file::PartFile;
-use crate::system::fs::create_new;
+use crate::system::fs::{create_new, free_bytes};
 
 const PREFIX: &str = ".etcd-backup-";
 const LOCK: &str = "lock";
@@ -50,6 +50,12 @@ impl Workspace {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The bytes that may still be written here.
+    pub fn free(&self) -> Result<u64, Error> {
+        let free = File::open(&self.path).and_then(|dir| free_bytes(&dir));
+        free.map_err(Error::io("determine the free space of", &self.path))
     }
 
     /// Starts a file that will be called `name` once it is proved.

@@ -131,6 +131,34 @@ fn a_disk_that_is_too_small_is_told_before_a_byte_is_written() {
 }
 
 #[test]
+fn where_room_is_short_the_member_whose_file_fits_is_taken() {
+    needs!("etcd", "etcdctl", "rclone", "unshare");
+    let cluster = Cluster::with(2).mib(12).start();
+    cluster.put_many(5, "/small/", 100);
+    let revision = cluster.etcdctl(&["del", "/big/", "--prefix", "--write-out=json"]);
+    let revision: serde_json::Value = serde_json::from_str(&revision).unwrap();
+    cluster.etcdctl(&["compact", &revision["header"]["revision"].to_string(), "--physical"]);
+    // The leader, which is liked least.
+    let (leader, follower) = (cluster.leader(), 1 - cluster.leader());
+    let defragmented = cluster.etcdctl_at(&[leader], &["defrag"]);
+    assert!(defragmented.status.success(), "{defragmented:?}");
+    let remote = Remote::folder();
+    let output = on_a_disk_of(6, "", Run::job(&cluster, &remote)).exits(0);
+    assert_eq!(output.report().text("member"), cluster.endpoint(leader), "{output}");
+    assert_eq!(output.report().number("keys"), 5, "{output}");
+    let output = output.says(&["there is no room for the database of", &cluster.endpoint(follower), "defragment"]);
+    assert!(!output.stderr.contains("LEFT: ."), "{output}");
+
+    // It is the smallest that is named when none fits.
+    let remote = Remote::folder();
+    let filler = "head -c 1020k /dev/zero >\"$WORK_DIR/filler\"";
+    let output = on_a_disk_of(1, filler, Run::job(&cluster, &remote)).exits(10);
+    assert_no_room(&output, &remote);
+    let error = output.report().text("error").to_owned();
+    assert!(error.starts_with(&format!("snapshot of {}: no room", cluster.endpoint(leader))), "{output}");
+}
+
+#[test]
 fn a_disk_that_fills_up_meanwhile_is_told() {
     needs!("etcd", "rclone", "unshare");
     let cluster = slow_cluster(16);

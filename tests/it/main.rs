@@ -21,6 +21,7 @@ mod interrupt;
 mod job;
 mod judge;
 mod kustomize;
+mod lies;
 mod list;
 mod moved;
 mod nights;

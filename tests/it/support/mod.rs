@@ -13,6 +13,7 @@ pub mod file_server;
 pub mod http_proxy;
 pub mod kubeadm;
 pub mod kubernetes;
+pub mod liar;
 pub mod output;
 pub mod ports;
 pub mod processes;
