@@ -156,7 +156,9 @@ fn status(code: u16, message: &str) -> HeaderMap {
     // As gRPC writes it: percent-encoded.
     let message: String = message
         .bytes()
-        .map(|byte| if (b' '..=b'~').contains(&byte) && byte != b'%' { char::from(byte).into() } else { format!("%{byte:02X}") })
+        .map(|byte| {
+            if (b' '..=b'~').contains(&byte) && byte != b'%' { char::from(byte).into() } else { format!("%{byte:02X}") }
+        })
         .collect();
     let mut map = HeaderMap::new();
     map.insert("grpc-status", HeaderValue::from(code));
