@@ -4,6 +4,7 @@
 //! is mapped kills the process. In memory are one page for each level of the tree and one bit for each page.
 
 use std::fs::File;
+use std::io::{self, BufReader, Read};
 use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,10 @@ use crate::snapshot::error::{Damage, Error};
 use crate::snapshot::trailer::without_trailer;
 use crate::system::fs::open_regular;
 
+/// In bytes. etcd takes requests of 1.5 MiB, and advises against more than 10; a page holds at most four such values.
+pub(super) const MOST_OF_A_PAGE: u64 = 128 << 20;
+/// In bytes.
+const LIST_BUFFER: usize = 64 << 10;
 // Pages up to this far apart are announced to the kernel as one range.
 const READ_THROUGH: u64 = 8;
 
@@ -29,8 +34,11 @@ impl Db {
     /// Opens `file`, of `len` bytes: a snapshot with its trailer, or a bare database. Errors call it `path`. The trailer
     /// is not compared here; [`prove_file`](crate::snapshot::prove_file) does that.
     pub fn open(file: File, path: &Path, len: u64) -> Result<Self, Error> {
-        let len = without_trailer(len);
-        let meta = MetaPage::newest(&file, path, len)?;
+        let pages = without_trailer(len);
+        // etcd writes both meta pages into a snapshot, so neither of them was cut short.
+        let both = pages != len;
+        let len = pages;
+        let meta = MetaPage::newest(&file, path, len, both)?;
         // From here on a page number below `meta.pages` lies in the file.
         let expected = meta.pages.checked_mul(u64::from(meta.page_size));
         if expected != Some(len) {
@@ -55,8 +63,8 @@ impl Db {
         Error::damaged(&self.path)(damage)
     }
 
-    /// Reads `page` with its overflow into `buffer`, after checking that all of it lies in the file.
-    pub(super) fn read(&self, page: u64, buffer: &mut Vec<u8>) -> Result<PageHeader, Error> {
+    /// Reads the first page of `page` into `buffer`, after checking that all of it, its overflow too, lies in the file.
+    pub(super) fn read_first(&self, page: u64, buffer: &mut Vec<u8>) -> Result<PageHeader, Error> {
         let out_of_range = || {
             let what = format!("it lies outside the {} pages of the file", self.meta.pages);
             self.damaged(Damage::page(page, what))
@@ -65,11 +73,7 @@ impl Db {
         if page < 2 || page >= self.meta.pages {
             return Err(out_of_range());
         }
-        let size = usize::try_from(self.meta.page_size).map_err(|_| out_of_range())?;
-        // This cannot overflow: the page is in the file, and the size of the file is a u64.
-        let at = page * u64::from(self.meta.page_size);
-        resize(buffer, size).map_err(Error::io("allocate memory for a page of", &self.path))?;
-        self.read_at(buffer, at)?;
+        self.read_to(page, 0, u64::from(self.meta.page_size), buffer)?;
         let header = PageHeader::parse(buffer).ok_or_else(out_of_range)?;
         if header.id != page {
             let what = format!("its header says that it is page {}", header.id);
@@ -78,14 +82,69 @@ impl Db {
         if u64::from(header.overflow) >= self.meta.pages - page {
             return Err(out_of_range());
         }
-        if header.overflow > 0 {
-            let more = usize::try_from(header.overflow).map_err(|_| out_of_range())?;
-            let all = more.checked_add(1).and_then(|pages| pages.checked_mul(size)).ok_or_else(out_of_range)?;
-            resize(buffer, all).map_err(Error::io("allocate memory for a page of", &self.path))?;
-            let (_, rest) = buffer.split_at_mut(size);
-            self.read_at(rest, at + u64::from(self.meta.page_size))?;
-        }
         Ok(header)
+    }
+
+    /// Bytes of a page with its overflow.
+    pub(super) fn room(&self, header: PageHeader) -> u64 {
+        (u64::from(header.overflow) + 1) * u64::from(self.meta.page_size)
+    }
+
+    /// Reads what the elements of a page use of its overflow; `buffer` holds its first page.
+    pub(super) fn read_overflow(&self, header: PageHeader, buffer: &mut Vec<u8>) -> Result<(), Error> {
+        let (room, size) = (self.room(header), u64::from(self.meta.page_size));
+        let Some(table) = header.table_end().and_then(|end| u64::try_from(end).ok()).filter(|end| *end <= room) else {
+            // What is wrong with it is found in the first page.
+            return Ok(());
+        };
+        if header.overflow == 0 {
+            return Ok(());
+        }
+        // A count of pages is only a number: bbolt gives a page as much overflow as its elements need, so it is they that
+        // say how much memory it takes.
+        self.read_to(header.id, buffer.len(), table, buffer)?;
+        let end = header.data_end(buffer, room).map_err(|damage| self.damaged(damage))?;
+        // Older versions of bbolt allocate one page more for elements that fill their pages to the last byte.
+        if u64::from(header.overflow) > end / size {
+            let what = format!("it claims {} more pages, but its elements end after {end} bytes", header.overflow);
+            return Err(self.damaged(Damage::page(header.id, what)));
+        }
+        self.read_to(header.id, buffer.len(), end, buffer)
+    }
+
+    /// Reads `page` into `buffer`, which has its first `have` bytes, until it holds `bytes` of it.
+    fn read_to(&self, page: u64, have: usize, bytes: u64, buffer: &mut Vec<u8>) -> Result<(), Error> {
+        let too_much = || self.damaged(Damage::page(page, format!("cannot hold a page of {bytes} bytes in memory")));
+        let want = usize::try_from(bytes).map_err(|_| too_much())?.max(have);
+        if bytes > MOST_OF_A_PAGE {
+            return Err(too_much());
+        }
+        // `Vec::resize` alone would abort the process when there is not that much memory.
+        buffer.try_reserve_exact(want.saturating_sub(buffer.len())).map_err(|_| too_much())?;
+        buffer.resize(want, 0);
+        let (_, new) = buffer.split_at_mut(have);
+        // This cannot overflow: the page is in the file, and the size of the file is a u64.
+        let at = page * u64::from(self.meta.page_size) + u64::try_from(have).map_err(|_| too_much())?;
+        self.file.read_exact_at(new, at).map_err(Error::io("read", &self.path))
+    }
+
+    /// Reads the numbers of the free pages that are listed in the page of this header, whose first page is `first`. `None`
+    /// when it holds no such list.
+    pub(super) fn free_pages(
+        &self,
+        header: PageHeader,
+        first: &[u8],
+        mut each: impl FnMut(u64) -> Result<(), Error>,
+    ) -> Result<Option<()>, Error> {
+        let Some((at, count)) = header.free_pages(first, self.room(header)) else { return Ok(None) };
+        let start = header.id * u64::from(self.meta.page_size) + u64::try_from(at).unwrap_or(0);
+        let mut list = BufReader::with_capacity(LIST_BUFFER, ReadAt { file: &self.file, at: start });
+        for _ in 0..count {
+            let mut number = [0; 8];
+            list.read_exact(&mut number).map_err(Error::io("read", &self.path))?;
+            each(u64::from_le_bytes(number))?;
+        }
+        Ok(Some(()))
     }
 
     /// Tells the kernel which pages will be read soon.
@@ -103,17 +162,18 @@ impl Db {
             }
         }
     }
-
-    fn read_at(&self, buffer: &mut [u8], at: u64) -> Result<(), Error> {
-        self.file.read_exact_at(buffer, at).map_err(Error::io("read", &self.path))
-    }
 }
 
-fn resize(buffer: &mut Vec<u8>, len: usize) -> std::io::Result<()> {
-    // A damaged header can ask for as many bytes as the file has. `Vec::resize` alone would abort the process when there
-    // is not that much memory.
-    let more = len.saturating_sub(buffer.len());
-    buffer.try_reserve_exact(more)?;
-    buffer.resize(len, 0);
-    Ok(())
+/// A part of a file, from a byte on.
+struct ReadAt<'f> {
+    file: &'f File,
+    at: u64,
+}
+
+impl Read for ReadAt<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.at)?;
+        self.at += u64::try_from(read).unwrap_or(0);
+        Ok(read)
+    }
 }

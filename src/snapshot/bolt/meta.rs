@@ -32,33 +32,42 @@ pub struct MetaPage {
 }
 
 impl MetaPage {
-    /// The sound meta page with the larger transaction number, in a database of `len` bytes.
-    pub fn newest(file: &File, path: &Path, len: u64) -> Result<Self, Error> {
+    /// The sound meta page with the larger transaction number, in a database of `len` bytes. `both` of them must be sound,
+    /// or one is enough.
+    pub fn newest(file: &File, path: &Path, len: u64, both: bool) -> Result<Self, Error> {
         let first = Self::parse(0, &read(file, path, len, 0)?);
         let second = match &first {
-            // A second page that is not sound is no damage: a commit that was cut short leaves it so.
-            Ok(meta) => Self::parse(1, &read(file, path, len, meta.page_size)?).ok(),
+            Ok(meta) => Self::parse(1, &read(file, path, len, meta.page_size)?).and_then(|second| second.like(*meta)),
             Err(_) => Self::search_second(file, path, len)?,
         };
         match (first, second) {
-            (Ok(first), Some(second)) if second.txid > first.txid => Ok(second),
-            (Ok(first), _) => Ok(first),
-            (Err(_), Some(second)) => Ok(second),
-            (Err(damage), None) => Err(Error::damaged(path)(damage)),
+            (Ok(first), Ok(second)) => Ok(if second.txid > first.txid { second } else { first }),
+            // One that is not sound is no damage: a commit that was cut short leaves it so.
+            (Ok(meta), Err(_)) | (Err(_), Ok(meta)) if !both => Ok(meta),
+            (Err(damage), _) | (Ok(_), Err(damage)) => Err(Error::damaged(path)(damage)),
         }
     }
 
-    fn search_second(file: &File, path: &Path, len: u64) -> Result<Option<Self>, Error> {
+    /// bbolt takes the page size from either of them.
+    fn like(self, first: Self) -> Result<Self, Damage> {
+        if self.page_size == first.page_size {
+            return Ok(self);
+        }
+        let (size, other) = (self.page_size, first.page_size);
+        Err(Damage::page(1, format!("a page size of {size} bytes, but {other} in page 0")))
+    }
+
+    fn search_second(file: &File, path: &Path, len: u64) -> Result<Result<Self, Damage>, Error> {
         // Without a sound page 0 the page size is unknown, so page 1 is looked for where each size would put it.
         let mut size = *PAGE_SIZES.start();
         while size <= *PAGE_SIZES.end() {
             let meta = Self::parse(1, &read(file, path, len, size)?);
             if let Some(meta) = meta.ok().filter(|meta| meta.page_size == size) {
-                return Ok(Some(meta));
+                return Ok(Ok(meta));
             }
             size *= 2;
         }
-        Ok(None)
+        Ok(Err(Damage::page(1, "no sound meta page")))
     }
 
     /// Reads and checks meta page `page` (0 or 1) from its first 80 bytes.

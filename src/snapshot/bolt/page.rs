@@ -36,16 +36,40 @@ impl PageHeader {
         })
     }
 
-    /// Whether this page, with its overflow in `bytes`, holds a list of free pages.
-    pub fn is_freelist_of(self, bytes: &[u8]) -> bool {
-        let room = u64::try_from(bytes.len().saturating_sub(PAGE_HEADER) / 8).unwrap_or(0);
+    /// Where the entries of a list of free pages begin, and how many they are; `None` if this page is no such list, or they
+    /// do not fit into the `room` bytes that it has with its overflow. `bytes` are the first page.
+    pub fn free_pages(self, bytes: &[u8], room: u64) -> Option<(usize, u64)> {
         // bbolt writes a count that does not fit into 16 bits as the first entry.
-        let entries = match self.count {
-            u16::MAX => u64_at(bytes, PAGE_HEADER).and_then(|count| count.checked_add(1)),
-            count => Some(u64::from(count)),
+        let (at, count) = match self.count {
+            u16::MAX => (PAGE_HEADER + 8, u64_at(bytes, PAGE_HEADER)?),
+            count => (PAGE_HEADER, u64::from(count)),
         };
-        self.flags == FREELIST_FLAG && entries.is_some_and(|entries| entries <= room)
+        let end = count.checked_mul(8)?.checked_add(u64::try_from(at).ok()?)?;
+        (self.flags == FREELIST_FLAG && end <= room).then_some((at, count))
     }
+
+    /// The bytes of the header and of the table of elements; `None` for a page without elements.
+    pub fn table_end(self) -> Option<usize> {
+        let has_elements = self.flags == LEAF_FLAG || self.flags == BRANCH_FLAG;
+        has_elements.then(|| PAGE_HEADER + usize::from(self.count) * TABLE_ENTRY)
+    }
+
+    /// Where the data of the elements end, by the table in `bytes`. With its overflow the page has `room` bytes.
+    pub fn data_end(self, bytes: &[u8], room: u64) -> Result<u64, Damage> {
+        let mut end = 0;
+        for index in 0..usize::from(self.count) {
+            let at = |field: usize| u32_at(bytes, PAGE_HEADER + index * TABLE_ENTRY + field).map(u64::from);
+            let lengths = if self.flags == LEAF_FLAG { [at(4), at(8), at(12)] } else { [at(0), at(4), Some(0)] };
+            let start = u64::try_from(PAGE_HEADER + index * TABLE_ENTRY).ok();
+            let own_end = lengths.into_iter().chain([start]).sum::<Option<u64>>().filter(|end| *end <= room);
+            end = own_end.ok_or_else(|| out_of_page(self.id, index))?.max(end);
+        }
+        Ok(end)
+    }
+}
+
+fn out_of_page(page: u64, element: usize) -> Damage {
+    Damage::page(page, format!("element {element} points outside its page"))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,7 +186,7 @@ impl<'a> Iterator for Elements<'a> {
         let page = self.node.page;
         let damage = |what| Some(Err(Damage::page(page, format!("element {index} {what}"))));
         let Some(element) = self.read() else {
-            return damage("points outside its page");
+            return Some(Err(out_of_page(page, index)));
         };
         // bbolt refuses to store an empty key.
         if element.key.is_empty() {

@@ -2,9 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use super::db::Db;
+use super::db::{Db, MOST_OF_A_PAGE};
 use super::meta::NO_FREELIST;
-use super::page::{BucketRoot, Element, ElementBody, Node, PageHeader};
+use super::page::{BucketRoot, Element, ElementBody, Node};
 use crate::snapshot::error::{Damage, Error};
 
 // Levels of pages in one tree. The walk recurses, so a damaged file must not decide how deep. With two children to each
@@ -116,6 +116,8 @@ struct Walker<'d> {
     db: &'d Db,
     /// One bit for each page, set when the page is read, also as the overflow of another.
     seen: Vec<u64>,
+    /// Bytes of the pages between the root and the page that is being visited.
+    held: u64,
     // Buffers to use again: a walk reads as many pages as the file has, but holds only one for each level of the tree.
     spare: Vec<Vec<u8>>,
     /// Whether the walk reads every page, so that the kernel can be told in advance.
@@ -127,7 +129,7 @@ impl<'d> Walker<'d> {
         // `Db::open` has compared the number of pages with the size of the file, so a damaged number cannot make this
         // bitmap huge. One that is too large for a usize stays empty, and `mark_seen` refuses every page.
         let words = usize::try_from(db.meta.pages / 64 + 1).unwrap_or(0);
-        Self { db, seen: vec![0; words], spare: Vec::new(), whole }
+        Self { db, seen: vec![0; words], held: 0, spare: Vec::new(), whole }
     }
 
     /// Marks `page` and its overflow.
@@ -135,6 +137,10 @@ impl<'d> Walker<'d> {
         // A page has one place in the tree. Two references are damage, and a reference to a page higher up would make the
         // walk endless.
         for number in page..=page + u64::from(overflow) {
+            if number >= self.db.meta.pages {
+                let what = format!("it lies outside the {} pages of the file", self.db.meta.pages);
+                return Err(self.db.damaged(Damage::page(number, what)));
+            }
             let word = usize::try_from(number / 64).ok().and_then(|word| self.seen.get_mut(word));
             let bit = 1 << (number % 64);
             match word {
@@ -148,24 +154,32 @@ impl<'d> Walker<'d> {
         Ok(())
     }
 
-    fn read(&mut self, page: u64) -> Result<(PageHeader, Vec<u8>), Error> {
+    fn read(&mut self, page: u64) -> Result<Vec<u8>, Error> {
         let mut buffer = self.spare.pop().unwrap_or_default();
-        let header = self.db.read(page, &mut buffer)?;
+        let header = self.db.read_first(page, &mut buffer)?;
+        // Before the overflow is read, so that no page is read twice.
         self.mark_seen(page, header.overflow)?;
-        Ok((header, buffer))
+        self.db.read_overflow(header, &mut buffer)?;
+        Ok(buffer)
     }
 
     fn check_freelist(&mut self) -> Result<(), Error> {
-        let page = self.db.meta.freelist;
+        let (db, page) = (self.db, self.db.meta.freelist);
         if page == NO_FREELIST {
             return Ok(());
         }
-        let (header, buffer) = self.read(page)?;
-        if !header.is_freelist_of(&buffer) {
+        let mut first = Vec::new();
+        let header = db.read_first(page, &mut first)?;
+        self.mark_seen(page, header.overflow)?;
+        // bbolt would write over a page that is listed as free, so none of them may be used.
+        let listed = db.free_pages(header, &first, |free| match free {
+            0 | 1 => Err(db.damaged(Damage::page(page, "it lists a meta page as free"))),
+            _ => self.mark_seen(free, 0),
+        })?;
+        listed.ok_or_else(|| {
             let what = "the meta page says that the free pages are listed here, but they are not";
-            return Err(self.db.damaged(Damage::page(page, what)));
-        }
-        Ok(())
+            db.damaged(Damage::page(page, what))
+        })
     }
 
     /// Visits the elements of all leaves below `page`, which is `depth` levels down.
@@ -180,8 +194,15 @@ impl<'d> Walker<'d> {
             let damage = Damage::page(page, "the tree is too deep");
             return Err(self.db.damaged(damage).into());
         }
-        let (_, buffer) = self.read(page)?;
+        let buffer = self.read(page)?;
+        let held = u64::try_from(buffer.len()).unwrap_or(u64::MAX);
+        self.held = self.held.saturating_add(held);
+        if self.held > MOST_OF_A_PAGE {
+            let damage = Damage::page(page, format!("cannot hold {} bytes of pages in memory", self.held));
+            return Err(self.db.damaged(damage).into());
+        }
         let flow = self.visit_node(page, &buffer, range, depth, each)?;
+        self.held -= held;
         if buffer.len() <= SPARE_LIMIT {
             self.spare.push(buffer);
         }

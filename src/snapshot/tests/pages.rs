@@ -5,9 +5,10 @@ use std::ops::ControlFlow;
 use super::build::{
     FREELIST, SIZE, branch, bucket, damage, db, db_with, header, inline, leaf, meta, open, padded, patched, value,
 };
-use crate::snapshot::Error;
+use super::{file_of, with_trailer};
 use crate::snapshot::bolt::Visit;
-use crate::snapshot::bolt::meta::NO_FREELIST;
+use crate::snapshot::bolt::meta::{NO_FREELIST, fnv1a};
+use crate::snapshot::{Error, prove_file};
 
 /// Bucket `b` with a branch over two leaves: a c | e g.
 fn two_leaves() -> Vec<Vec<u8>> {
@@ -86,6 +87,58 @@ fn a_page_may_overflow() {
     big = patched(big, 12, &overflow.to_le_bytes());
     let pages = [leaf(2, &[("b", bucket(3))]), big];
     assert_eq!(walked(&db(&pages))[1].len(), "1 b/a= @3".len() + long.len());
+    // Older versions of bbolt add a page to one that is full to its last byte.
+    let long = "x".repeat(2 * SIZE - 33);
+    let full = patched(leaf(3, &[("a", value(&long))]), 12, &2_u32.to_le_bytes());
+    assert_eq!(full.len(), 2 * SIZE);
+    assert_eq!(walked(&db(&[leaf(2, &[("b", bucket(3))]), full, vec![0; SIZE]])).len(), 2);
+}
+
+#[test]
+fn a_page_takes_as_much_memory_as_its_elements() {
+    let page = |claimed: u32, value_len: u32, file_pages: usize| {
+        let page = leaf(3, &[("a", value("1"))]);
+        let page = patched(patched(page, 12, &claimed.to_le_bytes()), 28, &value_len.to_le_bytes());
+        damage(&db(&[leaf(2, &[("b", bucket(3))]), page, vec![0; file_pages * SIZE]]))
+    };
+    assert_eq!(page(8, 1, 8), "page 3: it claims 8 more pages, but its elements end after 34 bytes");
+    assert_eq!(page(8, 4095 - 33, 8), "page 3: it claims 8 more pages, but its elements end after 4095 bytes");
+    assert_eq!(page(8, 9 * 512, 8), "page 3: element 0 points outside its page");
+    assert_eq!(page(8, u32::MAX, 8), "page 3: element 0 points outside its page");
+    // 128 MiB and a byte.
+    let most = u32::try_from(128 << 20).unwrap();
+    let cannot = "page 3: cannot hold a page of 134217729 bytes in memory";
+    assert_eq!(page(most / 512, most + 1 - 33, (128 << 20) / SIZE), cannot);
+}
+
+#[test]
+fn both_meta_pages_of_a_snapshot_are_sound() {
+    let pages = [leaf(2, &[]), leaf(3, &[("newer", inline(&[]))])].concat();
+    let with_size = |size: u32| {
+        let mut bytes = patched(meta(1, 3, NO_FREELIST, 4, 7), 24, &size.to_le_bytes());
+        let sum = fnv1a(&bytes[16..72]);
+        bytes[72..80].copy_from_slice(&sum.to_le_bytes());
+        bytes
+    };
+    let first = meta(0, 2, NO_FREELIST, 4, 6);
+    let proved = |first: &[u8], second: &[u8]| {
+        let whole = with_trailer(&[first, second, &pages].concat());
+        prove_file(file_of(&whole).path()).map_err(|error| format!("{:#}", anyhow::Error::new(error)))
+    };
+    assert!(proved(&first, &with_size(512)).is_ok());
+    let second = meta(1, 3, NO_FREELIST, 4, 7);
+    for (first, second, why) in [
+        (first.clone(), with_size(0), "page 1: a page size of 0 bytes is impossible"),
+        (first.clone(), with_size(2 << 30), "page 1: a page size of 2147483648 bytes is impossible"),
+        (first.clone(), with_size(1024), "page 1: a page size of 1024 bytes, but 512 in page 0"),
+        (first.clone(), patched(second.clone(), 20, &[9]), "page 1: bbolt format version 9 is unknown"),
+        (first.clone(), patched(second.clone(), 60, &[9]), "page 1: the checksum of the meta page does not match"),
+        (first.clone(), vec![0; SIZE], "page 1: not a bbolt database"),
+        (patched(first, 60, &[9]), second, "page 0: the checksum of the meta page does not match"),
+    ] {
+        let refused = proved(&first, &second).unwrap_err();
+        assert!(refused.contains(why), "{refused}");
+    }
 }
 
 #[test]
@@ -107,12 +160,26 @@ fn the_newer_sound_meta_page_is_used() {
 fn a_written_free_list_is_checked() {
     let counted =
         |flagged: usize, first: u64| padded([header(3, FREELIST, flagged, 0), first.to_le_bytes().to_vec()].concat());
-    let list = |count| counted(count, 9);
     let root = leaf(2, &[]);
-    assert_eq!(walked(&db_with(&[root.clone(), list(1)], 2, 3)), [""; 0]);
-    // 62 numbers have room; a count of 0xFFFF says that the first of them is the count.
-    assert_eq!(walked(&db_with(&[root.clone(), counted(0xFFFF, 61)], 2, 3)), [""; 0]);
-    for bad in [list(63), counted(0xFFFF, 62), counted(0xFFFF, u64::MAX), leaf(3, &[])] {
+    let free = || vec![7; SIZE];
+    assert_eq!(walked(&db_with(&[root.clone(), counted(1, 4), free()], 2, 3)), [""; 0]);
+    // A count of 0xFFFF says that the first number is the count.
+    let many: Vec<u8> = [header(3, FREELIST, 0xFFFF, 0), 61_u64.to_le_bytes().to_vec()].concat();
+    let listed = |ids: std::ops::Range<u64>| ids.flat_map(u64::to_le_bytes).collect::<Vec<_>>();
+    let pages = [vec![root.clone(), [many, listed(4..65)].concat()], vec![free(); 61]].concat();
+    assert_eq!(walked(&db_with(&pages, 2, 3)), [""; 0]);
+    for (ids, why) in [
+        (vec![2], "page 2: the page is referenced twice"),
+        (vec![3], "page 3: the page is referenced twice"),
+        (vec![4, 4], "page 4: the page is referenced twice"),
+        (vec![5], "page 5: it lies outside the 5 pages of the file"),
+        (vec![1], "page 3: it lists a meta page as free"),
+    ] {
+        let list = [header(3, FREELIST, ids.len(), 0), ids.into_iter().flat_map(u64::to_le_bytes).collect()].concat();
+        assert_eq!(damage(&db_with(&[root.clone(), padded(list), free()], 2, 3)), why);
+    }
+    // 62 numbers have room.
+    for bad in [counted(63, 9), counted(0xFFFF, 62), counted(0xFFFF, u64::MAX), leaf(3, &[])] {
         let pages = [root.clone(), bad];
         assert_eq!(
             damage(&db_with(&pages, 2, 3)),
