@@ -140,10 +140,40 @@ impl ExtraArgs {
     }
 }
 
+/// The keys that are read, by the place where they stand.
+const KEYS: [(&[&str], &[&str]); 4] = [
+    (&[], &["etcd", "certificatesDir", "imageRepository", "kind", "apiVersion"]),
+    (&["etcd"], &["external", "local"]),
+    (&["etcd", "external"], &["endpoints", "caFile", "certFile", "keyFile"]),
+    (&["etcd", "local"], &["dataDir", "extraArgs", "imageRepository"]),
+];
+
+/// Refuses a key that is written with other capitals: it would be passed over, and etcd be looked for elsewhere. Other
+/// keys that are not known may be those of a later kubeadm.
+fn check_keys(config: &Value) -> Result<(), String> {
+    for (place, known) in KEYS {
+        let section = place.iter().try_fold(config, |section, key| section.get(key)).and_then(Value::as_mapping);
+        for key in section.into_iter().flat_map(|section| section.keys()).filter_map(Value::as_str) {
+            if known.contains(&key) {
+                continue;
+            }
+            let path = |key| [place, &[key]].concat().join(".");
+            if let Some(right) = known.iter().find(|right| right.eq_ignore_ascii_case(key)) {
+                return Err(format!("has the key `{}`, which is written `{}`", path(key), path(right)));
+            }
+            tracing::debug!(key = path(key), "kubeadm's file has a key that is not used");
+        }
+    }
+    Ok(())
+}
+
 fn configuration(text: &str) -> Result<ClusterConfiguration, String> {
+    // Some editors begin a file with a byte order mark.
+    let text = text.trim_start_matches('\u{feff}');
     for (n, document) in serde_yaml::Deserializer::from_str(text).enumerate() {
         let value = Value::deserialize(document).map_err(|e| format!("is not YAML: {e}"))?;
         if value.get("kind").and_then(Value::as_str) == Some("ClusterConfiguration") {
+            check_keys(&value)?;
             // Once more from the text: an error then has the line and the column, which a `Value` does not know.
             let document = serde_yaml::Deserializer::from_str(text).nth(n);
             let config = document.map(ClusterConfiguration::deserialize).transpose();
@@ -312,6 +342,42 @@ mod tests {
     fn many_documents() {
         let text = "kind: InitConfiguration\n---\nkind: ClusterConfiguration\netcd:\n  external: {endpoints: ['https://a:1']}\n---\nkind: KubeletConfiguration\n";
         assert_eq!(Layout::parse(text).unwrap().endpoints, ["https://a:1"]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_key() {
+        let etcd = "etcd:\n  external: {endpoints: ['https://a:1']}";
+        for text in [format!("kind: ClusterConfiguration\n{etcd}\n"), format!("{etcd}\nkind: ClusterConfiguration\n")] {
+            let marked = Layout::parse(&format!("\u{feff}{text}")).unwrap();
+            assert_eq!(marked, Layout::parse(&text).unwrap());
+            assert_eq!(marked.endpoints, ["https://a:1"]);
+        }
+    }
+
+    #[test]
+    fn a_key_in_other_capitals_is_refused() {
+        let of = |config: &str| Layout::parse(&format!("kind: ClusterConfiguration\n{config}\n"));
+        for (config, wrong, right) in [
+            ("Etcd: {external: {endpoints: ['https://h:1']}}", "Etcd", "etcd"),
+            ("etcd: {External: {endpoints: ['https://h:1']}}", "etcd.External", "etcd.external"),
+            ("etcd: {LOCAL: {dataDir: /d}}", "etcd.LOCAL", "etcd.local"),
+            ("etcd: {external: {Endpoints: ['https://h:1']}}", "etcd.external.Endpoints", "etcd.external.endpoints"),
+            ("etcd: {external: {cafile: /a}}", "etcd.external.cafile", "etcd.external.caFile"),
+            ("etcd: {local: {datadir: /d}}", "etcd.local.datadir", "etcd.local.dataDir"),
+            ("etcd: {local: {extraargs: {}}}", "etcd.local.extraargs", "etcd.local.extraArgs"),
+            ("certificatesdir: /pki", "certificatesdir", "certificatesDir"),
+            ("etcd: {}\nETCD: {}", "ETCD", "etcd"),
+        ] {
+            let refused = of(config).unwrap_err();
+            assert_eq!(refused, format!("has the key `{wrong}`, which is written `{right}`"));
+        }
+        let newer = "etcd: {local: {later: 1, imageTag: x}, later: {External: 1}}\nlater: {Etcd: 1}\n1: 2";
+        assert_eq!(of(newer).unwrap(), Layout::default());
+        // Another document is none of ours.
+        assert!(Layout::parse("kind: Other\nEtcd: {}\n---\nkind: ClusterConfiguration\n").is_ok());
+        for twice in ["etcd: {}\netcd: {}", "etcd: {external: {}, external: {}}"] {
+            assert!(of(twice).unwrap_err().contains("duplicate"), "{twice}");
+        }
     }
 
     #[test]
