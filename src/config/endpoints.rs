@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::settings_dir::SettingsDir;
 use super::{env, present};
 use crate::cli::EtcdArgs;
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::kubernetes::kubeadm::Layout;
 use crate::url::Url;
 
@@ -38,7 +38,7 @@ pub fn find(args: &EtcdArgs, settings: &SettingsDir) -> Result<Endpoints, Failur
         KubeadmFile::Lists(endpoints) => Ok(endpoints),
         KubeadmFile::ListsNone(why) => {
             let why = format!("{VARIABLE} and --endpoints are not set, {map} is empty or not there, and {why}");
-            Err(Failure::message(Exit::NoMember, format!("found no etcd member: {why}")))
+            Err(Failure::settings(format!("endpoints: no etcd member is named: {why}")))
         }
     }
 }

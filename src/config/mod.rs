@@ -14,6 +14,7 @@ mod restore;
 pub mod settings_dir;
 pub mod target;
 pub mod tls;
+mod tls_keys;
 
 use std::env;
 use std::num::NonZeroUsize;

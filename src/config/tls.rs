@@ -4,13 +4,19 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Duration, Utc};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::CertifiedKey;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
+use super::tls_keys;
+
 /// A certificate that expires within this time is worth a warning.
 const EXPIRES_SOON: Duration = Duration::days(14);
+
+/// Said of a key.
+const CANNOT_BE_USED: &str =
+    "etcd-backup cannot use; issue one with P-256, P-384, Ed25519, or RSA of 2048 to 8192 bits";
 
 #[derive(Clone, Debug, Default)]
 pub struct TlsSettings {
@@ -43,6 +49,9 @@ impl std::fmt::Debug for Tls {
 /// file and what is wrong with it, never its content.
 pub fn load(files: &TlsSettings, now: DateTime<Utc>) -> Result<Tls, String> {
     let mut warnings = Vec::new();
+    if let Some(name) = &files.server_name {
+        check_server_name(name)?;
+    }
     let Some(ca_path) = &files.cacert else {
         return Err("cacert: is not set, and https:// endpoints are verified against it; set ETCDCTL_CACERT".into());
     };
@@ -58,6 +67,11 @@ pub fn load(files: &TlsSettings, now: DateTime<Utc>) -> Result<Tls, String> {
     Ok(Tls { ca, identity, server_name: files.server_name.clone(), warnings })
 }
 
+fn check_server_name(name: &str) -> Result<(), String> {
+    let why = "is no name that a certificate can have; allowed is a DNS name such as etcd.example or an IP address";
+    ServerName::try_from(name).map(|_| ()).map_err(|_| format!("tls-server-name: `{}` {why}", name.escape_debug()))
+}
+
 fn load_identity(
     cert: &Path,
     key: &Path,
@@ -71,8 +85,9 @@ fn load_identity(
     if let Some(leaf) = chain.first() {
         warnings.extend(check_validity("cert", cert, leaf, now)?);
     }
-    let signer = rustls::crypto::ring::sign::any_supported_type(&private)
-        .map_err(|e| format!("key: {} cannot be used: {e}", key.display()))?;
+    let signer = rustls::crypto::ring::sign::any_supported_type(&private).map_err(|_| {
+        format!("key: {} is {}, which {CANNOT_BE_USED}", key.display(), tls_keys::refused(private.secret_der()))
+    })?;
     match CertifiedKey::new(chain, signer).keys_match() {
         Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) => {
             Err(format!("key: {} is not the key of the certificate {}", key.display(), cert.display()))
@@ -125,12 +140,17 @@ fn check_authorities(path: &Path, all: &[CertificateDer<'_>], now: DateTime<Utc>
     // One valid authority is enough: after a change of authorities, a bundle keeps the old one for some time.
     let mut last = Ok(());
     for authority in all {
-        match check_validity("cacert", path, authority, now) {
-            Ok(_) => return Ok(()),
+        match check_validity("cacert", path, authority, now).and_then(|_| check_key(path, authority)) {
+            Ok(()) => return Ok(()),
             Err(e) => last = Err(e),
         }
     }
     last
+}
+
+fn check_key(path: &Path, authority: &CertificateDer<'_>) -> Result<(), String> {
+    let kind = X509Certificate::from_der(authority).ok().and_then(|(_, it)| tls_keys::unusable(it.public_key()));
+    kind.map_or(Ok(()), |kind| Err(format!("cacert: {} has {kind}, which {CANNOT_BE_USED}", path.display())))
 }
 
 /// An error if it is not valid now, a warning if it soon will not be.

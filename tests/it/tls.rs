@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use crate::support::{
@@ -84,6 +85,22 @@ fn wrong_files_are_refused_before_anything_is_dialled() {
     key(&encrypted, "encrypted.pem is encrypted");
     key(&pki.client.cert, "holds no PEM private key");
     key(&pki.server.key, "is not the key of the certificate");
+
+    // A P-521 key as far as its kind, in PKCS#8.
+    let p521 = [&[0x30, 0x1f, 2, 1, 0, 0x30, 0x10, 6, 7][..], &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1]];
+    let p521 = [&p521.concat()[..], &[6, 5, 0x2b, 0x81, 4, 0, 0x23], &[4, 8], &[1; 8]].concat();
+    let p521 = STANDARD.encode(p521);
+    let p521 = write(&pki, "p521.pem", format!("-----BEGIN PRIVATE KEY-----\n{p521}\n-----END PRIVATE KEY-----\n"));
+    key(&p521, "p521.pem is a P-521 key, which etcd-backup cannot use; issue one with P-256");
+    let authority = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/p521-ca.crt");
+    refused(run().env("ETCDCTL_CACERT", &authority), &["cacert: ", "p521-ca.crt has a P-521 key", "issue one"]);
+    for name in ["a b", "-", "https://h", "\u{1b}[31m", "a..b"] {
+        refused(run().env("TLS_SERVER_NAME", name), &["tls-server-name: `", "a DNS name such as"]);
+    }
+    // One authority that can be used is enough.
+    let both = [pki.ca(), authority].map(|ca| fs::read_to_string(ca).unwrap()).concat();
+    let both = run().env("ETCDCTL_CACERT", write(&pki, "both.pem", both)).env("ETCDCTL_KEY", &missing);
+    refused(both, &["key: cannot read"]);
 
     refused(run().without_env("ETCDCTL_CACERT"), &["cacert: is not set", "ETCDCTL_CACERT"]);
     refused(run().without_env("ETCDCTL_KEY"), &["key: is not set", "ETCDCTL_KEY"]);
