@@ -26,6 +26,7 @@ use chrono::{DateTime, Utc};
 use exit::{Exit, Failure};
 use report::Report;
 use system::core_dumps::no_core_files;
+use system::launch::become_child;
 use system::signals::Signals;
 
 /// How long threads that still read or write a file may go on after the command has ended.
@@ -33,6 +34,10 @@ const LAST_THREADS: Duration = Duration::from_secs(1);
 
 #[expect(clippy::disallowed_methods, reason = "the clock is read once, here")]
 fn main() -> ExitCode {
+    // First of all: what was started is to be a child program, and nothing of this one.
+    if let Some(failed) = become_child(std::env::args_os()) {
+        return failed;
+    }
     let (begun, now) = (Instant::now(), Utc::now());
     let cli = match cli::parse(std::env::args_os()) {
         Ok(cli) => cli,

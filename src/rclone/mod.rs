@@ -23,7 +23,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::config;
-use crate::system::process::{Child, Ended, Program};
+use crate::system::process::{BadExit, Child, Ended, Program};
 use error::OLDEST;
 use log::ErrorOutput;
 use private_config::PrivateConfig;
@@ -71,6 +71,7 @@ impl<'a> Call<'a> {
 /// A call whose stdout is being read. Dropping it ends rclone.
 pub struct RunningCall {
     child: Child<ErrorOutput>,
+    program: PathBuf,
     subcommand: String,
     path: String,
 }
@@ -142,13 +143,13 @@ impl Rclone {
     /// As [`Self::call`], for a call whose output is of use although it failed.
     pub async fn partial_output(&self, call: Call<'_>) -> (Vec<u8>, Result<(), Error>) {
         match self.wait(&call).await {
-            Ok(mut ended) => (ended.take_stdout(), outcome(call.subcommand, call.path, ended).map(drop)),
+            Ok(mut ended) => (ended.take_stdout(), outcome(&self.program, call.subcommand, call.path, ended).map(drop)),
             Err(error) => (Vec::new(), Err(error)),
         }
     }
 
     async fn run_to_end(&self, call: &Call<'_>) -> Result<(Vec<u8>, ErrorOutput), Error> {
-        outcome(call.subcommand, call.path, self.wait(call).await?)
+        outcome(&self.program, call.subcommand, call.path, self.wait(call).await?)
     }
 
     async fn wait(&self, call: &Call<'_>) -> Result<Ended<ErrorOutput>, Error> {
@@ -165,7 +166,8 @@ impl Rclone {
     /// Starts one call whose stdout is read as it comes. It is complete only if [`RunningCall::finish`] succeeds.
     pub fn stream(&self, call: &Call<'_>) -> Result<(RunningCall, PipeReader), Error> {
         let (child, stdout) = self.program(call).stream(self.stderr_reader(call)).map_err(|e| self.not_started(e))?;
-        Ok((RunningCall { child, subcommand: call.subcommand.to_owned(), path: call.path.to_owned() }, stdout))
+        let (subcommand, path) = (call.subcommand.to_owned(), call.path.to_owned());
+        Ok((RunningCall { child, program: self.program.clone(), subcommand, path }, stdout))
     }
 
     fn stderr_reader(&self, call: &Call<'_>) -> impl FnOnce(PipeReader) -> ErrorOutput + Send + 'static {
@@ -203,12 +205,20 @@ impl Rclone {
 
 impl RunningCall {
     pub async fn finish(self) -> Result<(), Error> {
-        outcome(&self.subcommand, &self.path, self.child.wait().await).map(drop)
+        outcome(&self.program, &self.subcommand, &self.path, self.child.wait().await).map(drop)
     }
 }
 
-fn outcome(subcommand: &str, path: &str, ended: Ended<ErrorOutput>) -> Result<(Vec<u8>, ErrorOutput), Error> {
-    let failed = |exit| Error::Failed { subcommand: subcommand.to_owned(), path: path.to_owned(), exit };
+fn outcome(
+    program: &Path,
+    subcommand: &str,
+    path: &str,
+    ended: Ended<ErrorOutput>,
+) -> Result<(Vec<u8>, ErrorOutput), Error> {
+    let failed = |exit: BadExit| match exit.never_started(program) {
+        Some(cause) => Error::Start { program: program.to_owned(), cause },
+        None => Error::Failed { subcommand: subcommand.to_owned(), path: path.to_owned(), exit },
+    };
     let complaint = |mut stderr: ErrorOutput| {
         stderr.last_error.forget_if_in(&stderr.complaint);
         stderr.complaint

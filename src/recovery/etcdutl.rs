@@ -121,7 +121,11 @@ impl Etcdutl {
         let program = Program { path: self.program.clone(), args, environment, stdin: Vec::new() };
         let child = program.start(relay).map_err(|source| Error::Start { program: self.program.clone(), source })?;
         let ended = child.wait().await.success(|complaint| complaint);
-        let (stdout, _) = ended.map_err(|exit| Error::Failed { verb, exit })?;
+        let failed = |exit: BadExit| match exit.never_started(&self.program) {
+            Some(source) => Error::Start { program: self.program.clone(), source },
+            None => Error::Failed { verb, exit },
+        };
+        let (stdout, _) = ended.map_err(failed)?;
         Ok(String::from_utf8_lossy(&stdout).into_owned())
     }
 }

@@ -3,6 +3,7 @@
 pub mod blocking;
 pub mod core_dumps;
 pub mod fs;
+pub mod launch;
 pub mod patience;
 pub mod process;
 pub mod signals;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::blocking::blocking;
+use super::launch::{self, bound_to_us, on_lasting_thread};
 
 /// How long a child may take to end after SIGTERM, in which rclone aborts its uploads. With the times below and in `main`, we
 /// end within the ten seconds that `docker stop` waits.
@@ -86,7 +87,8 @@ impl Program {
         read_stderr: impl FnOnce(PipeReader) -> T + Send + 'static,
     ) -> io::Result<Child<T>> {
         let (reader, writer): (PipeReader, PipeWriter) = io::pipe()?;
-        let expression = duct::cmd(&self.path, &self.args)
+        let (program, args) = bound_to_us(&self.path, &self.args);
+        let expression = duct::cmd(program, args)
             .full_env(&self.environment)
             .stdin_bytes(self.stdin.clone())
             .stderr_file(writer)
@@ -99,9 +101,9 @@ impl Program {
                 Ok(())
             });
         let expression = stdout(&expression);
-        let handle = expression.start()?;
-        // The expression holds the writing ends of the pipes, and the readers wait until all of these are closed.
-        drop(expression);
+        // There the expression is dropped, too. It holds the writing ends of the pipes, and the readers wait until all of
+        // these are closed.
+        let handle = on_lasting_thread(move || expression.start())?;
         let stderr_reader = thread::spawn(move || read_stderr(reader));
         Ok(Child { handle: Arc::new(handle), stderr_reader: Some(stderr_reader) })
     }
@@ -141,6 +143,11 @@ impl<T> Ended<T> {
 }
 
 impl BadExit {
+    /// Why `program` was never started, if that is what this is about.
+    pub fn never_started(&self, program: &Path) -> Option<io::Error> {
+        launch::never_started(program, self.code, &self.complaint)
+    }
+
     fn new(mut complaint: String, status: String, code: Option<i32>) -> Self {
         complaint.truncate(complaint.floor_char_boundary(COMPLAINT_LIMIT));
         if complaint.is_empty() {
@@ -205,6 +212,20 @@ mod tests {
         assert_eq!((bad.to_string().as_str(), bad.code), ("err (exit code 3)", Some(3)));
         let killed = ended(9).success(|_| String::new()).unwrap_err();
         assert_eq!((killed.to_string().as_str(), killed.code), ("it gave no reason (killed by signal 9)", None));
+    }
+
+    /// The signal that `setpriv` asks for comes at the end of the thread that started it.
+    #[test]
+    fn a_program_outlives_the_thread_that_wants_it() {
+        let Ok(path) = which::which("setpriv") else { return };
+        let args = ["--pdeathsig", "KILL", "sh", "-c", "sleep 0.3; echo done"].map(Into::into).into();
+        let environment = [("PATH".to_owned(), std::env::var("PATH").unwrap())].into();
+        let program = Program { path, args, environment, stdin: Vec::new() };
+        let start = move || program.start(|stderr| io::read_to_string(stderr).unwrap());
+        let child = thread::spawn(start).join().unwrap().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (stdout, _) = runtime.block_on(child.wait()).success(|stderr| stderr).unwrap();
+        assert_eq!(stdout, b"done\n");
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod inspect;
 mod interrupt;
 mod job;
 mod judge;
+mod killed;
 mod kustomize;
 mod lies;
 mod list;
