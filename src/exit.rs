@@ -23,8 +23,12 @@ pub enum Exit {
     Denied,
     /// The local disk has no room, or it failed.
     Disk,
+    /// SIGHUP.
+    HungUp,
     /// SIGINT.
     Interrupted,
+    /// SIGQUIT.
+    Quit,
     /// SIGTERM.
     Terminated,
 }
@@ -78,7 +82,7 @@ impl Purpose {
 
 impl Exit {
     /// Every exit, in the order of the documentation.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Ok,
         Self::Unexpected,
         Self::Settings,
@@ -90,7 +94,9 @@ impl Exit {
         Self::Degraded,
         Self::Denied,
         Self::Disk,
+        Self::HungUp,
         Self::Interrupted,
+        Self::Quit,
         Self::Terminated,
     ];
 
@@ -109,7 +115,9 @@ impl Exit {
             Self::Denied => 9,
             Self::Disk => 10,
             // 128 and the number of the signal, as shells have it.
+            Self::HungUp => 129,
             Self::Interrupted => 130,
+            Self::Quit => 131,
             Self::Terminated => 143,
         }
     }
@@ -122,7 +130,9 @@ impl Exit {
             (Self::Ok, _) => purpose.done(),
             (Self::Unexpected, _) => "unexpected",
             (Self::Settings, _) => "settings, certificates or usage are wrong; nothing was attempted",
+            (Self::HungUp, _) => "interrupted (SIGHUP)",
             (Self::Interrupted, _) => "interrupted (SIGINT)",
+            (Self::Quit, _) => "interrupted (SIGQUIT)",
             (Self::Terminated, _) => "interrupted (SIGTERM)",
             (Self::Retention, Run) => "stored and confirmed, but retention is incomplete or held back",
             (Self::Retention, Prune | PruneAfter) => "retention is incomplete or held back",
@@ -150,7 +160,7 @@ impl Exit {
             Self::Ok => "ok",
             Self::Retention => "retention-incomplete",
             Self::Degraded => "degraded",
-            Self::Interrupted | Self::Terminated => "interrupted",
+            Self::HungUp | Self::Interrupted | Self::Quit | Self::Terminated => "interrupted",
             _ => "failed",
         }
     }

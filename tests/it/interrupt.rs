@@ -51,12 +51,24 @@ fn a_signal_ends_it_in_two_seconds_and_nothing_stays() {
     needs!("etcd", "rclone");
     let cluster = slow_cluster(16);
     let remote = Remote::folder();
-    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129), (Signal::QUIT, 131)] {
         let job = Run::job(&cluster, &remote).spawn();
         eventually(SOON, "a part file", || (job.received() > MIB).then_some(()));
         let pid = job.id();
         interrupted(job, pid, signal, code, &remote);
     }
+}
+
+#[test]
+fn a_closed_terminal_does_not_end_what_was_started_to_outlive_it() {
+    needs!("etcd", "rclone", "nohup");
+    let cluster = slow_cluster(4);
+    let remote = Remote::folder();
+    let job = Run::job(&cluster, &remote).through(["nohup"]).spawn();
+    eventually(SOON, "a part file", || (job.received() > MIB).then_some(()));
+    job.signal(Signal::HUP);
+    job.wait(SOON).assert().code(0);
+    assert_eq!(remote.names().len(), 1);
 }
 
 #[test]
