@@ -48,6 +48,8 @@ fn main() -> ExitCode {
         Ok(exit) => (exit, None),
         Err(failure) => (failure.exit, Some(failure.one_line())),
     };
+    // Only now is everything gone that holds rclone's configuration.
+    report.job.lost_token = rclone::lost_token().map(ToOwned::to_owned);
     if let Some(error) = &error {
         tracing::error!(exit = exit.code(), "{error}");
     }

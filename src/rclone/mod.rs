@@ -10,6 +10,7 @@ mod error;
 mod log;
 mod private_config;
 mod redact;
+mod seal;
 mod sections;
 
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ use private_config::PrivateConfig;
 use redact::Redactor;
 
 pub use error::Error;
+pub use private_config::lost_token;
 
 /// How long an answer may take that needs no remote.
 const PROMPT: Duration = Duration::from_secs(20);
@@ -95,7 +97,10 @@ impl Rclone {
         let redactor = Arc::new(Redactor::new(&config_text, environment::secrets(&environment)));
         let config = match &store.rclone_config {
             None => None,
-            Some(file) => Some(PrivateConfig::new(file).map_err(|cause| Error::Config { file: file.clone(), cause })?),
+            Some(file) => {
+                let error = |cause| Error::Config { file: file.clone(), cause };
+                Some(PrivateConfig::new(file, &mut environment).map_err(error)?)
+            }
         };
         let user_flags = store.rclone_flags.0.clone();
         let rclone = Self { program, config, user_flags, environment, redactor, mark: new_mark() };

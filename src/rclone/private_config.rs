@@ -1,36 +1,61 @@
-//! A private copy of an `rclone.conf` that cannot be written to, such as one in a mounted Secret.
+//! The `rclone.conf` that rclone is given: the user's own, or a private copy of one that rclone could not save to, and what
+//! becomes of the refresh tokens in it.
 
-use std::io;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, Once, OnceLock};
+use std::{fs, io};
 
-use rustix::fs::{Access, access};
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, access, statx};
 
+use super::seal;
 use crate::snapshot::Workspace;
-use crate::system::fs::create_new;
+use crate::system::fs::{create_new, parent_dir};
 
-/// What begins an encrypted configuration.
-const ENCRYPTED: &[u8] = b"RCLONE_ENCRYPT_V";
-const TOKEN: &[u8] = b"token";
+/// With which rclone reads and writes a sealed configuration.
+const PASSWORD: &str = "RCLONE_CONFIG_PASS";
+/// The other way to give it, which counts more.
+const PASSWORD_COMMAND: &str = "RCLONE_PASSWORD_COMMAND";
 
-/// The `rclone.conf` that rclone is given: the original if it can be written to, else a copy, removed with this value or, if
-/// the process is killed, by the next one.
+/// It is found at the very end, after a signal or the deadline, too, when there is nobody left to return it to.
+static LOST: OnceLock<String> = OnceLock::new();
+static WARNED: Once = Once::new();
+/// Of a file, the text with the tokens that are valid now, for the next copy of it in this process: a remote that was away
+/// is opened again.
+static RENEWED: Mutex<Option<(PathBuf, Vec<u8>)>> = Mutex::new(None);
+
+/// Why a refresh token that rclone was given in this process is lost.
+pub fn lost_token() -> Option<&'static str> {
+    LOST.get().map(String::as_str)
+}
+
 #[derive(Debug)]
 pub struct PrivateConfig {
     original: PathBuf,
     copy: Option<Copy>,
 }
 
+/// Removed with this value. That of a process that was killed is removed by the next one, and is sealed until then.
 #[derive(Debug)]
 struct Copy {
     path: PathBuf,
+    /// `None` where only rclone knows it.
+    password: Option<String>,
+    /// Whether the original is sealed, too, and with that password.
+    was_sealed: bool,
+    /// What it was at the start, as it lies on the disk.
+    first: Vec<u8>,
+    /// The sections with a refresh token that are in use.
+    renewable: OnceLock<Vec<String>>,
     _directory: Workspace,
 }
 
 impl PrivateConfig {
-    pub fn new(original: &Path) -> io::Result<Self> {
-        // rclone saves OAuth tokens that it renewed. To a read-only file it tries that eleven times, which takes as many
+    /// `environment` is rclone's, which gets the password of a copy.
+    pub fn new(original: &Path, environment: &mut BTreeMap<String, String>) -> io::Result<Self> {
+        // rclone saves OAuth tokens that it renewed. Where it cannot, it tries that eleven times, which takes as many
         // seconds, and then logs an error.
-        let copy = if access(original, Access::WRITE_OK).is_ok() { None } else { Some(private_copy(original)?) };
+        let copy = if can_be_saved(original) { None } else { Some(Copy::new(original, environment)?) };
         Ok(Self { original: original.to_owned(), copy })
     }
 
@@ -42,50 +67,203 @@ impl PrivateConfig {
     pub fn path(&self) -> &Path {
         self.copy.as_ref().map_or(&self.original, |copy| &copy.path)
     }
+
+    /// Warns of refresh tokens that could not be saved, once in a process. `sections` are those in use that have one.
+    pub fn expect_renewal(&self, sections: Vec<String>) {
+        let Some(copy) = self.copy.as_ref().filter(|_| !sections.is_empty()) else { return };
+        WARNED.call_once(|| {
+            tracing::warn!(
+                "rclone-config: {} is where rclone cannot save it; when the refresh token of [{}] is renewed, the new one \
+                 will be lost, and the next run fails if the provider accepts each one only once; {ADVICE}",
+                self.shown(),
+                sections.join("], [")
+            );
+        });
+        // Another look finds the same.
+        let _ = copy.renewable.set(sections);
+    }
 }
+
+const ADVICE: &str = "put the file into a directory that this user can write to, or use credentials that do not change";
 
 impl Drop for PrivateConfig {
     fn drop(&mut self) {
         let Some(copy) = &self.copy else { return };
-        // Some providers accept a refresh token only once. The one in the original is then used up, and the next run fails.
-        if let (Ok(new), Ok(old)) = (std::fs::read(&copy.path), std::fs::read(&self.original))
-            && secrets_of(&new) != secrets_of(&old)
-        {
-            tracing::warn!(
-                "rclone changed its configuration, which cannot be saved to {}; a token that is valid for one use is then lost",
-                self.original.display()
-            );
+        let lost = copy.lost();
+        if lost.is_empty() {
+            return;
+        }
+        let why = format!(
+            "rclone-config: the refresh token of [{}] was renewed, and the new one is lost, because rclone cannot save it \
+             to {}; if the next run is refused, authorise the remote again; {ADVICE}",
+            lost.join("], ["),
+            self.shown()
+        );
+        copy.hand_on(&self.original);
+        if LOST.set(why.clone()).is_ok() {
+            tracing::error!("{why}");
         }
     }
 }
 
-/// The lines that may hold a token; of an encrypted configuration all of them. What else rclone writes down, such as the
-/// commands that it found on an SFTP server, it finds again.
-fn secrets_of(config: &[u8]) -> Vec<&[u8]> {
-    let is_encrypted = config.windows(ENCRYPTED.len()).any(|window| window == ENCRYPTED);
-    let may_be_token = |line: &&[u8]| is_encrypted || line.windows(TOKEN.len()).any(|window| window == TOKEN);
-    config.split(|byte| *byte == b'\n').filter(may_be_token).collect()
+impl Copy {
+    fn new(original: &Path, environment: &mut BTreeMap<String, String>) -> io::Result<Self> {
+        let renewed = RENEWED.lock().ok().and_then(|renewed| renewed.clone());
+        let text = match renewed {
+            Some((file, text)) if file == original => text,
+            _ => fs::read(original)?,
+        };
+        let was_sealed = seal::is_sealed(&text);
+        let (first, password) = if was_sealed {
+            (text, environment.get(PASSWORD).cloned())
+        } else {
+            let password = seal::new_password()?;
+            environment.remove(PASSWORD_COMMAND);
+            environment.insert(PASSWORD.into(), password.clone());
+            (seal::seal(&text, &password)?, Some(password))
+        };
+        // A workspace refuses a link, which another user could have made; here the link is the system's own.
+        let temporary = std::env::temp_dir().canonicalize()?;
+        let directory =
+            Workspace::create(&temporary).map_err(|e| io::Error::other(format!("{:#}", anyhow::Error::new(e))))?;
+        let path = directory.path().join("rclone.conf");
+        io::copy(&mut first.as_slice(), &mut create_new(&path)?)?;
+        Ok(Self { path, password, was_sealed, first, renewable: OnceLock::new(), _directory: directory })
+    }
+
+    /// The sections whose refresh token is another one now.
+    fn lost(&self) -> Vec<String> {
+        let now = match fs::read(&self.path) {
+            Ok(now) if now != self.first => now,
+            _ => return Vec::new(),
+        };
+        let tokens = |sealed: &[u8]| {
+            let text = seal::open(sealed, self.password.as_ref()?)?;
+            Some(refresh_tokens(&String::from_utf8_lossy(&text)))
+        };
+        match (tokens(&self.first), tokens(&now)) {
+            (Some(first), Some(now)) => renewed(first, &now),
+            // What rclone has changed cannot be read here. Where there is a token, it was most probably that.
+            _ => self.renewable.get().cloned().unwrap_or_default(),
+        }
+    }
+
+    fn hand_on(&self, original: &Path) {
+        let now = fs::read(&self.path).ok();
+        let text = if self.was_sealed {
+            now
+        } else {
+            now.zip(self.password.as_ref()).and_then(|(now, p)| seal::open(&now, p))
+        };
+        if let (Some(text), Ok(mut renewed)) = (text, RENEWED.lock()) {
+            *renewed = Some((original.to_owned(), text));
+        }
+    }
 }
 
-fn private_copy(original: &Path) -> io::Result<Copy> {
-    // A workspace refuses a link, which another user could have made; here the link is the system's own.
-    let temporary = std::env::temp_dir().canonicalize()?;
-    let directory =
-        Workspace::create(&temporary).map_err(|e| io::Error::other(format!("{:#}", anyhow::Error::new(e))))?;
-    let path = directory.path().join("rclone.conf");
-    io::copy(&mut std::fs::File::open(original)?, &mut create_new(&path)?)?;
-    Ok(Copy { path, _directory: directory })
+/// The sections whose token is another one. One that is gone was given up by the provider, and nothing of use is lost.
+fn renewed(first: BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Vec<String> {
+    let is_other = |(name, token): &(String, String)| now.get(name).is_some_and(|now| now != token);
+    first.into_iter().filter(is_other).map(|(name, _)| name).collect()
+}
+
+/// The refresh tokens of a configuration, by section. An access token beside one changes every hour and is worth nothing.
+fn refresh_tokens(config: &str) -> BTreeMap<String, String> {
+    let mut section = "";
+    let mut tokens = BTreeMap::new();
+    for line in config.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            section = name;
+        } else if let Some(token) = line.split_once('=').filter(|(key, _)| key.trim() == "token") {
+            tokens.extend(refresh_token(token.1).map(|token| (section.to_owned(), token)));
+        }
+    }
+    tokens
+}
+
+/// Of the value of an option `token`, which is JSON.
+pub fn refresh_token(value: &str) -> Option<String> {
+    let token: serde_json::Value = serde_json::from_str(value.trim()).ok()?;
+    let token = token.get("refresh_token")?.as_str()?;
+    (!token.is_empty()).then(|| token.to_owned())
+}
+
+/// Whether rclone can save to the file, for which it makes another one beside it and renames that.
+fn can_be_saved(original: &Path) -> bool {
+    let Ok(file) = original.canonicalize() else { return false };
+    let may = |path: &Path, access_for| access(path, access_for).is_ok();
+    let directory = parent_dir(&file);
+    may(&file, rustix::fs::Access::WRITE_OK)
+        && directory.is_ok_and(|dir| may(&dir, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK))
+        && !is_mounted(&file)
+}
+
+/// Whether the file itself is mounted, as containers do with single files. Nothing can be renamed over that.
+fn is_mounted(file: &Path) -> bool {
+    let attributes = statx(CWD, file, AtFlags::empty(), StatxFlags::empty()).map(|stat| stat.stx_attributes);
+    attributes.is_ok_and(|attributes| attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
+    fn config(access: &str, refresh: &str) -> String {
+        format!(
+            "[plain]\ntype = s3\nsecret_access_key = x\n[drive]\ntype = drive\n\
+             token = {{\"access_token\":\"{access}\",\"refresh_token\":\"{refresh}\",\"expiry\":\"2026-01-01T00:00:00Z\"}}\n\
+             [old]\ntoken = {{\"access_token\":\"a\"}}\n[odd]\ntoken = plain\n"
+        )
+    }
+
     #[test]
-    fn only_tokens_are_lost() {
-        let sftp = b"[a]\ntype = sftp\n";
-        assert_eq!(secrets_of(sftp), secrets_of(b"[a]\ntype = sftp\nmd5sum_command = md5sum\n"));
-        assert_ne!(secrets_of(b"token = {1}\n"), secrets_of(b"token = {2}\n"));
-        assert_ne!(secrets_of(b"RCLONE_ENCRYPT_V0:\nabc"), secrets_of(b"RCLONE_ENCRYPT_V0:\nabd"));
+    fn only_a_refresh_token_that_changed_is_lost() {
+        let tokens = |access, refresh| refresh_tokens(&config(access, refresh));
+        assert_eq!(tokens("a", "r"), [("drive".to_owned(), "r".to_owned())].into());
+        assert_eq!(renewed(tokens("a", "r"), &tokens("b", "r")), [""; 0]);
+        assert_eq!(renewed(tokens("a", "r"), &tokens("b", "s")), ["drive"]);
+        assert_eq!(renewed(tokens("a", "r"), &BTreeMap::new()), [""; 0]);
+    }
+
+    #[test]
+    fn a_copy_is_sealed_and_its_changes_are_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let original = folder.path().join("rclone.conf");
+        fs::write(&original, config("a", "r")).unwrap();
+        let mut environment = BTreeMap::from([(PASSWORD_COMMAND.to_owned(), "false".to_owned())]);
+        let copy = Copy::new(&original, &mut environment).unwrap();
+        assert_eq!(environment.keys().collect::<Vec<_>>(), [PASSWORD]);
+        let written = fs::read(&copy.path).unwrap();
+        assert!(seal::is_sealed(&written));
+        assert_eq!(fs::metadata(&copy.path).unwrap().permissions().mode() & 0o777, 0o600);
+        let change = |text: &str| fs::write(&copy.path, seal::seal(text.as_bytes(), &environment[PASSWORD]).unwrap());
+        assert_eq!(copy.lost(), [""; 0]);
+        change(&config("b", "r")).unwrap();
+        assert_eq!(copy.lost(), [""; 0]);
+        change(&config("b", "s")).unwrap();
+        assert_eq!(copy.lost(), ["drive"]);
+        // The next one has what is valid now.
+        copy.hand_on(&original);
+        let next = Copy::new(&original, &mut environment.clone()).unwrap();
+        let text = seal::open(&next.first, next.password.as_ref().unwrap()).unwrap();
+        assert_eq!(String::from_utf8(text).unwrap(), config("b", "s"));
+        // One whose password only rclone has.
+        let copy = Copy { password: None, ..copy };
+        assert_eq!(copy.lost(), [""; 0]);
+        copy.renewable.set(vec!["drive".into()]).unwrap();
+        assert_eq!(copy.lost(), ["drive"]);
+    }
+
+    #[test]
+    fn what_can_be_saved_needs_no_copy() {
+        let folder = tempfile::tempdir().unwrap();
+        let original = folder.path().join("rclone.conf");
+        assert!(!can_be_saved(&original));
+        fs::write(&original, "").unwrap();
+        assert!(can_be_saved(&original));
+        // To root, who may write everywhere, too.
+        assert!(!is_mounted(&original) && is_mounted(Path::new("/proc")) && !can_be_saved(Path::new("/proc")));
     }
 }

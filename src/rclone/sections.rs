@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::backend::{Place, options};
-use super::private_config::PrivateConfig;
+use super::private_config::{PrivateConfig, refresh_token};
 use super::{Call, Error, PROMPT, Rclone};
 use crate::config::target::Target;
 
@@ -43,41 +43,71 @@ impl Rclone {
         let Ok(sections) = serde_json::from_slice(&dump) else { return Ok(()) };
         let own = || "rclone's own configuration".to_owned();
         let file = || self.config.as_ref().map_or_else(own, PrivateConfig::shown);
-        match find_unusable(target, &sections, &self.environment, &self.user_flags, 0) {
-            None => Ok(()),
-            Some(why) => Err(Error::Unusable { file: file(), why }),
+        let in_use = in_use(target, &sections, &self.environment, &self.user_flags, 0);
+        if let Some(why) = in_use.iter().find_map(|remote| remote.unusable(&sections)) {
+            return Err(Error::Unusable { file: file(), why });
         }
+        if let Some(config) = &self.config {
+            config.expect_renewal(
+                in_use.into_iter().filter(InUse::is_renewed).filter_map(|remote| remote.name).collect(),
+            );
+        }
+        Ok(())
     }
 }
 
-fn find_unusable(
+/// The target's remote, or one that it wraps.
+struct InUse {
+    /// `None` for one without a section.
+    name: Option<String>,
+    root: String,
+    is_wrapped: bool,
+    /// Empty if that is unknown.
+    kind: String,
+    /// From wherever they are set.
+    options: BTreeMap<String, String>,
+}
+
+/// The target's own remote first, and each one before those that it wraps.
+fn in_use(
     target: &Target,
     sections: &Sections,
     environment: &BTreeMap<String, String>,
     flags: &[String],
     depth: usize,
-) -> Option<Unusable> {
+) -> Vec<InUse> {
     let place = Place::of(target.root());
     let name = place.name().map(ToOwned::to_owned);
     let section = name.as_ref().and_then(|name| sections.get(name));
     let shown = section.into_iter().flatten().map(|(option, value)| (option.clone(), value.clone())).collect();
     let (kind, options) = options(place, shown, environment, flags);
-    // One that only variables describe has a kind, too.
-    if let Some(name) = name.as_ref().filter(|_| section.is_none() && kind.is_empty()) {
-        return Some(Unusable::NoSection {
-            name: name.clone(),
-            is_wrapped: depth > 0,
-            known: sections.keys().cloned().collect(),
-        });
+    let below = if depth == DEEPEST { Vec::new() } else { wrapped(&kind, &options) };
+    let below = below.iter().flat_map(|target| in_use(target, sections, environment, flags, depth + 1));
+    let below: Vec<_> = below.collect();
+    let own = InUse { name, root: target.root().to_owned(), is_wrapped: depth > 0, kind, options };
+    std::iter::once(own).chain(below).collect()
+}
+
+impl InUse {
+    fn unusable(&self, sections: &Sections) -> Option<Unusable> {
+        // One that only variables describe has a kind, too.
+        if let Some(name) = self.name.as_ref().filter(|name| !sections.contains_key(*name) && self.kind.is_empty()) {
+            return Some(Unusable::NoSection {
+                name: name.clone(),
+                is_wrapped: self.is_wrapped,
+                known: sections.keys().cloned().collect(),
+            });
+        }
+        let is_placeholder = |value: &String| PLACEHOLDERS.iter().any(|mark| value.contains(mark));
+        let (option, _) = self.options.iter().find(|(_, value)| is_placeholder(value))?;
+        let section = self.name.clone().unwrap_or_else(|| self.root.clone());
+        Some(Unusable::Placeholder { section, option: option.clone() })
     }
-    if let Some((option, _)) = options.iter().find(|(_, value)| PLACEHOLDERS.iter().any(|mark| value.contains(mark))) {
-        let section = name.unwrap_or_else(|| target.root().to_owned());
-        return Some(Unusable::Placeholder { section, option: option.clone() });
+
+    /// Whether rclone has to save a token of it now and then.
+    fn is_renewed(&self) -> bool {
+        self.options.get("token").is_some_and(|token| refresh_token(token).is_some())
     }
-    if depth == DEEPEST {
-        return None;
-    }
-    wrapped(&kind, &options).iter().find_map(|target| find_unusable(target, sections, environment, flags, depth + 1))
 }
 
 /// The remotes that a crypt, an alias, a union and their like are made of.
@@ -136,8 +166,8 @@ mod tests {
             ("lost".into(), section(&[("type", "crypt"), ("remote", "nosuch:bucket")])),
         ]);
         let flags: Vec<_> = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let found = find_unusable(&target.parse().unwrap(), &sections, &section(environment), &flags, 0);
-        found.map(|found| found.message("FILE"))
+        let in_use = in_use(&target.parse().unwrap(), &sections, &section(environment), &flags, 0);
+        in_use.iter().find_map(|remote| remote.unusable(&sections)).map(|found| found.message("FILE"))
     }
 
     #[test]
@@ -155,6 +185,24 @@ mod tests {
         for target in ["mine:b", "loop:", "/mnt", ":s3,env_auth=true:b"] {
             assert_eq!(found(target, &[], &[]), None, "{target}");
         }
+    }
+
+    #[test]
+    fn a_token_is_found_below_what_wraps_it() {
+        let token = r#"{"access_token":"a","refresh_token":"r"}"#;
+        let sections = Sections::from([
+            ("drive".into(), section(&[("type", "drive"), ("token", token)])),
+            ("old".into(), section(&[("type", "dropbox"), ("token", r#"{"access_token":"a"}"#)])),
+            ("vault".into(), section(&[("type", "crypt"), ("remote", "drive:x")])),
+        ]);
+        let renewed = |target: &str| {
+            let in_use = in_use(&target.parse().unwrap(), &sections, &BTreeMap::new(), &[], 0);
+            in_use.into_iter().filter(InUse::is_renewed).filter_map(|remote| remote.name).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (renewed("vault:y"), renewed("drive:"), renewed("old:")),
+            (vec!["drive".into()], vec!["drive".into()], vec![])
+        );
     }
 
     #[test]

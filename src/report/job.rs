@@ -25,6 +25,8 @@ pub struct JobReport {
     pub confirmed: Option<Evidence>,
     /// Why the etcdutl that is here may not restore it.
     pub cannot_restore: Option<String>,
+    /// Why a refresh token of rclone's is lost, and the next run may be refused.
+    pub lost_token: Option<String>,
     /// Members that were not used.
     pub refused: Vec<RefusedMember>,
     /// Why nothing was pruned.
@@ -98,6 +100,7 @@ impl JobReport {
         lines.extend(self.confirmed.map(|evidence| ("confirmed", format!("by {evidence}"))));
         lines.extend(self.verdict.iter().filter_map(|verdict| Some(("NOT good", verdict.why()?.to_owned()))));
         lines.extend(self.cannot_restore.iter().map(|why| ("warning", why.clone())));
+        lines.extend(self.lost_token.iter().map(|why| ("NOT saved", why.clone())));
         lines.extend(self.refused.iter().map(|r| ("not used", format!("{}: {}", r.endpoint, r.reason))));
         lines.extend(self.retention_lines());
         lines

@@ -115,7 +115,9 @@ impl Report {
             format!("if {} is the cluster now: {}\nif it is not: {}\n", held.name, held.accept, held.dismiss)
         });
         let decisions: String = decisions.collect();
-        format!("etcd-backup {}: {} ({ended}){subject}{why}\n{decisions}", self.command, ending.outcome)
+        let lost = self.job.lost_token.iter().map(|why| format!("{why}\n"));
+        let lost: String = lost.collect();
+        format!("etcd-backup {}: {} ({ended}){subject}{why}\n{lost}{decisions}", self.command, ending.outcome)
     }
 }
 

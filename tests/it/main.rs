@@ -46,5 +46,6 @@ mod stream;
 mod support_works;
 mod systemd;
 mod tls;
+mod tokens;
 mod upload;
 mod verify;

@@ -184,10 +184,10 @@ fn a_timeout_of_the_user_ends_a_call_sooner() {
 }
 
 /// A configuration that nobody can write to, as the kubelet mounts a Secret.
-struct Mounted(tempfile::TempDir);
+pub(crate) struct Mounted(tempfile::TempDir);
 
 impl Mounted {
-    fn new(config: &std::path::Path) -> Self {
+    pub(crate) fn new(config: &std::path::Path) -> Self {
         let mounted = Self(tempfile::tempdir().unwrap());
         fs::copy(config, mounted.config()).unwrap();
         let folder = mounted.0.path().to_str().unwrap();
@@ -196,7 +196,7 @@ impl Mounted {
         mounted
     }
 
-    fn config(&self) -> std::path::PathBuf {
+    pub(crate) fn config(&self) -> std::path::PathBuf {
         self.0.path().join("rclone.conf")
     }
 
@@ -237,7 +237,9 @@ fn the_copy_of_a_run_that_was_killed_is_swept() {
     let job = list(&mounted.config()).spawn();
     eventually(SOON, "a copy", || (!copies().is_empty()).then_some(()));
     drop(job);
-    assert_eq!(copies().len(), 1);
+    let [copy] = &copies()[..] else { panic!("{:?}", copies()) };
+    let text = fs::read_to_string(copy).unwrap();
+    assert!(text.contains("RCLONE_ENCRYPT_V0:") && !text.contains(remote.secret().unwrap()), "{text}");
     let readable = Mounted::new(remote.config());
     list(&readable.config()).exits(0);
     assert_eq!(copies(), [""; 0].map(std::path::PathBuf::from));
