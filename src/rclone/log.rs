@@ -1,10 +1,11 @@
 //! rclone's stderr: its log lines become ours, and the last complaint becomes the text of the error.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufReader, Read};
 
 use serde::Deserialize;
 
 use super::redact::Redactor;
+use crate::system::lines::{LONGEST, Line, lines};
 
 /// What GCS's backend says, as an error, of the header that only S3 understands. It uploads all the same.
 const NO_SUCH_HEADER: &str = "Don't know how to set key \"If-None-Match\" on upload";
@@ -77,17 +78,19 @@ struct Complaint {
 pub fn relay(stderr: impl Read, subcommand: &str, quiet: bool, redactor: &Redactor) -> ErrorOutput {
     let mut output = ErrorOutput::default();
     let mut cause = String::new();
-    let mut lines = BufReader::new(stderr);
-    let mut raw = Vec::new();
-    // Not `lines()`, which fails at a line that is not UTF-8.
-    while matches!(lines.read_until(b'\n', &mut raw), Ok(n) if n > 0) {
-        let line = String::from_utf8_lossy(&raw).trim().to_owned();
-        raw.clear();
+    for line in lines(BufReader::new(stderr)) {
+        let Line::Text(line) = line else {
+            // Not even its beginning is logged: where it is cut could be the midst of a secret.
+            output.complaint = format!("it printed a line of more than {LONGEST} bytes");
+            tracing::debug!(rclone = subcommand, "{}", output.complaint);
+            continue;
+        };
+        let line = line.trim();
         if line.is_empty() {
             continue;
         }
         output.undecryptable += usize::from(line.contains("Skipping undecryptable file name"));
-        if let Some(Complaint { text, of_object, is_error }) = log(&line, subcommand, redactor) {
+        if let Some(Complaint { text, of_object, is_error }) = log(line, subcommand, redactor) {
             if is_error && !quiet {
                 output.last_error.replace(subcommand, &text);
             }

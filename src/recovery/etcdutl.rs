@@ -4,15 +4,18 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, PipeReader};
+use std::io::{BufReader, PipeReader};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use crate::exit::{Exit, Failure};
+use crate::system::lines::{LONGEST, Line, lines};
 use crate::system::process::{BadExit, Program};
 
 /// All that etcdutl inherits. The other variables may hold passwords, and its settings are in its flags.
 const ENVIRONMENT: [&str; 3] = ["PATH", "HOME", "TMPDIR"];
+/// In bytes. It prints its version and its help.
+const LONGEST_ANSWER: usize = 1 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -118,7 +121,8 @@ impl Etcdutl {
     async fn call(&self, verb: &'static str, args: Vec<OsString>) -> Result<String, Error> {
         let inherited = |name: &str| Some((name.to_owned(), std::env::var(name).ok()?));
         let environment: BTreeMap<String, String> = ENVIRONMENT.into_iter().filter_map(inherited).collect();
-        let program = Program { path: self.program.clone(), args, environment, stdin: Vec::new() };
+        let program =
+            Program { path: self.program.clone(), args, environment, stdin: Vec::new(), stdout_limit: LONGEST_ANSWER };
         let child = program.start(relay).map_err(|source| Error::Start { program: self.program.clone(), source })?;
         let ended = child.wait().await.success(|complaint| complaint);
         let failed = |exit: BadExit| match exit.never_started(&self.program) {
@@ -133,8 +137,11 @@ impl Etcdutl {
 /// Logs every line, and returns the program's own complaint, which is one line among those of its log.
 fn relay(stderr: PipeReader) -> String {
     let mut complaint = String::new();
-    for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
-        let line = String::from_utf8_lossy(&line);
+    for line in lines(BufReader::new(stderr)) {
+        let Line::Text(line) = line else {
+            tracing::debug!("etcdutl: a line of more than {LONGEST} bytes is left out");
+            continue;
+        };
         let line = line.trim();
         if line.is_empty() {
             continue;

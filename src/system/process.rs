@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{self, PipeReader, PipeWriter};
+use std::io::{self, PipeReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use duct::{Expression, Handle};
+use bytesize::ByteSize;
+use duct::Handle;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 
@@ -35,17 +36,29 @@ pub struct Program {
     /// The whole environment; nothing is inherited.
     pub environment: BTreeMap<String, String>,
     pub stdin: Vec<u8>,
+    /// How many bytes of stdout are kept in memory; with more, the program is ended.
+    pub stdout_limit: usize,
 }
 
 /// A running program that does not outlive this value. A thread turns its stderr into a `T`.
 pub struct Child<T> {
     handle: Arc<Handle>,
+    /// `None` if it is streamed.
+    stdout_reader: Option<JoinHandle<Captured>>,
     stderr_reader: Option<JoinHandle<T>>,
+}
+
+/// What a program has printed, or that it printed more than so many bytes.
+type Captured = Result<Vec<u8>, TooMuch>;
+
+#[derive(Clone, Copy, Debug)]
+struct TooMuch {
+    limit: usize,
 }
 
 pub struct Ended<T> {
     /// Empty if it was streamed.
-    stdout: Vec<u8>,
+    stdout: Captured,
     stderr: T,
     /// An error if waiting for the program failed.
     status: io::Result<ExitStatus>,
@@ -68,7 +81,10 @@ impl Program {
         &self,
         read_stderr: impl FnOnce(PipeReader) -> T + Send + 'static,
     ) -> io::Result<Child<T>> {
-        self.launch(Expression::stdout_capture, read_stderr)
+        let (mut child, stdout) = self.stream(read_stderr)?;
+        let limit = self.stdout_limit;
+        child.stdout_reader = Some(thread::spawn(move || capture(stdout, limit)));
+        Ok(child)
     }
 
     /// Starts it and returns its stdout, which ends when the program does.
@@ -76,22 +92,14 @@ impl Program {
         &self,
         read_stderr: impl FnOnce(PipeReader) -> T + Send + 'static,
     ) -> io::Result<(Child<T>, PipeReader)> {
-        let (reader, writer) = io::pipe()?;
-        let child = self.launch(|expression| expression.stdout_file(writer), read_stderr)?;
-        Ok((child, reader))
-    }
-
-    fn launch<T: Send + 'static>(
-        &self,
-        stdout: impl FnOnce(&Expression) -> Expression,
-        read_stderr: impl FnOnce(PipeReader) -> T + Send + 'static,
-    ) -> io::Result<Child<T>> {
-        let (reader, writer): (PipeReader, PipeWriter) = io::pipe()?;
+        let (stdout, stdout_writer) = io::pipe()?;
+        let (stderr, stderr_writer) = io::pipe()?;
         let (program, args) = bound_to_us(&self.path, &self.args);
         let expression = duct::cmd(program, args)
             .full_env(&self.environment)
             .stdin_bytes(self.stdin.clone())
-            .stderr_file(writer)
+            .stdout_file(stdout_writer)
+            .stderr_file(stderr_writer)
             // duct's own error prints all arguments and nothing of stderr.
             .unchecked()
             .before_spawn(|command| {
@@ -100,41 +108,64 @@ impl Program {
                 command.process_group(0);
                 Ok(())
             });
-        let expression = stdout(&expression);
         // There the expression is dropped, too. It holds the writing ends of the pipes, and the readers wait until all of
         // these are closed.
         let handle = on_lasting_thread(move || expression.start())?;
-        let stderr_reader = thread::spawn(move || read_stderr(reader));
-        Ok(Child { handle: Arc::new(handle), stderr_reader: Some(stderr_reader) })
+        let stderr_reader = Some(thread::spawn(move || read_stderr(stderr)));
+        Ok((Child { handle: Arc::new(handle), stdout_reader: None, stderr_reader }, stdout))
     }
+}
+
+/// Reads to the end, or until it is too much. Then nobody reads the pipe any more.
+fn capture(stdout: PipeReader, limit: usize) -> Captured {
+    let mut kept = Vec::new();
+    // What cannot be read any more is no output; the program's own end says what is wrong.
+    let _ = stdout.take(limit.saturating_add(1).try_into().unwrap_or(u64::MAX)).read_to_end(&mut kept);
+    if kept.len() > limit { Err(TooMuch { limit }) } else { Ok(kept) }
 }
 
 impl<T: Default + Send + 'static> Child<T> {
     /// Waits for its end. Dropping the future drops the child, which ends it.
     pub async fn wait(mut self) -> Ended<T> {
+        let stdout_reader = self.stdout_reader.take();
+        let read = blocking(move || Ok::<_, io::Error>(stdout_reader.and_then(|reader| reader.join().ok())));
+        let stdout = match read.await {
+            Ok(stdout) => stdout.unwrap_or_else(|| Ok(Vec::new())),
+            Err(error) => return Ended { stdout: Ok(Vec::new()), stderr: T::default(), status: Err(error) },
+        };
+        // It need not heed that nobody reads, so it is ended now, as this value is dropped.
+        if stdout.is_err() {
+            return Ended { stdout, stderr: T::default(), status: Err(io::ErrorKind::FileTooLarge.into()) };
+        }
         let (handle, stderr_reader) = (Arc::clone(&self.handle), self.stderr_reader.take());
         let ended = blocking(move || {
-            let output = handle.wait().cloned();
+            let status = handle.wait().map(|output| output.status);
             let stderr = stderr_reader.and_then(|reader| reader.join().ok()).unwrap_or_default();
-            Ok::<_, io::Error>((output, stderr))
+            Ok::<_, io::Error>((status, stderr))
         });
         match ended.await {
-            Ok((Ok(output), stderr)) => Ended { stdout: output.stdout, stderr, status: Ok(output.status) },
-            Ok((Err(error), stderr)) => Ended { stdout: Vec::new(), stderr, status: Err(error) },
-            Err(error) => Ended { stdout: Vec::new(), stderr: T::default(), status: Err(error) },
+            Ok((status, stderr)) => Ended { stdout, stderr, status },
+            Err(error) => Ended { stdout, stderr: T::default(), status: Err(error) },
         }
     }
 }
 
 impl<T> Ended<T> {
     pub fn take_stdout(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.stdout)
+        self.stdout.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// stdout and stderr, if the program ended with exit code 0. `complaint` finds the last complaint in stderr.
     pub fn success(self, complaint: impl FnOnce(T) -> String) -> Result<(Vec<u8>, T), BadExit> {
+        let stdout = self.stdout.map_err(|TooMuch { limit }| {
+            let complaint = format!(
+                "it printed more than {}, which is more than it ever should",
+                ByteSize(u64::try_from(limit).unwrap_or(u64::MAX))
+            );
+            BadExit::new(complaint, "ended by us".to_owned(), None)
+        })?;
         let (status, code) = match self.status {
-            Ok(status) if status.success() => return Ok((self.stdout, self.stderr)),
+            Ok(status) if status.success() => return Ok((stdout, self.stderr)),
             Ok(status) => (describe(status), status.code()),
             Err(error) => (error.to_string(), None),
         };
@@ -202,7 +233,7 @@ mod tests {
     use super::*;
 
     fn ended(status: i32) -> Ended<String> {
-        Ended { stdout: b"out".to_vec(), stderr: "err".into(), status: Ok(ExitStatus::from_raw(status)) }
+        Ended { stdout: Ok(b"out".to_vec()), stderr: "err".into(), status: Ok(ExitStatus::from_raw(status)) }
     }
 
     #[test]
@@ -214,17 +245,38 @@ mod tests {
         assert_eq!((killed.to_string().as_str(), killed.code), ("it gave no reason (killed by signal 9)", None));
     }
 
+    fn start(path: PathBuf, args: Vec<OsString>) -> Child<String> {
+        let environment = [("PATH".to_owned(), std::env::var("PATH").unwrap())].into();
+        let program = Program { path, args, environment, stdin: Vec::new(), stdout_limit: 1 << 20 };
+        program.start(|stderr| io::read_to_string(stderr).unwrap()).unwrap()
+    }
+
+    fn wait(child: Child<String>) -> Ended<String> {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(child.wait())
+    }
+
+    /// `yes` ends when nobody reads it, a shell that ignores the signal does not.
+    #[test]
+    fn a_program_that_prints_without_end_is_ended() {
+        for script in ["exec yes", "trap '' PIPE; while :; do echo endless 2>&-; done"] {
+            let child = start("/bin/sh".into(), ["-c", script].map(Into::into).into());
+            let handle = Arc::clone(&child.handle);
+            let bad = wait(child).success(|stderr| stderr).unwrap_err();
+            assert!(bad.complaint.starts_with("it printed more than 1.0 MiB"), "{bad}");
+            assert!(handle.try_wait().unwrap().is_some(), "{script}");
+        }
+        let child = start("/bin/sh".into(), ["-c", "head -c 1048576 /dev/zero"].map(Into::into).into());
+        assert_eq!(wait(child).success(|stderr| stderr).unwrap().0.len(), 1 << 20);
+    }
+
     /// The signal that `setpriv` asks for comes at the end of the thread that started it.
     #[test]
     fn a_program_outlives_the_thread_that_wants_it() {
         let Ok(path) = which::which("setpriv") else { return };
         let args = ["--pdeathsig", "KILL", "sh", "-c", "sleep 0.3; echo done"].map(Into::into).into();
-        let environment = [("PATH".to_owned(), std::env::var("PATH").unwrap())].into();
-        let program = Program { path, args, environment, stdin: Vec::new() };
-        let start = move || program.start(|stderr| io::read_to_string(stderr).unwrap());
-        let child = thread::spawn(start).join().unwrap().unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let (stdout, _) = runtime.block_on(child.wait()).success(|stderr| stderr).unwrap();
+        let start = move || start(path, args);
+        let child = thread::spawn(start).join().unwrap();
+        let (stdout, _) = wait(child).success(|stderr| stderr).unwrap();
         assert_eq!(stdout, b"done\n");
     }
 

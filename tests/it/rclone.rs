@@ -3,7 +3,8 @@
 use std::{fs, os::unix::ffi::OsStringExt, os::unix::fs::PermissionsExt};
 
 use crate::support::{
-    LONG_AGO, SOON, etcd::Cluster, eventually, output::Output, proxy::Proxy, remote::Remote, run::Run, sample, tools,
+    LONG_AGO, SOON, etcd::Cluster, eventually, output::Output, processes::peak_rss, proxy::Proxy, remote::Remote,
+    run::Run, sample, tools,
 };
 
 /// A run that cannot come as far as etcd, which never answers.
@@ -181,6 +182,32 @@ fn a_timeout_of_the_user_ends_a_call_sooner() {
     let run = run.args(["--rclone-flags", "--timeout=1s --low-level-retries=1"]);
     run.limit(SOON).exits(6).says(&["timeout awaiting response headers"]);
     assert!(begin.elapsed() < std::time::Duration::from_secs(15), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn output_without_an_end_is_too_much_and_takes_no_memory() {
+    needs!("rclone");
+    let remote = Remote::folder();
+    let list = |script: &str| {
+        let job = Run::new()
+            .arg("list")
+            .store(&remote)
+            .rclone_is(&format!("#!/bin/sh\n{script}\nexec REAL \"$@\"\n"))
+            .spawn();
+        let mut peak = 0;
+        eventually(SOON, "the end", || {
+            let now = peak_rss(job.id());
+            peak = now.unwrap_or_default().max(peak);
+            now.is_none().then_some(())
+        });
+        (job.wait(SOON), peak)
+    };
+    let (output, _) = list("[ \"$1\" = lsjson ] && exec yes");
+    output.assert().code(6);
+    output.says(&["rclone lsjson", "it printed more than 256.0 MiB"]);
+    let (output, peak) = list("head -c 100m /dev/zero >&2");
+    output.assert().code(0);
+    assert!((1_000..48 << 10).contains(&peak), "{peak} KiB\n{output}");
 }
 
 /// A configuration that nobody can write to, as the kubelet mounts a Secret.
