@@ -12,6 +12,9 @@ pub const SUFFIX: &str = ".etcdb";
 // The time, the suffix and those of an unfinished upload come after it, and file systems allow 255 bytes for a name.
 const LONGEST_PREFIX: usize = 200;
 
+/// `QuoteRune` of rclone's `lib/encoder`.
+const RCLONES_QUOTE: char = '\u{201b}';
+
 /// What a backup's name starts with. Up to its last `/` it is a directory below the target.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prefix(String);
@@ -45,6 +48,11 @@ impl FromStr for Prefix {
         }
         if text.chars().any(char::is_control) {
             return refuse("has a control character");
+        }
+        // SeaweedFS takes a backslash for a slash, and stores in a directory that nobody looks into. The quotation mark is
+        // what rclone marks its replacements with, and no remote lists a name that has it.
+        if text.contains(['\\', RCLONES_QUOTE]) {
+            return refuse("has a backslash, which some stores take for a slash, or a `‛`, which rclone replaces");
         }
         if text.starts_with('/') {
             return refuse("starts with `/`");
@@ -281,17 +289,18 @@ mod tests {
 
     #[test]
     fn prefixes_that_leave_the_target_are_refused() {
-        for bad in ["/x", "../x", "a/../b", "a\nb", "a//b", "./x", &"x".repeat(201)] {
+        for bad in ["/x", "../x", "a/../b", "a\nb", "a//b", "./x", "a\\b-", "a\\b/c-", "\u{201b}-", &"x".repeat(201)] {
             assert!(bad.parse::<Prefix>().is_err(), "{bad:?}");
         }
-        for good in ["", "my-s3-etcd-backup-", "a/b/c-", "pr[ae]d-", "{{", "back\\slash-", "a..b", "-x"] {
+        for good in ["", "my-s3-etcd-backup-", "a/b/c-", "pr[ae]d-", "{{", "slash／-", "trailing blank -", "a..b", "-x"]
+        {
             assert!(good.parse::<Prefix>().is_ok(), "{good:?}");
         }
     }
 
     proptest! {
         #[test]
-        fn text_and_back(p in "[a-z{}\\[\\]*?\\\\-]{0,10}", seconds in 0i64..4_000_000_000) {
+        fn text_and_back(p in "[a-z{}\\[\\]*?-]{0,10}", seconds in 0i64..4_000_000_000) {
             let p = prefix(&p);
             let at = DateTime::from_timestamp(seconds, 0).unwrap();
             let minute = BackupName::new(&p, at, Tz::UTC);
