@@ -88,25 +88,102 @@ impl FromStr for Url {
     }
 }
 
-/// The credentials in the URLs of a text, spelled as they are there: user names, passwords and the values of queries,
-/// where signed URLs have their signature. Some may be empty. The text is any configuration, so its URLs need not be
-/// well-formed.
-pub fn credentials(text: &str) -> Vec<&str> {
-    text.match_indices("://").flat_map(|(at, slashes)| credentials_after_scheme(&text[at + slashes.len()..])).collect()
+/// What takes the place of a secret in a text.
+const HIDDEN: &str = "***";
+/// Parts of the names of a query's parameters whose values are secrets however short they are.
+const SECRET_PARAMETERS: [&str; 6] = ["sig", "token", "key", "secret", "pass", "cred"];
+/// A value that is as long as this may be a secret whatever it is called.
+const LONG: usize = 16;
+
+/// Whether a text has a URL with a user or with a query, where signed URLs have their signature, or a `user:password@` without
+/// a scheme, as proxies are written. The text is any configuration, so its URLs need not be well-formed.
+pub fn carries_credentials(text: &str) -> bool {
+    after_schemes(text).any(|rest| user_of(rest).is_some() || rest.contains('?'))
+        || without_scheme(text).is_some_and(|password| !password.is_empty())
 }
 
-fn credentials_after_scheme(rest: &str) -> Vec<&str> {
+/// The secrets in the URLs of a text, spelled as they are there: passwords, long users without one, and the values of
+/// parameters that are called so or are long. Some may be empty.
+pub fn secrets(text: &str) -> Vec<&str> {
+    let of_url = |rest| user_of(rest).into_iter().flat_map(secrets_of_user).chain(secrets_of_query(rest));
+    after_schemes(text).flat_map(of_url).chain(without_scheme(text)).collect()
+}
+
+fn after_schemes(text: &str) -> impl Iterator<Item = &str> {
+    text.match_indices("://").map(|(at, slashes)| &text[at + slashes.len()..])
+}
+
+/// The part of a URL before its host, without the `@`.
+fn user_of(rest: &str) -> Option<&str> {
+    let authority = rest.split('/').next().unwrap_or_default();
     // The last `@` ends the user's part, because a password that is not well-formed may have one in it.
-    let user = rest.split('/').next().and_then(|authority| authority.rsplit_once('@')).map(|(user, _)| user);
-    let mut found: Vec<&str> = match user.map(|user| user.split_once(':').unwrap_or((user, ""))) {
-        Some((user, password)) => vec![user, password],
-        None => vec![],
-    };
-    if let Some((_, query)) = rest.split_once('?') {
-        let value = |pair| str::split_once(pair, '=').map_or(pair, |(_, value)| value);
-        found.extend(query.split(['&', '#']).map(value));
+    let user = authority.rsplit_once('@').map(|(user, _)| user);
+    // Or a slash: then what looks like a port is none.
+    let is_no_port = |port: &str| !port.ends_with(']') && port.bytes().any(|byte| !byte.is_ascii_digit());
+    let has_no_port = || authority.rsplit_once(':').is_some_and(|(_, port)| is_no_port(port));
+    user.or_else(|| rest.rsplit_once('@').filter(|_| has_no_port()).map(|(user, _)| user))
+}
+
+fn secrets_of_user(user: &str) -> Vec<&str> {
+    match user.split_once(':') {
+        // An error about a password that is not well-formed quotes a part of it.
+        Some((_, password)) => [password].into_iter().chain(password.split(['/', '@'])).collect(),
+        None => Some(user).filter(|user| user.len() >= LONG).into_iter().collect(),
     }
-    found
+}
+
+fn secrets_of_query(rest: &str) -> impl Iterator<Item = &str> {
+    let query = rest.split_once('?').map_or("", |(_, query)| query);
+    query.split(['&', '#']).filter_map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or(("", pair));
+        let name = name.to_lowercase();
+        (value.len() >= LONG || SECRET_PARAMETERS.iter().any(|word| name.contains(word))).then_some(value)
+    })
+}
+
+/// The password in `user:password@host`, if that is all of the text.
+fn without_scheme(text: &str) -> Option<&str> {
+    if text.contains("://") || text.contains(char::is_whitespace) {
+        return None;
+    }
+    let (user, rest) = text.split_once(':')?;
+    rest.rsplit_once('@').map(|(password, _)| password).filter(|_| !user.is_empty())
+}
+
+/// `text` without the users and the queries of its URLs, wherever they are from. What they are of can still be read.
+pub fn without_credentials(text: &str) -> String {
+    let mut cleaned = String::with_capacity(text.len());
+    let mut left = text;
+    while !left.is_empty() {
+        let ends = |c: char| c.is_whitespace() || "\"'`<>()\\".contains(c);
+        let (word, rest) = left.split_at(left.find(ends).unwrap_or(left.len()));
+        push_without_credentials(&mut cleaned, word);
+        let end = rest.chars().next();
+        cleaned.extend(end);
+        left = &rest[end.map_or(0, char::len_utf8)..];
+    }
+    cleaned
+}
+
+fn push_without_credentials(cleaned: &mut String, word: &str) {
+    let (scheme, rest) = word.split_at(word.find("://").map_or(0, |at| at + "://".len()));
+    let is_url = !scheme.is_empty();
+    cleaned.push_str(scheme);
+    let host = match user_of(rest).filter(|_| is_url) {
+        Some(user) => {
+            cleaned.push_str(HIDDEN);
+            &rest[user.len()..]
+        }
+        None => rest,
+    };
+    match host.split_once('?') {
+        // Without a scheme it may be a question.
+        Some((before, query)) if is_url || query.contains('=') => {
+            let end = query.trim_end_matches([':', ',', ';', '.']);
+            cleaned.extend([before, "?", HIDDEN, &query[end.len()..]]);
+        }
+        _ => cleaned.push_str(host),
+    }
 }
 
 #[cfg(test)]
@@ -155,19 +232,56 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_found_in_free_text() {
+    fn secrets_are_found_in_free_text() {
         for (text, found) in [
             ("no url", vec![]),
-            ("https://h.example/a?", vec![""]),
+            ("https://h.example/a?", vec![]),
             ("https://h.example/a@b", vec![]),
-            ("see https://user:p:w@h/x", vec!["user", "p:w"]),
-            ("sftp://user@h", vec!["user", ""]),
-            ("https://h/c?sv=1&sig=a%2Bb==&flag#end", vec!["1", "a%2Bb==", "flag", "end"]),
-            ("https://h/c?to=https://x&sig=abc", vec!["https://x", "abc"]),
-            ("https://a:b@h/, https://c:d@h/", vec!["a", "b", "c", "d"]),
-            ("https://a:b c?d@h/", vec!["a", "b c?d", "d@h/"]),
+            ("see https://etcd:p:w@h/x", vec!["p:w", "p:w"]),
+            ("sftp://etcd@h", vec![]),
+            ("https://AKIAIOSFODNN7EXAMPLE@h", vec!["AKIAIOSFODNN7EXAMPLE"]),
+            ("https://h/c?sv=1&sig=a%2Bb==&flag#end", vec!["a%2Bb=="]),
+            ("https://h/c?to=https://x&X-Amz-Security-Token=abc", vec!["abc"]),
+            ("https://a:b@h/, https://c:d@h/", vec!["b", "b", "d", "d"]),
+            ("https://a:b/c@h/", vec!["b/c", "b", "c"]),
+            ("etcd:p@w@h:1080", vec!["p@w"]),
         ] {
-            assert_eq!(credentials(text), found, "{text}");
+            let mut secrets = secrets(text);
+            secrets.retain(|secret| !secret.starts_with("https://") && !secret.contains(", "));
+            assert_eq!(secrets, found, "{text}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_noticed_in_any_spelling() {
+        for text in [
+            "http://u:p@h",
+            "http://u@h",
+            "u:p@h:1",
+            "http://u:p/w@h",
+            "https://h/?sig=x",
+            "x https://h/?y",
+            "http://u:@h",
+        ] {
+            assert!(carries_credentials(text), "{text}");
+        }
+        for text in ["http://h:1", "https://[::1]:9000/a@b", "https://h/dav/me@h.example/", "From: ops@h", "a@b", "10M"]
+        {
+            assert!(!carries_credentials(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_printed_url_loses_its_user_and_its_query() {
+        for (text, cleaned) in [
+            ("Get \"https://u:p@h:1/b?sig=S\": refused", "Get \"https://***@h:1/b?***\": refused"),
+            ("Propfind http://h/b?x=1: refused", "Propfind http://h/b?***: refused"),
+            ("parse http://u:p/w@h: no", "parse http://***@h: no"),
+            ("PUT /c?comp=block&sig=S done", "PUT /c?*** done"),
+            ("is it obscured? no", "is it obscured? no"),
+            ("store:etcd/a@b ops@h.example https://h/me@x/", "store:etcd/a@b ops@h.example https://h/me@x/"),
+        ] {
+            assert_eq!(without_credentials(text), cleaned);
         }
     }
 }

@@ -9,6 +9,7 @@ mod job;
 mod judge;
 mod layout;
 pub mod rclone_flags;
+pub mod rclone_options;
 mod reading;
 mod restore;
 pub mod settings_dir;

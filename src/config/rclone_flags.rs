@@ -3,74 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::target::is_credential;
+use super::rclone_options::{is_credential, why_refused_as_flag, why_refused_as_value};
 
 /// Checked flags and their values, one argument each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RcloneFlags(pub Vec<String>);
-
-/// Flags that begin with one of these filter, dry-run, delete, move, overwrite, or replace what this program sets.
-// Beginnings, because rclone has whole families, such as `--delete-before` and `--delete-excluded`, and adds to them.
-const REFUSED: [&str; 53] = [
-    "ask-password",
-    "auto-confirm",
-    "backup-dir",
-    "checksum",
-    "compare-dest",
-    "config",
-    "copy-dest",
-    "copy-links",
-    "cutoff-mode",
-    "default-time",
-    "delete",
-    "dry-run",
-    "dump",
-    "error-on-no-transfer",
-    "exclude",
-    "existing",
-    "files-from",
-    "filter",
-    "fix-case",
-    "hash-filter",
-    "help",
-    "ignore",
-    "immutable",
-    "include",
-    "interactive",
-    "inplace",
-    "log-file",
-    "log-level",
-    "max-age",
-    "max-backlog",
-    "max-delete",
-    "max-depth",
-    "max-duration",
-    "max-size",
-    "max-transfer",
-    "metadata",
-    "min-age",
-    "min-size",
-    "name-transform",
-    "no-check-dest",
-    "no-traverse",
-    "partial-suffix",
-    "password-command",
-    "progress",
-    "quiet",
-    "rc",
-    "size-only",
-    "suffix",
-    "syslog",
-    "track-renames",
-    "update",
-    "use-json-log",
-    "version",
-];
-
-/// Options of backends that hide objects, or show old versions in place of the current ones.
-// Endings, because the name of the backend comes first.
-pub const REFUSED_ENDINGS: [&str; 6] =
-    ["-show-mapping", "-starred-only", "-trashed-only", "-version-at", "-version-deleted", "-versions"];
 
 impl fmt::Display for RcloneFlags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -85,23 +22,19 @@ impl FromStr for RcloneFlags {
     // An error repeats no value, because it may be a secret.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let Some(words) = shlex::split(text) else { return Err("has an open quote".into()) };
-        let mut value_may_follow = false;
-        let mut header_follows = false;
+        let mut flag_before = None;
         for word in &words {
-            if header_follows {
-                check_header(word)?;
-            }
-            header_follows = false;
             if let Some(flag) = word.strip_prefix("--").filter(|f| !f.is_empty()) {
                 let (name, value) = flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value)));
-                check(name)?;
-                value_may_follow = value.is_none();
-                header_follows = value_may_follow && name.starts_with("header");
-                value.filter(|_| name.starts_with("header")).map_or(Ok(()), check_header)?;
+                why_refused_as_flag(name).map_or(Ok(()), Err)?;
+                value.map_or(Ok(()), |value| check_value(name, value))?;
+                flag_before = Some(name).filter(|_| value.is_none());
             } else if word.starts_with('-') {
                 // Short forms can be joined (`-vn`), so none of them is easy to tell.
                 return Err("has a flag in its short form; write the long one, such as `--bwlimit 10M`".into());
-            } else if !std::mem::take(&mut value_may_follow) {
+            } else if let Some(name) = flag_before.take() {
+                check_value(name, word)?;
+            } else {
                 return Err("has a word that is neither a flag nor the value of one".into());
             }
         }
@@ -109,18 +42,12 @@ impl FromStr for RcloneFlags {
     }
 }
 
-fn check(flag: &str) -> Result<(), String> {
-    // rclone takes `_` for `-` in the name of a flag.
+fn check_value(flag: &str, value: &str) -> Result<(), String> {
     let flag = flag.replace('_', "-");
-    if is_credential(&flag) {
-        return Err(format!("carries a credential (`--{flag}`); put it into rclone.conf"));
+    if flag.starts_with("header") {
+        check_header(value)?;
     }
-    if REFUSED.iter().any(|refused| flag.starts_with(refused)) || REFUSED_ENDINGS.iter().any(|e| flag.ends_with(e)) {
-        return Err(format!(
-            "has `--{flag}`; flags that filter, dry-run, delete, move or change the config are refused, because this program decides what is stored and deleted"
-        ));
-    }
-    Ok(())
+    why_refused_as_value(&flag, value).map_or(Ok(()), Err)
 }
 
 fn check_header(header: &str) -> Result<(), String> {
@@ -141,6 +68,17 @@ mod tests {
         let flags: RcloneFlags = "--bwlimit '10M' --s3-storage-class=GLACIER --transfers 1".parse().unwrap();
         assert_eq!(flags.0, ["--bwlimit", "10M", "--s3-storage-class=GLACIER", "--transfers", "1"]);
         assert!("--header 'X-Purpose: backup' --header-upload X-A:b".parse::<RcloneFlags>().is_ok());
+        for text in [
+            "--sftp-user etcd@backup",
+            "--user-agent 'etcd-backup (ops@h.example)'",
+            "--header 'From: ops@h.example'",
+            "--http-proxy http://h.example:3128",
+            "--sftp-ciphers aes128-gcm@openssh.com",
+            "--s3-endpoint=https://h.example:9000/path/a@b",
+            "--client-cert /c.crt --client-key /c.key",
+        ] {
+            assert!(text.parse::<RcloneFlags>().is_ok(), "{text}: {:?}", text.parse::<RcloneFlags>());
+        }
         assert_eq!("".parse::<RcloneFlags>(), Ok(RcloneFlags::default()));
     }
 
@@ -177,8 +115,25 @@ mod tests {
             "--header=Cookie:x",
             "--password-command=x",
             "--s3-no-check-bucket=false --delete-before",
+            "--http-proxy http://U:PW@h.example:1",
+            "--http_proxy=http://U@h.example:1",
+            "--http-proxy U:PW@h.example:1",
+            "--http-proxy=U@h.example:1",
+            "--sftp-socks-proxy U:PW@h.example:1",
+            "--s3-endpoint https://U:P/W@h.example",
+            "--s3-endpoint=https://h.example/?sig=PW",
+            "--user-agent http://U:PW@h.example",
+            "--header-upload 'X-From: http://U:PW@h.example'",
+            "--sftp-ssh 'sshpass -p PW ssh h'",
+            "--sftp-server-command x",
+            "--sftp-md5sum-command=x",
+            "--sftp-set-env PW=x",
+            "--webdav-bearer-token-command 'echo PW'",
+            "--azureblob-connection-string AccountKey=PW",
+            "--mega-session-id PW",
         ] {
-            assert!(text.parse::<RcloneFlags>().is_err(), "{text}");
+            let refused = text.parse::<RcloneFlags>().unwrap_err();
+            assert!(!refused.contains("PW"), "{text}: {refused}");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::target::is_credential;
+use super::rclone_options::is_credential;
 
 pub const KEYS: [&str; 10] = [
     "target",

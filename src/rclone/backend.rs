@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Call, Error, Rclone};
-use crate::config::target::Target;
+use super::Rclone;
+use crate::config::target::{Connection, Target};
 
 /// The options that are kept. None of them is a secret.
 const WANTED: [&str; 7] = [
@@ -30,17 +30,15 @@ impl Backend {
 }
 
 impl Rclone {
-    pub async fn backend(&self, target: &Target) -> Result<Backend, Error> {
+    pub fn backend(&self, target: &Target) -> Backend {
         let place = Place::of(target.root());
-        let section = match &place {
-            Place::Named { name, .. } => {
-                let args = ["show", "--", name.as_str()];
-                let limit = Some(super::PROMPT);
-                self.call(Call { limit, ..Call::new("config", target.root(), &args) }).await?
-            }
-            Place::Local | Place::OnTheFly { .. } => Vec::new(),
+        let section = match (place.name(), &self.sections) {
+            (Some(name), Some(sections)) => sections.get(name).cloned().unwrap_or_default(),
+            // Of a configuration that cannot be read, the rest would tell a half.
+            (Some(_), None) => return Backend::default(),
+            (None, _) => BTreeMap::new(),
         };
-        Ok(place.backend(&String::from_utf8_lossy(&section), &self.environment, &self.user_flags))
+        place.backend(section, &self.environment, &self.user_flags)
     }
 }
 
@@ -57,17 +55,11 @@ pub enum Place {
 
 impl Place {
     pub fn of(root: &str) -> Self {
-        let Some(remote) = root.strip_suffix(':') else { return Self::Local };
-        let mut parts = split_outside_quotes(remote).into_iter();
-        let first = parts.next().unwrap_or_default();
-        let option = |part: String| {
-            let (name, value) = part.split_once('=').unwrap_or((part.as_str(), "true"));
-            (name.to_owned(), value.trim_matches(['\'', '"']).to_owned())
-        };
-        let options = parts.map(option).collect();
-        match first.strip_prefix(':') {
+        let Some(Connection { name, options }) = Connection::of(root) else { return Self::Local };
+        let options = options.into_iter().collect();
+        match name.strip_prefix(':') {
             Some(kind) => Self::OnTheFly { kind: kind.to_owned(), options },
-            None => Self::Named { name: first, options },
+            None => Self::Named { name, options },
         }
     }
 
@@ -76,12 +68,16 @@ impl Place {
         if let Self::Named { name, .. } = self { Some(name) } else { None }
     }
 
-    /// `section` is what `rclone config show` prints.
-    fn backend(self, section: &str, environment: &BTreeMap<String, String>, flags: &[String]) -> Backend {
+    fn backend(
+        self,
+        section: BTreeMap<String, String>,
+        environment: &BTreeMap<String, String>,
+        flags: &[String],
+    ) -> Backend {
         if self == Self::Local {
             return Backend { kind: "local".into(), ..Backend::default() };
         }
-        let (kind, mut options) = options(self, pairs_of_section(section), environment, flags);
+        let (kind, mut options) = options(self, section.into_iter().collect(), environment, flags);
         options.retain(|name, _| WANTED.contains(&name.as_str()) && name != "type");
         // The libraries of AWS read these too.
         if ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"].iter().any(|name| environment.contains_key(*name)) {
@@ -120,35 +116,6 @@ pub fn options(
     (kind, all.collect())
 }
 
-/// Splits at the commas that separate a connection string's options.
-fn split_outside_quotes(text: &str) -> Vec<String> {
-    let mut parts = vec![String::new()];
-    let mut quote = None;
-    for c in text.chars() {
-        match (quote, c) {
-            (None, ',') => {
-                parts.push(String::new());
-                continue;
-            }
-            (None, '\'' | '"') => quote = Some(c),
-            (Some(open), _) if open == c => quote = None,
-            _ => {}
-        }
-        if let Some(part) = parts.last_mut() {
-            part.push(c);
-        }
-    }
-    parts
-}
-
-fn pairs_of_section(text: &str) -> Vec<(String, String)> {
-    let pair = |line: &str| {
-        let (name, value) = line.split_once('=')?;
-        Some((name.trim().to_owned(), value.trim().to_owned()))
-    };
-    text.lines().filter_map(pair).collect()
-}
-
 fn with_prefix(environment: &BTreeMap<String, String>, prefix: &str) -> Vec<(String, String)> {
     let option = |(name, value): (&String, &String)| Some((name.strip_prefix(prefix)?.to_lowercase(), value.clone()));
     environment.iter().filter_map(option).collect()
@@ -175,6 +142,8 @@ mod tests {
     fn backend(root: &str, section: &str, environment: &[(&str, &str)], flags: &[&str]) -> Backend {
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let flags: Vec<_> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let section = section.lines().filter_map(|line| line.split_once(" = "));
+        let section = section.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         Place::of(root).backend(section, &environment, &flags)
     }
 
@@ -183,7 +152,7 @@ mod tests {
         Backend { kind: kind.into(), options }
     }
 
-    const AWS: &str = "[aws]\ntype = s3\nprovider = AWS\nsecret_access_key = abc = def\nupload_cutoff = 9M\n";
+    const AWS: &str = "type = s3\nprovider = AWS\nsecret_access_key = abc = def\nupload_cutoff = 9M\n";
 
     #[test]
     fn a_path_and_a_connection_string_name_their_kind() {
@@ -201,8 +170,8 @@ mod tests {
         assert_eq!(backend("aws:", AWS, &[], &[]), of("s3", &[("provider", "AWS"), ("upload_cutoff", "9M")]));
         // A remote that only variables describe is shown without anything.
         let variables = [("RCLONE_CONFIG_A-B_TYPE", "s3"), ("RCLONE_CONFIG_A-B_PROVIDER", "AWS")];
-        assert_eq!(backend("a-b:", "[a-b]\n", &variables, &[]), of("s3", &[("provider", "AWS")]));
-        assert_eq!(backend("no:", "[no]\n# couldn't find type of fs for \"no\"\n", &[], &[]), of("", &[]));
+        assert_eq!(backend("a-b:", "", &variables, &[]), of("s3", &[("provider", "AWS")]));
+        assert_eq!(backend("no:", "", &[], &[]), of("", &[]));
     }
 
     #[test]

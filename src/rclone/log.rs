@@ -166,9 +166,9 @@ mod tests {
     #[test]
     fn the_last_complaint_is_kept_and_clean() {
         let log = r#"{"level":"error","msg":"first"}
-            {"level":"notice","msg":"Failed to copyto: key abc\"\u003cdef\n is bad"}
+            {"level":"notice","msg":"Failed to copyto: key abc\"\u003cdefg\n is bad"}
             {"level":"info","msg":"x"}"#;
-        let redactor = Redactor::new("k = abc\"<def", std::iter::empty());
+        let redactor = Redactor::new("pass = abc\"<defg", &std::collections::BTreeMap::new());
         assert_eq!(relay(log.as_bytes(), "copyto", false, &redactor).complaint, "Failed to copyto: key *** is bad");
         let fatal = "2026/11/21 05:54:46 Failed to create file system for \"x:\": didn't find section in config file\n";
         let fatal = relay(fatal.as_bytes(), "backend", false, &redactor).complaint;

@@ -10,6 +10,7 @@ mod error;
 mod log;
 mod private_config;
 mod redact;
+mod reveal;
 mod seal;
 mod sections;
 
@@ -29,6 +30,7 @@ use error::OLDEST;
 use log::ErrorOutput;
 use private_config::PrivateConfig;
 use redact::Redactor;
+use sections::Sections;
 
 pub use error::Error;
 pub use private_config::lost_token;
@@ -46,6 +48,8 @@ pub struct Rclone {
     user_flags: Vec<String>,
     environment: BTreeMap<String, String>,
     redactor: Arc<Redactor>,
+    /// What the configuration has; `None` if that is not needed, or cannot be read.
+    sections: Option<Sections>,
     mark: String,
 }
 
@@ -88,7 +92,8 @@ impl Rclone {
     }
 
     pub async fn at(program: PathBuf, store: &config::StoreConfig) -> Result<Self, Error> {
-        let mut environment = environment::cleaned(std::env::vars_os());
+        let (mut environment, dropped) = environment::cleaned(std::env::vars_os());
+        tracing::debug!("rclone is not given these variables: {}", dropped.join(", ").escape_debug());
         // Failures are told apart by English words, but helpers such as ssh would translate their messages.
         environment.insert("LC_ALL".into(), "C".into());
         // rclone may print the secrets of any configuration that it reads, so all of them are searched.
@@ -96,7 +101,7 @@ impl Rclone {
             Some(file) => read_lossy(file),
             None => environment::own_configs(&program, &environment).iter().map(|file| read_lossy(file)).collect(),
         };
-        let redactor = Arc::new(Redactor::new(&config_text, environment::secrets(&environment)));
+        let redactor = Arc::new(Redactor::new(&config_text, &environment));
         let config = match &store.rclone_config {
             None => None,
             Some(file) => {
@@ -105,8 +110,14 @@ impl Rclone {
             }
         };
         let user_flags = store.rclone_flags.0.clone();
-        let rclone = Self { program, config, user_flags, environment, redactor, mark: new_mark() };
+        let sections = None;
+        let mut rclone = Self { program, config, user_flags, environment, redactor, sections, mark: new_mark() };
         rclone.check_version().await?;
+        rclone.sections = rclone.read_sections(&store.target).await?;
+        if let Some(sections) = &rclone.sections {
+            // What an encrypted configuration has in it only rclone can tell.
+            rclone.redactor = Arc::new(Redactor::new(&config_text, &rclone.environment).and_sections(sections));
+        }
         Ok(rclone)
     }
 

@@ -1,51 +1,249 @@
-//! Takes secrets out of what rclone prints.
+//! Takes secrets out of what rclone prints, and leaves addresses in it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::url::credentials;
+use super::reveal::reveal;
+use super::sections::Sections;
+use crate::config::rclone_options::{is_credential, runs_command};
+use crate::config::target::Connection;
+use crate::url;
 
-/// Options whose values are no secrets. With `s3` or `us-east-1` hidden, errors would be unreadable.
-const HARMLESS: [&str; 10] =
-    ["type", "provider", "region", "location_constraint", "acl", "env_auth", "storage_class", "vendor", "host", "port"];
+/// Options that say where a store is or what it is like, by the ends of their names, so that a variable's name may have more
+/// before it. With `s3` or `us-east-1` hidden, errors could not be read.
+const ADDRESSES: [&str; 38] = [
+    "account",
+    "acl",
+    "agent",
+    "bucket",
+    "compartment",
+    "container",
+    "description",
+    "dir",
+    "domain",
+    "email",
+    "encoding",
+    "endpoint",
+    "file",
+    "host",
+    "hostname",
+    "id",
+    "location",
+    "location_constraint",
+    "namenode",
+    "namespace",
+    "path",
+    "port",
+    "profile",
+    "project_number",
+    "provider",
+    "proxy",
+    "region",
+    "remote",
+    "server",
+    "storage_class",
+    "tenancy",
+    "tenant",
+    "tier",
+    "type",
+    "upstreams",
+    "user",
+    "username",
+    "vendor",
+];
 /// A shorter value protects nothing, and hiding it would hide half of every message.
 const SHORTEST: usize = 4;
+/// A shorter secret may be a part of a common word, and is hidden only where it is a word of its own.
+const DISTINCT: usize = 8;
+/// Of an option that is not known, a plain word that is shorter than this is a choice such as `standard`.
+const PLAIN: usize = 16;
+/// What a token stands behind that rclone got while it ran, and that no configuration has.
+const MARKS: [&str; 4] = ["Bearer ", "access_token\":\"", "refresh_token\":\"", "id_token\":\""];
+const HIDDEN: &str = "***";
 
 #[derive(Debug, Default)]
 pub struct Redactor {
+    /// The longest ones first.
     secrets: Vec<String>,
 }
 
 impl Redactor {
-    /// `config` is the text of an `rclone.conf`, `more` are secrets from elsewhere.
-    pub fn new<'a>(config: &str, more: impl Iterator<Item = &'a str>) -> Self {
-        let mut secrets: Vec<String> = more.map(ToOwned::to_owned).collect();
+    /// `config` is the text of an `rclone.conf`. If that is encrypted, its secrets are only learnt by [`Self::and_sections`].
+    pub fn new(config: &str, environment: &BTreeMap<String, String>) -> Self {
+        let mut secrets = Vec::new();
         let is_section = |line: &str| line.starts_with('[') && line.ends_with(']');
         for line in config.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with(['#', ';'])) {
             match line.split_once('=') {
-                Some((key, value)) if !is_harmless(key.trim(), value.trim()) => secrets.push(value.trim().to_owned()),
-                Some(_) => {}
+                Some((key, value)) => learn(key.trim(), value.trim(), &mut secrets),
                 None if is_section(line) => {}
                 // rclone quotes a line that it cannot read, and that may be a broken setting with its secret.
                 None => secrets.push(line.to_owned()),
             }
         }
-        // An error shows a URL with another path between its host and its query, or escaped.
-        let parts: Vec<&str> = secrets.iter().flat_map(|secret| credentials(secret)).collect();
-        // It may escape the padding of a signature that is written plainly in the configuration.
-        let parts: Vec<String> =
-            parts.iter().flat_map(|part| [part, part.trim_end_matches('=')]).map(str::to_owned).collect();
-        secrets.extend(parts);
-        let spelled: Vec<String> = secrets.iter().flat_map(|secret| [quoted(secret), in_url(secret)]).collect();
-        secrets.extend(spelled);
-        secrets.retain(|s| s.len() >= SHORTEST);
+        for (name, value) in environment {
+            learn_variable(&name.to_lowercase(), value, &mut secrets);
+        }
+        Self { secrets: Vec::new() }.with(secrets)
+    }
+
+    /// Knows the secrets of the decrypted configuration too.
+    pub fn and_sections(self, sections: &Sections) -> Self {
+        let mut secrets = Vec::new();
+        for (option, value) in sections.values().flatten() {
+            learn(option, value, &mut secrets);
+        }
+        self.with(secrets)
+    }
+
+    fn with(mut self, mut more: Vec<String>) -> Self {
+        more.retain(|secret| secret.len() >= SHORTEST);
+        for secret in more {
+            self.secrets.extend([quoted(&secret), in_url(&secret), secret]);
+        }
         // Replacing a part of a longer secret first would leave the rest of that one in the text.
-        secrets.sort_by_key(|s| std::cmp::Reverse(s.len()));
-        Self { secrets }
+        self.secrets.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        self.secrets.dedup();
+        self
     }
 
     pub fn clean(&self, text: &str) -> String {
-        self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"))
+        let text = self.secrets.iter().fold(text.to_owned(), |text, secret| without(text, secret));
+        url::without_credentials(&MARKS.iter().fold(text, |text, mark| without_what_follows(&text, mark)))
     }
+}
+
+/// Collects the secrets in an option's value.
+fn learn(option: &str, value: &str, secrets: &mut Vec<String>) {
+    let option = option.to_lowercase();
+    // Also in what is an address otherwise.
+    for secret in url::secrets(value) {
+        // An error may escape the padding of a signature that is written plainly here.
+        secrets.extend([secret.to_owned(), secret.trim_end_matches('=').to_owned(), out_of_url(secret)]);
+    }
+    // A remote in a remote.
+    for part in shlex::split(value).unwrap_or_default() {
+        let connection = Connection::of(&part).unwrap_or_default();
+        connection.options.iter().for_each(|(option, value)| learn(option, value, secrets));
+    }
+    if value.starts_with(['{', '[']) {
+        learn_json(value, secrets);
+    } else if option.ends_with("connection_string") {
+        let parts = value.split(';').filter_map(|part| part.split_once('='));
+        parts.for_each(|(name, value)| learn(name, value, secrets));
+    } else if runs_command(&option) {
+        secrets.extend(secrets_of_command(value));
+    } else if is_secret(&option, value) {
+        secrets.push(value.to_owned());
+        // A key in PEM, with its lines escaped.
+        secrets.extend(
+            value.split("\\n").filter(|line| line.len() >= PLAIN && !line.starts_with("--")).map(str::to_owned),
+        );
+        secrets.extend(reveal(value));
+    }
+}
+
+/// Variables of rclone are options; of all others the name says whether they hold a secret, or they have it in a URL.
+fn learn_variable(name: &str, value: &str, secrets: &mut Vec<String>) {
+    // The path of a file.
+    if name == "google_application_credentials" {
+        return;
+    }
+    if name.starts_with("rclone_") || names_secret(name) || value.contains("://") {
+        learn(name, value, secrets);
+    } else {
+        secrets.extend(url::secrets(value).into_iter().map(str::to_owned));
+    }
+}
+
+fn names_secret(option: &str) -> bool {
+    is_credential(option) || ["signature", "header"].iter().any(|word| option.contains(word))
+}
+
+fn is_secret(option: &str, value: &str) -> bool {
+    let is_url = value.contains("://");
+    let is_address =
+        ADDRESSES.iter().any(|end| option.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with('_')));
+    if names_secret(option) || option.ends_with("sas_url") {
+        return !is_url && !option.ends_with("_file") && !option.ends_with("_path") && !is_switch(value);
+    }
+    !is_address && !is_url && !is_plain(value)
+}
+
+fn is_switch(value: &str) -> bool {
+    matches!(value, "true" | "false")
+}
+
+/// Whether a value of an option that is not known is a word or a path rather than a secret that got there by mistake.
+fn is_plain(value: &str) -> bool {
+    let is_word = value.len() < PLAIN && value.chars().all(|c| c.is_ascii_alphabetic() || "_-, ".contains(c));
+    is_word || value.starts_with('/') || value.len() < DISTINCT
+}
+
+/// The secrets in JSON such as `{"access_token":"x","token_type":"Bearer"}`.
+fn learn_json(text: &str, secrets: &mut Vec<String>) {
+    match serde_json::from_str(text) {
+        Ok(value) => learn_value("", &value, secrets),
+        Err(_) => secrets.push(text.to_owned()),
+    }
+}
+
+fn learn_value(name: &str, value: &serde_json::Value, secrets: &mut Vec<String>) {
+    match value {
+        serde_json::Value::String(text) if names_secret(name) && !matches!(name, "token_type" | "token_uri") => {
+            secrets.push(text.clone());
+            secrets.extend(text.lines().filter(|line| !line.starts_with("--")).map(str::to_owned));
+        }
+        serde_json::Value::Array(values) => values.iter().for_each(|value| learn_value(name, value, secrets)),
+        serde_json::Value::Object(fields) => fields.iter().for_each(|(name, value)| learn_value(name, value, secrets)),
+        _ => {}
+    }
+}
+
+/// A password among a command's words: behind `-p`, in `-pPASSWORD`, and of a flag that is called so.
+fn secrets_of_command(command: &str) -> Vec<String> {
+    let words = shlex::split(command).unwrap_or_else(|| vec![command.to_owned()]);
+    let names = |flag: &str| flag == "-p" || (flag.starts_with('-') && is_credential(flag));
+    let mut found = Vec::new();
+    for (at, word) in words.iter().enumerate() {
+        match word.split_once('=') {
+            Some((flag, value)) if is_credential(flag) => found.push(value.to_owned()),
+            _ if at > 0 && names(&words[at - 1]) => found.push(word.clone()),
+            _ => found.extend(word.strip_prefix("-p").map(ToOwned::to_owned)),
+        }
+    }
+    // A port and the path of a key are none.
+    found.retain(|word| !word.starts_with(['/', '-']) && word.parse::<u16>().is_err());
+    found
+}
+
+/// A short secret is only replaced where it is a word of its own.
+fn without(text: String, secret: &str) -> String {
+    if secret.len() >= DISTINCT {
+        return if text.contains(secret) { text.replace(secret, HIDDEN) } else { text };
+    }
+    let is_inside = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+    let mut cleaned = String::new();
+    let mut copied = 0;
+    for (at, _) in text.match_indices(secret) {
+        let after = at + secret.len();
+        if !text[..at].ends_with(is_inside) && !text[after..].starts_with(is_inside) {
+            cleaned.extend([&text[copied..at], HIDDEN]);
+            copied = after;
+        }
+    }
+    cleaned + &text[copied..]
+}
+
+/// Hides the word behind each mark.
+fn without_what_follows(text: &str, mark: &str) -> String {
+    let mut parts = text.split(mark);
+    let mut cleaned = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|c: char| c.is_whitespace() || "\"',}".contains(c)).unwrap_or(part.len());
+        let hidden = if end < DISTINCT { &part[..end] } else { HIDDEN };
+        cleaned.extend([mark, hidden, &part[end..]]);
+    }
+    cleaned
 }
 
 /// Escaped, as rclone prints a quoted value.
@@ -66,48 +264,21 @@ fn in_url(secret: &str) -> String {
     })
 }
 
-fn is_harmless(key: &str, value: &str) -> bool {
-    HARMLESS.contains(&key) || matches!(value, "true" | "false")
+/// The reverse of [`in_url`]; what is not well-formed stays.
+fn out_of_url(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        match part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                bytes.extend(&part.as_bytes()[2..]);
+            }
+            None => bytes.extend([b"%", part.as_bytes()].concat()),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_secrets_in_a_url_are_taken_out() {
-        let config =
-            "sas_url = https://h.example/c?sv=2026-01-01&sig=abc%2Bdef\nurl = https://user:passw0rd@h.example/";
-        let redactor = Redactor::new(config, std::iter::empty());
-        assert_eq!(
-            redactor.clean("PUT https://h.example/c/x?comp=block&sig=abc%2Bdef as user with passw0rd"),
-            "PUT https://h.example/c/x?comp=block&sig=*** as *** with ***"
-        );
-    }
-
-    #[test]
-    fn a_signature_is_taken_out_however_its_padding_is_spelled() {
-        let redactor = Redactor::new("url = https://h.example/c?sig=a%2Bbc==", std::iter::empty());
-        for spelled in ["a%2Bbc==", "a%2Bbc%3D%3D"] {
-            assert!(!redactor.clean(&format!("GET /c?sig={spelled}")).contains("a%2Bbc"), "{spelled}");
-        }
-    }
-
-    #[test]
-    fn a_secret_is_known_however_it_is_spelled() {
-        let redactor = Redactor::new("pass = a\"b\\c/d e", std::iter::empty());
-        for spelled in [r#"a"b\c/d e"#, r#"a\"b\\c/d e"#, "a%22b%5Cc%2Fd%20e"] {
-            assert_eq!(redactor.clean(&format!("<{spelled}>")), "<***>");
-        }
-    }
-
-    #[test]
-    fn values_and_broken_lines_are_taken_out() {
-        let config = "[m]\ntype = s3\nprovider = Minio\nsecret_access_key = topsecret\n# note\nbroken SECRETXYZ line\n[broken section\npassword=topsecret2\nbool = true\n";
-        let redactor = Redactor::new(config, ["fromenv"].into_iter());
-        assert_eq!(
-            redactor.clean("s3 Minio topsecret topsecret2 fromenv: could not parse line: broken SECRETXYZ line; true; [m]; [broken section"),
-            "s3 Minio *** *** ***: could not parse line: ***; true; [m]; ***"
-        );
-    }
-}
+mod tests;

@@ -6,15 +6,18 @@ use std::collections::BTreeMap;
 use super::backend::{Place, options};
 use super::private_config::{PrivateConfig, refresh_token};
 use super::{Call, Error, PROMPT, Rclone};
-use crate::config::target::Target;
+use crate::config::rclone_options::why_refused_in_section;
+use crate::config::target::{Connection, Target};
 
 /// What the examples have, also as a part, where a value of one's own belongs.
 const PLACEHOLDERS: [&str; 2] = ["REPLACE_ME", "REPLACE_WITH_"];
+/// The kinds of remotes whose option `remote` or `upstreams` names other ones.
+const WRAPPERS: [&str; 9] = ["alias", "archive", "cache", "chunker", "combine", "compress", "crypt", "hasher", "union"];
 /// How many remotes may wrap each other. A remote that wraps itself is left to rclone.
 const DEEPEST: usize = 8;
 
 /// All sections of the configuration, decrypted: the output of `rclone config dump`.
-type Sections = BTreeMap<String, BTreeMap<String, String>>;
+pub type Sections = BTreeMap<String, BTreeMap<String, String>>;
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Unusable {
@@ -28,23 +31,39 @@ pub enum Unusable {
         section: String,
         option: String,
     },
+    /// A flag of rclone that this program refuses, in a section.
+    Refused {
+        section: String,
+        why: String,
+    },
+    /// A `local` remote whose path is not absolute.
+    Relative {
+        /// As it is written in the target, or in the option of another remote.
+        place: String,
+        is_wrapped: bool,
+    },
 }
 
 impl Rclone {
-    /// Fails if the section of the target's remote, or of one that it wraps, is missing or still that of an example. No
-    /// remote is asked.
-    pub async fn check_sections(&self, target: &Target) -> Result<(), Error> {
+    /// What the configuration has. No remote is asked, and a path of this machine needs no configuration.
+    pub(super) async fn read_sections(&self, target: &Target) -> Result<Option<Sections>, Error> {
         if Place::of(target.root()) == Place::Local {
-            return Ok(());
+            return Ok(None);
         }
         let limit = Some(PROMPT);
         let dump = self.call(Call { limit, ..Call::new("config", target.root(), &["dump"]) }).await?;
         // What an old rclone prints beside JSON must not cost the backup: rclone itself finds what is wrong a little later.
-        let Ok(sections) = serde_json::from_slice(&dump) else { return Ok(()) };
+        Ok(serde_json::from_slice(&dump).ok())
+    }
+
+    /// Fails if the section of the target's remote, or of one that it wraps, is missing, still that of an example, or of no use.
+    pub fn check_sections(&self, target: &Target) -> Result<(), Error> {
+        let Some(sections) = &self.sections else { return Ok(()) };
         let own = || "rclone's own configuration".to_owned();
         let file = || self.config.as_ref().map_or_else(own, PrivateConfig::shown);
-        let in_use = in_use(target, &sections, &self.environment, &self.user_flags, 0);
-        if let Some(why) = in_use.iter().find_map(|remote| remote.unusable(&sections)) {
+        let known = Known { sections, environment: &self.environment, flags: &self.user_flags };
+        let in_use = in_use(&known, target.clone(), 0);
+        if let Some(why) = in_use.iter().find_map(|remote| remote.unusable(&known)) {
             return Err(Error::Unusable { file: file(), why });
         }
         if let Some(config) = &self.config {
@@ -56,52 +75,70 @@ impl Rclone {
     }
 }
 
+/// What is asked of each remote of a chain.
+struct Known<'a> {
+    sections: &'a Sections,
+    environment: &'a BTreeMap<String, String>,
+    flags: &'a [String],
+}
+
 /// The target's remote, or one that it wraps.
 struct InUse {
     /// `None` for one without a section.
     name: Option<String>,
-    root: String,
+    /// With the path that is used there.
+    place: Target,
     is_wrapped: bool,
     /// Empty if that is unknown.
     kind: String,
     /// From wherever they are set.
     options: BTreeMap<String, String>,
+    /// Paths in the working directory that it wraps, which is another one in each place.
+    relative: Vec<String>,
 }
 
 /// The target's own remote first, and each one before those that it wraps.
-fn in_use(
-    target: &Target,
-    sections: &Sections,
-    environment: &BTreeMap<String, String>,
-    flags: &[String],
-    depth: usize,
-) -> Vec<InUse> {
+fn in_use(known: &Known, target: Target, depth: usize) -> Vec<InUse> {
     let place = Place::of(target.root());
     let name = place.name().map(ToOwned::to_owned);
-    let section = name.as_ref().and_then(|name| sections.get(name));
+    let section = name.as_ref().and_then(|name| known.sections.get(name));
     let shown = section.into_iter().flatten().map(|(option, value)| (option.clone(), value.clone())).collect();
-    let (kind, options) = options(place, shown, environment, flags);
-    let below = if depth == DEEPEST { Vec::new() } else { wrapped(&kind, &options) };
-    let below = below.iter().flat_map(|target| in_use(target, sections, environment, flags, depth + 1));
-    let below: Vec<_> = below.collect();
-    let own = InUse { name, root: target.root().to_owned(), is_wrapped: depth > 0, kind, options };
+    let (kind, options) = options(place, shown, known.environment, known.flags);
+    let wrapped = if depth == DEEPEST { Vec::new() } else { wrapped(&kind, &options) };
+    let is_relative = |text: &String| !text.is_empty() && !text.starts_with('/') && Connection::of(text).is_none();
+    let below = wrapped.iter().filter_map(|text| text.parse::<Target>().ok());
+    // rclone appends the path of the outer one, and an absolute one remains absolute.
+    let with_path = |inner: Target| {
+        let takes_path = inner.path().is_empty() && target.path().starts_with('/');
+        if takes_path { inner.with_path(target.path()) } else { inner }
+    };
+    let below: Vec<_> = below.flat_map(|inner| in_use(known, with_path(inner), depth + 1)).collect();
+    let relative = wrapped.into_iter().filter(|text| text.parse::<Target>().is_err() && is_relative(text)).collect();
+    let own = InUse { name, place: target, is_wrapped: depth > 0, kind, options, relative };
     std::iter::once(own).chain(below).collect()
 }
 
 impl InUse {
-    fn unusable(&self, sections: &Sections) -> Option<Unusable> {
+    fn unusable(&self, known: &Known) -> Option<Unusable> {
         // One that only variables describe has a kind, too.
-        if let Some(name) = self.name.as_ref().filter(|name| !sections.contains_key(*name) && self.kind.is_empty()) {
-            return Some(Unusable::NoSection {
-                name: name.clone(),
-                is_wrapped: self.is_wrapped,
-                known: sections.keys().cloned().collect(),
-            });
+        let is_unknown = |name: &&String| !known.sections.contains_key(*name) && self.kind.is_empty();
+        if let Some(name) = self.name.as_ref().filter(is_unknown) {
+            let known = known.sections.keys().cloned().collect();
+            return Some(Unusable::NoSection { name: name.clone(), is_wrapped: self.is_wrapped, known });
         }
+        let section = || self.name.clone().unwrap_or_else(|| self.place.root().to_owned());
         let is_placeholder = |value: &String| PLACEHOLDERS.iter().any(|mark| value.contains(mark));
-        let (option, _) = self.options.iter().find(|(_, value)| is_placeholder(value))?;
-        let section = self.name.clone().unwrap_or_else(|| self.root.clone());
-        Some(Unusable::Placeholder { section, option: option.clone() })
+        if let Some((option, _)) = self.options.iter().find(|(_, value)| is_placeholder(value)) {
+            return Some(Unusable::Placeholder { section: section(), option: option.clone() });
+        }
+        if let Some(why) = self.options.keys().find_map(|option| why_refused_in_section(option)) {
+            return Some(Unusable::Refused { section: section(), why });
+        }
+        if self.kind == "local" && !self.place.path().starts_with('/') {
+            return Some(Unusable::Relative { place: self.place.to_string(), is_wrapped: self.is_wrapped });
+        }
+        let place = self.relative.first()?.clone();
+        Some(Unusable::Relative { place, is_wrapped: true })
     }
 
     /// Whether rclone has to save a token of it now and then.
@@ -111,12 +148,16 @@ impl InUse {
 }
 
 /// The remotes that a crypt, an alias, a union and their like are made of.
-fn wrapped(kind: &str, options: &BTreeMap<String, String>) -> Vec<Target> {
+fn wrapped(kind: &str, options: &BTreeMap<String, String>) -> Vec<String> {
+    // Of other kinds, an option of this name is something else.
+    if !WRAPPERS.contains(&kind) {
+        return Vec::new();
+    }
     let many = options.get("upstreams").and_then(|list| shlex::split(list)).unwrap_or_default();
     // As in `directory=remote:path`.
     let of_combine = |part: String| part.split_once('=').map(|(_, remote)| remote.to_owned()).unwrap_or(part);
     let many = many.into_iter().map(|part| if kind == "combine" { of_combine(part) } else { part });
-    options.get("remote").cloned().into_iter().chain(many).filter_map(|text| text.parse().ok()).collect()
+    options.get("remote").cloned().into_iter().chain(many).collect()
 }
 
 impl Unusable {
@@ -136,6 +177,16 @@ impl Unusable {
                 "rclone-config: the section [{section}] of {file} is only a placeholder, where `{option}` is still to be \
                  replaced; write your own remote there: in the packages, that is the file rclone/rclone.conf"
             ),
+            Self::Refused { section, why } => {
+                format!("rclone-config: the section [{section}] of {file} {why}, which this program decides; remove it")
+            }
+            Self::Relative { place, is_wrapped } => {
+                let setting = if *is_wrapped { "rclone-config" } else { "target" };
+                format!(
+                    "{setting}: `{place}` is relative to the working directory, because its remote is of type `local`; write \
+                     an absolute path"
+                )
+            }
         }
     }
 }
@@ -164,10 +215,17 @@ mod tests {
             ("tree".into(), section(&[("type", "combine"), ("upstreams", "\"x y=mine:a\" z=vault:b")])),
             ("loop".into(), section(&[("type", "alias"), ("remote", "loop:")])),
             ("lost".into(), section(&[("type", "crypt"), ("remote", "nosuch:bucket")])),
+            ("here".into(), section(&[("type", "local")])),
+            ("below".into(), section(&[("type", "alias"), ("remote", "here:dir")])),
+            ("root".into(), section(&[("type", "alias"), ("remote", "here:")])),
+            ("disk".into(), section(&[("type", "alias"), ("remote", "/mnt/x")])),
+            ("bare".into(), section(&[("type", "crypt"), ("remote", "dir/x")])),
+            ("dry".into(), section(&[("type", "local"), ("global.dry_run", "true")])),
         ]);
         let flags: Vec<_> = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let in_use = in_use(&target.parse().unwrap(), &sections, &section(environment), &flags, 0);
-        in_use.iter().find_map(|remote| remote.unusable(&sections)).map(|found| found.message("FILE"))
+        let known = Known { sections: &sections, environment: &section(environment), flags: &flags };
+        let in_use = in_use(&known, target.parse().unwrap(), 0);
+        in_use.iter().find_map(|remote| remote.unusable(&known)).map(|found| found.message("FILE"))
     }
 
     #[test]
@@ -195,13 +253,45 @@ mod tests {
             ("old".into(), section(&[("type", "dropbox"), ("token", r#"{"access_token":"a"}"#)])),
             ("vault".into(), section(&[("type", "crypt"), ("remote", "drive:x")])),
         ]);
+        let known = Known { sections: &sections, environment: &BTreeMap::new(), flags: &[] };
         let renewed = |target: &str| {
-            let in_use = in_use(&target.parse().unwrap(), &sections, &BTreeMap::new(), &[], 0);
+            let in_use = in_use(&known, target.parse().unwrap(), 0);
             in_use.into_iter().filter(InUse::is_renewed).filter_map(|remote| remote.name).collect::<Vec<_>>()
         };
         assert_eq!(
             (renewed("vault:y"), renewed("drive:"), renewed("old:")),
             (vec!["drive".into()], vec!["drive".into()], vec![])
+        );
+    }
+
+    #[test]
+    fn a_path_in_the_working_directory_is_refused() {
+        for (target, setting, place) in [
+            ("here:dir", "target", "here:dir"),
+            ("here:", "target", "here:"),
+            (":local:dir", "target", ":local:dir"),
+            ("below:x", "rclone-config", "here:dir"),
+            ("below:/x", "rclone-config", "here:dir"),
+            ("root:x", "rclone-config", "here:"),
+            ("bare:", "rclone-config", "dir/x"),
+        ] {
+            let expected = format!("{setting}: `{place}` is relative to the working directory");
+            let found = found(target, &[], &[]);
+            assert!(found.as_ref().is_some_and(|found| found.starts_with(&expected)), "{target}: {found:?}");
+        }
+        for target in ["here:/dir", ":local:/dir", "root:/x", "disk:x", "/mnt"] {
+            assert_eq!(found(target, &[], &[]), None, "{target}");
+        }
+        let expected = "target: `x:dir` is relative";
+        assert!(found("x:dir", &[("RCLONE_CONFIG_X_TYPE", "local")], &[]).unwrap().starts_with(expected));
+    }
+
+    #[test]
+    fn a_section_that_decides_for_us_is_refused() {
+        let found = found("dry:/x", &[], &[]).unwrap();
+        assert!(
+            found.starts_with("rclone-config: the section [dry] of FILE sets rclone's own flag `dry_run`"),
+            "{found}"
         );
     }
 
@@ -216,7 +306,7 @@ mod tests {
     #[test]
     fn a_missing_section_is_named_with_those_that_are_there() {
         let missing = |target: &str| found(target, &[], &[]).unwrap();
-        let expected = "there is no section [nosuch] in FILE, which has [both], [hidden], ";
+        let expected = "there is no section [nosuch] in FILE, which has [bare], [below], ";
         assert!(missing("nosuch:b").starts_with(&format!("target: {expected}")), "{}", missing("nosuch:b"));
         assert!(missing("lost:b").starts_with(&format!("rclone-config: {expected}")), "{}", missing("lost:b"));
         assert_eq!(found("nosuch:b", &[("RCLONE_CONFIG_NOSUCH_TYPE", "s3")], &[]), None);

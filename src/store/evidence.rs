@@ -57,15 +57,9 @@ fn trusted(backend: &Backend, offered: &[String], bytes: u64) -> Option<&'static
 
 impl Store {
     /// The kind of hash, by rclone's name, that is evidence for an object of so many bytes; `None` if it has to be read back.
-    pub(super) async fn trusted_hash(&self, bytes: u64) -> Option<&'static str> {
-        if self.backend.get().is_none() {
-            let asked = self.rclone.backend(&self.config.target).await;
-            // Reading back needs no knowledge of the remote.
-            let backend = asked.inspect_err(|error| tracing::debug!("unknown kind of remote: {error}"));
-            // Only this function sets it.
-            let _ = self.backend.set(backend.unwrap_or_default());
-        }
-        trusted(self.backend.get()?, self.features.hashes.as_deref().unwrap_or_default(), bytes)
+    pub(super) fn trusted_hash(&self, bytes: u64) -> Option<&'static str> {
+        let backend = self.rclone.backend(&self.config.target);
+        trusted(&backend, self.features.hashes.as_deref().unwrap_or_default(), bytes)
     }
 }
 

@@ -19,7 +19,6 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -28,7 +27,6 @@ use crate::backup::beside;
 use crate::backup::name::BackupName;
 use crate::config;
 use crate::config::target::Target;
-use crate::rclone::backend::Backend;
 use crate::rclone::{Call, Rclone};
 
 pub use error::{Error, ReadError};
@@ -77,8 +75,6 @@ pub struct Store {
     rclone: Rclone,
     config: config::StoreConfig,
     features: Features,
-    /// Asked for when something is confirmed for the first time.
-    backend: OnceLock<Backend>,
 }
 
 impl Store {
@@ -87,7 +83,7 @@ impl Store {
     }
 
     async fn open_with(rclone: Rclone, config: config::StoreConfig) -> Result<Self, Error> {
-        rclone.check_sections(&config.target).await?;
+        rclone.check_sections(&config.target)?;
         let features = ask_features(&rclone, &config.target).await?;
         // Directly below such a remote, the first part of a backup's name would be the bucket. A remote with a root, such as
         // an alias, names its bucket itself.
@@ -96,7 +92,7 @@ impl Store {
         if names_no_bucket && config.target.is_whole_remote() {
             return Err(Error::WholeRemote(config.target.root().to_owned()));
         }
-        Ok(Self { rclone, config, features, backend: OnceLock::new() })
+        Ok(Self { rclone, config, features })
     }
 
     pub const fn config(&self) -> &config::StoreConfig {

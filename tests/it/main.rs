@@ -37,6 +37,7 @@ mod report;
 mod restore;
 mod retention;
 mod rooms;
+mod secrets;
 mod settings;
 mod snapshots;
 mod soak;

@@ -210,6 +210,59 @@ fn output_without_an_end_is_too_much_and_takes_no_memory() {
     assert!((1_000..48 << 10).contains(&peak), "{peak} KiB\n{output}");
 }
 
+/// Where a CronJob's container happens to stand is no place for backups.
+#[test]
+fn a_path_in_the_working_directory_is_refused_by_every_command() {
+    needs!("rclone");
+    let remote = Remote::rclone_s3();
+    let folder = tempfile::tempdir().unwrap();
+    let config = remote.config_with(
+        "[store]",
+        "[disk]\ntype = local\n[alias]\ntype = alias\nremote = disk:dir\n[crypt]\ntype = crypt\nremote = dir\n[store]",
+    );
+    for (target, words) in [
+        ("disk:dir", "target: `disk:dir` is relative to the working directory"),
+        (":local:dir", "target: `:local:dir` is relative"),
+        ("alias:x", "rclone-config: `disk:dir` is relative"),
+        ("crypt:x", "rclone-config: `dir` is relative"),
+    ] {
+        let here = |run: Run| {
+            run.through(["env", "-C", folder.path().to_str().unwrap()])
+                .env("RCLONE_CONFIG", &config)
+                .env("TARGET", target)
+        };
+        fails(&remote, here, 2, &[words]);
+        for command in ["list", "prune", "verify"] {
+            here(Run::new().arg(command)).exits(2).says(&[words]);
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{target}");
+    }
+    fs::create_dir(folder.path().join("dir")).unwrap();
+    let absolute = format!("disk:{}/dir", folder.path().display());
+    Run::new().arg("list").env("RCLONE_CONFIG", &config).env("TARGET", absolute).exits(0);
+}
+
+/// What rclone says of a configuration that is of no use, each in its own words.
+#[test]
+fn a_configuration_that_rclone_refuses_is_two() {
+    needs!("rclone");
+    let remote = Remote::rclone_s3();
+    for (section, words) in [
+        ("type = crypt\nremote = /x\npassword = hunter2", "is it obscured?"),
+        ("type = sftp\nhost = 127.0.0.1\nkey_file = /nonexistent", "failed to read private key file"),
+        ("type = webdav\nurl = h.example", "unsupported protocol scheme"),
+        (
+            "type = s3\nprovider = Other\nendpoint = http://a b\naccess_key_id = a\nsecret_access_key = b",
+            "not a valid URI",
+        ),
+        ("type = azureblob", "no authentication method"),
+    ] {
+        let config = remote.config_with("[store]", &format!("[wrong]\n{section}\n[store]"));
+        fails(&remote, |run| run.env("RCLONE_CONFIG", &config).env("TARGET", "wrong:x"), 2, &[words]);
+    }
+    fails(&remote, |run| run.args(["--rclone-flags", "--ca-cert /nonexistent"]), 2, &["--ca-cert"]);
+}
+
 /// A configuration that nobody can write to, as the kubelet mounts a Secret.
 pub(crate) struct Mounted(tempfile::TempDir);
 

@@ -82,6 +82,14 @@ fn a_refused_retention_says_what_was_meant() {
 #[case("-x:bucket", "does not begin with the name of a remote")]
 #[case(":", "no colon")]
 #[case("minio:a/./b", "`.`")]
+#[case("minio:a ", "blank")]
+#[case(" minio:a", "does not begin with the name of a remote")]
+#[case("minio: a", "blank")]
+#[case("minio :a", "does not allow")]
+#[case("/mnt/x ", "blank")]
+#[case("a$b:x", "does not allow")]
+#[case("minio:a\\b", "backslash")]
+#[case("minio,global.dry_run=true:a", "rclone's own flags")]
 fn a_wrong_target_is_refused(#[case] target: &str, #[case] why: &str) {
     refused(|run| run.env("TARGET", target), &["target", why]);
 }
@@ -102,7 +110,16 @@ fn credentials_in_a_target_or_flag_are_refused_and_not_repeated() {
     ] {
         refused(|run| run.arg("--target").arg(inline).secret("hunter2hunter2"), &["target: `…` carries credentials"]);
     }
+    for inline in [":sftp,ssh=\"sshpass -p hunter2hunter2 ssh\":dir", "sftp,ssh='sshpass -p hunter2hunter2 ssh':dir"] {
+        refused(
+            |run| run.arg("--target").arg(inline).secret("hunter2hunter2"),
+            &["target: `…` ", "runs a command (`ssh`)"],
+        );
+    }
     for flags in [
+        "--http-proxy http://me:hunter2hunter2@proxy.example",
+        "--s3-endpoint=http://me:hunter2hunter2@s3.example",
+        "--sftp-ssh 'sshpass -p hunter2hunter2 ssh'",
         "--s3-secret-access-key=hunter2hunter2",
         "--s3-secret-access-key hunter2hunter2",
         "--sftp-pass hunter2hunter2",
@@ -174,6 +191,7 @@ fn other_wrong_settings_are_refused() {
     refused(|run| run.env("BACKUP_PREFIX", "/x"), &["backup-prefix", "starts with `/`"]);
     refused(|run| run.env("BACKUP_PREFIX", "x".repeat(201)), &["backup-prefix", "201 bytes"]);
     refused(|run| run.env("BACKUP_PREFIX", "a\tb"), &["backup-prefix", "control"]);
+    refused(|run| run.env("BACKUP_PREFIX", "a\\b-"), &["backup-prefix", "backslash", "take for a slash"]);
     refused(|run| run.env("RCLONE_FLAGS", "--dry-run"), &["rclone-flags", "--dry-run"]);
     refused(|run| run.env("TZ", "Mars/Olympus"), &["TZ", "Mars/Olympus", "Europe/Rome"]);
     refused(|run| run.env("TIMEOUT", "0s"), &["timeout"]);
