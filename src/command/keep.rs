@@ -34,6 +34,15 @@ pub struct Keeper<'a> {
     pub in_place: bool,
 }
 
+/// What the tries so far have told about names.
+#[derive(Default)]
+struct Tries {
+    /// The name of the last one, which may have arrived although its answer did not.
+    last: Option<BackupName>,
+    /// Names that others have, whatever a listing says: it may come from a cache, or leave out what is not a file.
+    taken: Vec<BackupName>,
+}
+
 /// A backup that has its record.
 pub struct Kept {
     pub name: BackupName,
@@ -50,10 +59,11 @@ impl Keeper<'_> {
         self.note_what_was_there(&inventory).await?;
         let (verdict, compared) = compare(&backup.facts, self.store, self.patience, &inventory, self.work_dir).await?;
         report.verdict = Some(verdict.clone());
-        let mut tries = 1..=NAMES;
+        let mut left = 1..=NAMES;
+        let mut tries = Tries::default();
         let mut look = Some(inventory);
         loop {
-            let (name, evidence) = self.upload(backup, look.take()).await?;
+            let (name, evidence) = self.upload(backup, look.take(), &mut tries).await?;
             let record = Record {
                 verdict: Some(verdict.clone()),
                 compared: compared.clone(),
@@ -68,9 +78,10 @@ impl Keeper<'_> {
                     report.confirmed = Some(evidence);
                     return Ok(Kept { name, record, clock: self.clock_differs(modified) });
                 }
-                Err(error @ store::Error::Taken(_)) if tries.next().is_some() => {
+                Err(error @ store::Error::Taken(_)) if left.next().is_some() => {
                     tracing::warn!("{error}: another run has stored a backup of this name; storing under another one");
                     self.dismiss_if_replaced(backup, &name).await?;
+                    tries = Tries { last: None, taken: [tries.taken, vec![name]].concat() };
                 }
                 Err(error) => return Err(without_record(&name, error)),
             }
@@ -97,45 +108,50 @@ impl Keeper<'_> {
     }
 
     /// Uploads the backup under a free name, and confirms it. `look` is what stands there, if that is known already.
-    async fn upload(&self, backup: &Backup, mut look: Option<Inventory>) -> Result<(BackupName, Evidence), Failure> {
+    async fn upload(
+        &self,
+        backup: &Backup,
+        mut look: Option<Inventory>,
+        tries: &mut Tries,
+    ) -> Result<(BackupName, Evidence), Failure> {
         let content = FileHash { bytes: backup.facts.bytes, sha256: backup.facts.sha256.clone() };
-        let mut last = None;
-        let mut tries = 1..=NAMES;
+        let mut left = 1..=NAMES;
         loop {
-            let once = async || self.upload_once(backup, &content, look.take(), &mut last).await;
+            let once = async || self.upload_once(backup, &content, look.take(), tries).await;
             match self.patience.wait_out("storing the backup", store::Error::is_away, once).await {
-                Err(error @ store::Error::Taken(_)) if tries.next().is_some() => {
+                Err(error @ store::Error::Taken(_)) if left.next().is_some() => {
                     tracing::warn!("{error}; taking another name");
+                    tries.taken.extend(tries.last.take());
                 }
                 outcome => return Ok(outcome?),
             }
         }
     }
 
-    /// `last` is the name of the last attempt, which may have arrived although its answer did not.
     async fn upload_once(
         &self,
         backup: &Backup,
         content: &FileHash,
         look: Option<Inventory>,
-        last: &mut Option<BackupName>,
+        tries: &mut Tries,
     ) -> Result<(BackupName, Evidence), store::Error> {
         // After a failure another look, because it may have taken long, and other runs store backups, too.
         let inventory = if let Some(look) = look { look } else { Inventory::read(self.store).await? };
-        if let Some(name) = last.take()
+        if let Some(name) = tries.last.take()
             && inventory.catalog.find(&name).is_some_and(|entry| !entry.has_record)
         {
             match self.store.confirm(&name, content).await {
                 Err(error) if error.is_of_another_content() => {}
                 outcome => {
-                    *last = Some(name.clone());
+                    tries.last = Some(name.clone());
                     return outcome.map(|evidence| (name, evidence));
                 }
             }
         }
         let naming = &self.store.config().naming;
-        let name = BackupName::free(&naming.prefix, backup.facts.taken_at, naming.zone, &inventory.taken);
-        *last = Some(name.clone());
+        let taken = [&inventory.taken[..], &tries.taken].concat();
+        let name = BackupName::free(&naming.prefix, backup.facts.taken_at, naming.zone, &taken);
+        tries.last = Some(name.clone());
         tracing::info!(%name, target = %self.store.config().target, "storing");
         let stored = if self.in_place {
             self.store.place(&backup.file, &name, content).await

@@ -138,12 +138,12 @@ fn invalidate_earlier(path: &Path, work_dir: &Path, naming: &Naming, keeps_file:
 /// Moves the file to a backup's name that nothing else has.
 fn move_to_name(backup: &Backup, work_dir: &Path, naming: &Naming) -> io::Result<BackupName> {
     fs::create_dir_all(work_dir.join(naming.prefix.directory()))?;
+    let mut taken = taken(work_dir, naming)?;
     loop {
-        let taken = taken(work_dir, naming)?;
         let name = BackupName::free(&naming.prefix, backup.facts.taken_at, naming.zone, &taken);
         match rename_noreplace(&backup.file, &work_dir.join(name.to_string())) {
-            // Another run took the name after the listing.
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            // Another run took the name after the listing, or the listing did not show it. Each try takes a later one.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => taken.push(name),
             moved => return moved.map(|()| name),
         }
     }

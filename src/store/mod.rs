@@ -12,6 +12,7 @@ mod read;
 mod records;
 mod remove;
 mod sweep;
+mod turn;
 mod upload;
 
 #[cfg(test)]

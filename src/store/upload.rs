@@ -37,8 +37,9 @@ impl Store {
     /// [`Error::is_name_taken`] holds.
     ///
     /// Another run may take a name that was free in the caller's listing. That is decided as late as the backend allows: by
-    /// the system or by an S3 store itself at the last moment; elsewhere by rclone, directly before it moves the finished
-    /// upload to its name or, where the backend cannot move, directly before it uploads.
+    /// the system or by an S3 store itself at the last moment; where a finished upload is moved to its name, by
+    /// [`Store::await_turn`] and by rclone's own look directly before the move; elsewhere by rclone alone, directly before it
+    /// uploads.
     pub(super) async fn upload(&self, file: &Path, place: &str) -> Result<Ours, Error> {
         if let Some(directory) = self.local_directory() {
             let part = LocalPart::new(&directory, &self.part_name(place))?;
@@ -49,7 +50,7 @@ impl Store {
         }
         let path = self.path_of(place);
         if self.uploads_a_part() {
-            self.upload_and_move(file, &self.part_path(place), &path).await?;
+            self.upload_and_move(file, place, &path).await?;
             return Ok(Ours::Unknown);
         }
         match self.copy(file, &path, &[REFUSE_EXISTING, ONLY_IF_ABSENT].concat()).await {
@@ -64,15 +65,17 @@ impl Store {
 
     // A bucket shows an object only when it is complete. A file elsewhere is visible while it grows, and of two uploads the
     // second replaces the first. So it is uploaded under a name that no other process uses, and then moved.
-    async fn upload_and_move(&self, file: &Path, part: &str, path: &str) -> Result<(), rclone::Error> {
+    async fn upload_and_move(&self, file: &Path, place: &str, path: &str) -> Result<(), Error> {
+        let part = self.part_path(place);
         let moved = async {
-            self.copy(file, part, &AS_A_PART).await?;
-            let args = [&REFUSE_EXISTING[..], &["--", part, path]].concat();
-            self.rclone.call(Call { defaults: &RETRY, ..Call::new("moveto", path, &args) }).await.map(drop)
+            self.copy(file, &part, &AS_A_PART).await?;
+            self.await_turn(place).await?;
+            let args = [&REFUSE_EXISTING[..], &["--", &part, path]].concat();
+            Ok(self.rclone.call(Call { defaults: &RETRY, ..Call::new("moveto", path, &args) }).await.map(drop)?)
         };
         let outcome = moved.await;
         if outcome.is_err()
-            && let Err(error) = self.delete_file(part).await
+            && let Err(error) = self.delete_file(&part).await
         {
             tracing::warn!("cannot remove what is left of the failed upload, {part}: {error}; a later run removes it");
         }

@@ -37,6 +37,7 @@ mod confirm;
 mod limits;
 mod records;
 mod sweep;
+mod turn;
 
 use std::fs;
 use std::path::{Path, PathBuf};
