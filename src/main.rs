@@ -71,7 +71,7 @@ fn start(cli: &cli::Cli, now: DateTime<Utc>, report: &mut Report) -> Result<Exit
         let mut signals = Signals::new().map_err(unexpected)?;
         tokio::select! {
             outcome = command::execute(cli, now, zone, report) => outcome,
-            signal = signals.first() => Err(Failure::message(signal.exit(), format!("interrupted by {signal}; what is unfinished does not count as a backup"))),
+            signal = signals.first() => Err(Failure::message(signal.exit(), format!("interrupted by {signal}; {}", report.job.stage.when_cut_short()))),
         }
     });
     // Dropping the runtime would wait without limit for a thread that a hung disk blocks.

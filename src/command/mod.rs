@@ -36,6 +36,7 @@ use chrono_tz::Tz;
 use crate::cli::{self, Cli, Command};
 use crate::config::{RestoreConfig, Settings};
 use crate::exit::{Exit, Failure};
+use crate::report::job::Stage;
 use crate::report::{Answer, Report};
 
 /// Runs the command under its deadline. `zone` is an error if its setting is wrong.
@@ -48,7 +49,10 @@ pub async fn execute(
     // These have to work without a ConfigMap, a target or a valid zone.
     let Some(args) = cli.command.settings() else { return without_settings(&cli.command, report) };
     let settings = Settings::read(args, cli.command.deadline(), zone)?;
-    within(settings.timeout, with_settings(cli, &settings, now, report)).await
+    let work = with_settings(cli, &settings, now, report);
+    // Dropping `work` ends its child processes and removes its workspace.
+    let ended = tokio::time::timeout(settings.timeout, work).await;
+    ended.unwrap_or_else(|_| late(settings.timeout, report.job.stage))
 }
 
 fn without_settings(command: &Command, report: &mut Report) -> Result<Exit, Failure> {
@@ -102,10 +106,31 @@ async fn with_settings(
     Ok(Exit::Ok)
 }
 
-async fn within(limit: Duration, work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
-    // Dropping `work` ends its child processes and removes its workspace.
-    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
-        let limit = humantime::format_duration(limit);
-        Err(Failure::message(Exit::Deadline, format!("the deadline of {limit} passed; give more with --timeout")))
-    })
+/// How a command ends whose deadline passed. A backup that is stored stays stored.
+fn late(limit: Duration, stage: Stage) -> Result<Exit, Failure> {
+    let limit = humantime::format_duration(limit);
+    let passed = format!("the deadline of {limit} passed; give more with --timeout");
+    match stage {
+        Stage::NotStored => Err(Failure::message(Exit::Deadline, passed)),
+        Stage::Stored => Err(Failure::message(Exit::Retention, format!("{}: {passed}", stage.when_cut_short()))),
+        Stage::Done(exit) => {
+            tracing::warn!("{}: {passed}", stage.when_cut_short());
+            Ok(exit)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_takes_nothing_back() {
+        let end = |stage| late(Duration::from_mins(5), stage).map_err(|failure| (failure.exit, failure.one_line()));
+        let passed = "the deadline of 5m passed; give more with --timeout";
+        assert_eq!(end(Stage::NotStored), Err((Exit::Deadline, passed.to_owned())));
+        let safe = format!("the backup is safe, retention is not done: {passed}");
+        assert_eq!(end(Stage::Stored), Err((Exit::Retention, safe)));
+        assert_eq!(end(Stage::Done(Exit::Degraded)), Ok(Exit::Degraded));
+    }
 }

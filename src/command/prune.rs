@@ -11,6 +11,7 @@ use super::retain::{self, Own};
 use crate::backup::handover::Handover;
 use crate::config::{PruneConfig, PruneMode};
 use crate::exit::{Exit, Failure};
+use crate::report::job::Stage;
 use crate::report::{Report, since};
 use crate::store::Store;
 use crate::system::patience::Patience;
@@ -35,6 +36,9 @@ async fn alone(config: &PruneConfig, now: DateTime<Utc>, report: &mut Report) ->
     }
     let at_once = Patience::new(Duration::ZERO);
     let exit = retain::retain(&store, &at_once, &inventory, None, &config.policy, now, &mut report.job).await;
+    if let Ok(exit) = exit {
+        report.job.stage = Stage::Done(exit);
+    }
     if !report.job.dry_run {
         store.sweep(config.sweep_after, now).await;
     }
@@ -60,6 +64,7 @@ async fn after(path: &Path, config: &PruneConfig, now: DateTime<Utc>, report: &m
     report.job.name = Some(name.to_string());
     report.job.verdict.clone_from(&handover.record.verdict);
     report.job.confirmed = handover.record.confirmed;
+    report.job.stage = Stage::Stored;
 
     // From here on the backup is stored, so a store that cannot be asked only leaves retention undone.
     let patience = Patience::new(config.retry_for);

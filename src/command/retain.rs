@@ -9,13 +9,13 @@ use super::inventory::Inventory;
 use crate::backup::catalog::{CLOCK_OR_ZONE, Class, Hold, Why};
 use crate::backup::name::BackupName;
 use crate::backup::record::Record;
-use crate::backup::retention::{Policy, Removal, Spared, plan};
+use crate::backup::retention::{Decision, Policy, Removal, Spared, plan};
 use crate::backup::verdict::Verdict;
 use crate::config::StoreConfig;
 use crate::exit::{Exit, Failure};
 use crate::report::JobReport;
 use crate::report::command_line::command_line;
-use crate::report::job::HeldBackup;
+use crate::report::job::{HeldBackup, Stage};
 use crate::store::{self, Store};
 use crate::system::patience::Patience;
 
@@ -43,6 +43,9 @@ pub async fn conclude(
         return Err(not_listed(store, own.name).await);
     }
     let exit = retain(store, patience, &inventory, Some(own), policy, now, report).await;
+    if let Ok(exit) = exit {
+        report.stage = Stage::Done(exit);
+    }
     remove_orphans(store, &inventory, now).await;
     store.sweep(sweep_after, now).await;
     exit
@@ -88,12 +91,31 @@ pub async fn retain(
     if plan.remove.is_empty() || report.dry_run {
         return Ok(Exit::Ok);
     }
-    // What a first try has deleted is deleted: the second finds it gone.
-    let remove = || store.remove(&plan.remove, policy.max_age.as_ref());
-    let removal = patience.wait_out("deleting backups", store::Error::is_away, remove).await.map_err(incomplete)?;
+    let removal = remove(store, patience, &plan.remove, policy, report).await?;
     report.deleted(&removal.removed, &removal.failed);
     remove_records(store, inventory, &removal.removed).await;
     if removal.failed.is_empty() { Ok(Exit::Ok) } else { Err(not_deleted(&removal)) }
+}
+
+async fn remove(
+    store: &Store,
+    patience: &Patience,
+    decisions: &[Decision],
+    policy: &Policy,
+    report: &mut JobReport,
+) -> Result<Removal, Failure> {
+    report.begin_deleting();
+    // What a first try has deleted is deleted: the second finds it gone.
+    let once = async || {
+        let deletion = store.remove(decisions, policy.max_age.as_ref()).await;
+        report.said_deleted(&deletion.leaves);
+        store.look_after(deletion, decisions).await
+    };
+    let removal = patience.wait_out("deleting backups", store::Error::is_away, once).await;
+    removal.map_err(|error| {
+        let Failure { exit, error } = incomplete(error);
+        Failure { exit, error: error.context(report.known_of_deletion()) }
+    })
 }
 
 /// The exit if something holds retention back.

@@ -10,6 +10,7 @@ use super::retain::{self, Own};
 use super::{members, take};
 use crate::config::RunConfig;
 use crate::exit::{Exit, Failure};
+use crate::report::job::Stage;
 use crate::report::{Report, since};
 use crate::snapshot::Workspace;
 use crate::system::patience::Patience;
@@ -45,6 +46,7 @@ pub async fn run(config: RunConfig, now: DateTime<Utc>, report: &mut Report) -> 
     let keeper =
         Keeper { store: &store, patience: &patience, work_dir: &work_dir, began: (now, begun), in_place: false };
     let kept = keeper.keep(&backup, &mut report.job).await?;
+    report.job.stage = Stage::Stored;
     report.seconds.store = Some(since(begun_storing));
 
     let begun_pruning = Instant::now();

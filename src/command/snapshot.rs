@@ -18,6 +18,7 @@ use crate::backup::name::BackupName;
 use crate::backup::record::Record;
 use crate::config::{EtcdConfig, InPlaceConfig, Naming, SnapshotConfig};
 use crate::exit::{Exit, Failure, Purpose};
+use crate::report::job::Stage;
 use crate::report::{Report, since};
 use crate::snapshot::Workspace;
 use crate::store::Store;
@@ -63,11 +64,13 @@ pub async fn snapshot(
     let shared = fs::set_permissions(&backup.file, Permissions::from_mode(0o640));
     shared.map_err(|e| not_moved(&work_dir, &e))?;
     report.seconds.snapshot = Some(since(begun_snapshot));
-    let handed_over = match place {
-        Some(place) => place.keep(&backup, &work_dir, (now, begun), report).await?,
-        None => leave(backup, &work_dir, &naming).map_err(|e| not_moved(&work_dir, &e))?,
-    };
-    handed_over.write(&handover)?;
+    if let Some(place) = place {
+        place.keep(&backup, &work_dir, (now, begun), report).await?.write(&handover)?;
+        report.job.stage = Stage::Done(Exit::Ok);
+        place.store.sweep(place.sweep_after, now).await;
+    } else {
+        leave(backup, &work_dir, &naming).map_err(|e| not_moved(&work_dir, &e))?.write(&handover)?;
+    }
     Ok(Exit::Ok)
 }
 
@@ -99,7 +102,6 @@ impl Place {
         let keeper =
             Keeper { store: &self.store, patience: &self.patience, work_dir, began: job_began, in_place: true };
         let Kept { name, record, clock } = keeper.keep(backup, &mut report.job).await?;
-        self.store.sweep(self.sweep_after, job_began.0).await;
         report.seconds.store = Some(since(begun));
         Ok(Handover { file: name.to_string().into(), stored: true, record, clock })
     }

@@ -10,6 +10,7 @@ use super::take::Backup;
 use crate::backup::handover::Handover;
 use crate::config::StoreStepConfig;
 use crate::exit::{Exit, Failure};
+use crate::report::job::Stage;
 use crate::report::{Report, since};
 use crate::snapshot::prove_file;
 use crate::system::blocking::blocking;
@@ -46,6 +47,7 @@ pub async fn store(config: StoreStepConfig, now: DateTime<Utc>, report: &mut Rep
     let kept = keeper.keep(&backup, &mut report.job).await?;
     report.seconds.store = Some(since(begun));
     Handover { stored: true, record: kept.record, clock: kept.clock, ..handover }.write(&path)?;
+    report.job.stage = Stage::Done(Exit::Ok);
     store.sweep(sweep_after, now).await;
     Ok(Exit::Ok)
 }

@@ -28,6 +28,8 @@ pub struct ErrorOutput {
     pub complaint: String,
     /// How many names a crypt remote left out because its password does not decrypt them.
     pub undecryptable: usize,
+    /// The objects of which it said that it deleted them.
+    pub deleted: Vec<String>,
     pub last_error: LastError,
 }
 
@@ -90,6 +92,7 @@ pub fn relay(stderr: impl Read, subcommand: &str, quiet: bool, redactor: &Redact
             continue;
         }
         output.undecryptable += usize::from(line.contains("Skipping undecryptable file name"));
+        output.deleted.extend(deleted(line));
         if let Some(Complaint { text, of_object, is_error }) = log(line, subcommand, redactor) {
             if is_error && !quiet {
                 output.last_error.replace(subcommand, &text);
@@ -107,6 +110,12 @@ pub fn relay(stderr: impl Read, subcommand: &str, quiet: bool, redactor: &Redact
         output.complaint = format!("{} ({cause})", output.complaint);
     }
     output
+}
+
+/// The object that a line of `rclone delete` says is gone (`DeleteFile` in `fs/operations`).
+fn deleted(line: &str) -> Option<String> {
+    let line: LogLine = serde_json::from_str(line).ok()?;
+    if line.level == "info" && line.msg == "Deleted" { line.object } else { None }
 }
 
 /// Logs one line of stderr for developers, and returns it if it is a complaint.
@@ -210,6 +219,14 @@ mod tests {
             "name: Failed to copy: denied"
         );
         assert_eq!(left(&["odd"], "x"), "odd");
+    }
+
+    #[test]
+    fn what_was_deleted_is_kept() {
+        let log = r#"{"level":"info","msg":"Deleted","object":"a","objectType":"*s3.Object"}
+            {"level":"error","msg":"Couldn't delete: api error AccessDenied","object":"b"}
+            {"level":"info","msg":"Copied (new)","object":"c"}"#;
+        assert_eq!(relay(log.as_bytes(), "delete", false, &Redactor::default()).deleted, ["a"]);
     }
 
     #[test]

@@ -166,6 +166,17 @@ impl Rclone {
         }
     }
 
+    /// Runs one call that deletes. Returns the objects of which rclone said that they are gone, also if it then failed.
+    pub async fn delete(&self, call: Call<'_>) -> (Vec<String>, Result<(), Error>) {
+        match self.wait(&call).await {
+            Ok(mut ended) => {
+                let deleted = std::mem::take(&mut ended.stderr().deleted);
+                (deleted, outcome(&self.program, call.subcommand, call.path, ended).map(drop))
+            }
+            Err(error) => (Vec::new(), Err(error)),
+        }
+    }
+
     async fn run_to_end(&self, call: &Call<'_>) -> Result<(Vec<u8>, ErrorOutput), Error> {
         outcome(&self.program, call.subcommand, call.path, self.wait(call).await?)
     }

@@ -9,6 +9,7 @@ use crate::backup::name::BackupName;
 use crate::backup::record::Facts;
 use crate::backup::retention::{Decision, Plan, Reason};
 use crate::backup::verdict::Verdict;
+use crate::exit::Exit;
 use crate::member::Refusal;
 
 /// Filled while the job runs, so that it can be printed even if the job is cut short. The fields are an interface.
@@ -37,10 +38,37 @@ pub struct JobReport {
     pub kept: Vec<DecidedBackup>,
     /// What retention chose to delete. What became of that is in `removed` and `failed`.
     pub planned: Vec<DecidedBackup>,
+    /// By the listing after the deletion; where that failed, by rclone's word.
     pub removed: Vec<DecidedBackup>,
+    /// Those that are still there.
     pub failed: Vec<String>,
+    /// Those that were to be deleted, and of which it is not known whether they are gone.
+    pub unknown: Vec<String>,
     /// How many other files are in the directory; they are never touched.
     pub foreign: usize,
+    #[serde(skip)]
+    pub stage: Stage,
+}
+
+/// How far the job has come, which is what counts if it is cut short.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stage {
+    #[default]
+    NotStored,
+    /// Stored and confirmed.
+    Stored,
+    /// What earlier runs left is removed last. Whether that is done changes nothing.
+    Done(Exit),
+}
+
+impl Stage {
+    pub const fn when_cut_short(self) -> &'static str {
+        match self {
+            Self::NotStored => "what is unfinished does not count as a backup",
+            Self::Stored => "the backup is safe, retention is not done",
+            Self::Done(_) => "all is done, except that something of earlier runs may be left",
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -84,10 +112,29 @@ impl JobReport {
         self.planned = plan.remove.iter().map(DecidedBackup::from).collect();
     }
 
+    /// From now on it is not known which of the planned backups are gone.
+    pub fn begin_deleting(&mut self) {
+        self.unknown = self.planned.iter().map(|planned| planned.name.clone()).collect();
+    }
+
+    /// rclone says that these files, without their directory, are gone.
+    pub fn said_deleted(&mut self, leaves: &[String]) {
+        let said = |name: &str| leaves.iter().any(|leaf| name.rsplit('/').next() == Some(leaf));
+        self.removed.extend(self.planned.iter().filter(|p| self.unknown.contains(&p.name) && said(&p.name)).cloned());
+        self.unknown.retain(|name| !said(name));
+    }
+
+    /// What the listing after the deletion shows.
     pub fn deleted(&mut self, removed: &[BackupName], failed: &[BackupName]) {
         let removed: Vec<_> = removed.iter().map(ToString::to_string).collect();
         self.removed = self.planned.iter().filter(|planned| removed.contains(&planned.name)).cloned().collect();
         self.failed = failed.iter().map(ToString::to_string).collect();
+        self.unknown.clear();
+    }
+
+    pub fn known_of_deletion(&self) -> String {
+        let (removed, unknown) = (self.removed.len(), self.unknown.len());
+        format!("of {} backups to delete, {removed} are deleted, and it is not known of {unknown}", removed + unknown)
     }
 
     /// Labels and values, one pair for each line.
@@ -120,6 +167,7 @@ impl JobReport {
         }
         lines.extend(self.removed.iter().map(|removed| ("removed", removed.to_string())));
         lines.extend(self.failed.iter().map(|name| ("NOT gone", name.clone())));
+        lines.extend(self.unknown.iter().map(|name| ("unknown", format!("{name}, which was to be deleted"))));
         if self.foreign > 0 {
             let plural = if self.foreign == 1 { "" } else { "s" };
             lines.push(("foreign", format!("{} other file{plural}, never touched", self.foreign)));
@@ -225,6 +273,27 @@ mod tests {
                 "NOT gone: p-202601020000.etcdb"
             ]
         );
+    }
+
+    #[test]
+    fn what_is_known_of_a_deletion_is_said_whenever_it_ends() {
+        let mut report = planned();
+        report.begin_deleting();
+        assert_eq!((report.removed.len(), report.unknown.len()), (0, 2));
+        report.said_deleted(&["p-202601010000.etcdb".to_owned()]);
+        let lines: Vec<_> = report.lines().into_iter().map(|(label, value)| format!("{label}: {value}")).collect();
+        assert_eq!(
+            lines,
+            [
+                "kept: 1 backup",
+                "removed: p-202601010000.etcdb (beyond the count limit)",
+                "unknown: p-202601020000.etcdb, which was to be deleted"
+            ]
+        );
+        assert_eq!(report.known_of_deletion(), "of 2 backups to delete, 1 are deleted, and it is not known of 1");
+        // The listing has the last word.
+        report.deleted(&[], &[name("202601010000"), name("202601020000")]);
+        assert!(report.removed.is_empty() && report.unknown.is_empty(), "{report:?}");
     }
 
     #[test]

@@ -12,6 +12,10 @@ use crate::system::blocking::{CutShort, blocking};
 const UNDECRYPTABLE: [&str; 3] =
     ["failed to authenticate decrypted block", "too short to be encrypted", "bad magic string"];
 
+/// Without this flag, `rclone cat` of one object lists its whole directory. That takes long where there are many, and a
+/// listing that is stale does not show the object.
+pub(super) const ONE_OBJECT: &str = "--no-traverse";
+
 /// Remembers whether it was read to its end.
 pub struct BackupStream {
     bytes: Metered<PipeReader>,
@@ -42,7 +46,7 @@ impl Store {
         let object = self.object_path(&backup.name);
         // rclone's default is to wait five minutes for the next byte.
         let defaults = [&RETRY[..], &["--timeout=60s"]].concat();
-        let args = ["--", &object];
+        let args = [ONE_OBJECT, "--", &object];
         let call = Call { defaults: &defaults, ..Call::new("cat", &object, &args) };
         let total = backup.bytes.unwrap_or_default();
         let (rclone, stdout) = self.rclone.stream(&call).map_err(Error::from)?;

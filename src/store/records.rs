@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 
 use super::error::{Doubt, Left};
 use super::local::LocalPart;
+use super::read::ONE_OBJECT;
 use super::remove::escape;
 use super::upload::staged;
 use super::{Error, FAIL_FAST, QUERY_LIMIT, RECORD, RECORDS, Store};
@@ -121,7 +122,7 @@ impl Store {
         let path = self.path_of(place);
         // One byte more, to see a longer file.
         let head = format!("--head={}", text.len() + 1);
-        let args = [head.as_str(), "--", &path];
+        let args = [ONE_OBJECT, head.as_str(), "--", &path];
         let limit = Some(QUERY_LIMIT);
         let call = Call { defaults: &FAIL_FAST, limit, quiet: true, ..Call::new("cat", &path, &args) };
         Ok(self.rclone.call(call).await.map_err(|error| Error::of(error, READ_RECORDS))? == text)
@@ -156,7 +157,7 @@ impl Store {
         if leaves.is_empty() {
             return None;
         }
-        self.delete(&self.path_of(RECORDS), &["--files-from-raw=-"], leaves.to_vec(), false).await
+        self.delete(&self.path_of(RECORDS), &["--files-from-raw=-"], leaves.to_vec(), false).await.complaint
     }
 }
 

@@ -49,7 +49,7 @@ impl Store {
             return Ok(());
         }
         tracing::info!(parts = ?old, folder, "removing the parts of uploads that earlier runs did not finish");
-        if let Some(complaint) = self.delete(folder, &["--files-from-raw=-"], old, true).await {
+        if let Some(complaint) = self.delete(folder, &["--files-from-raw=-"], old, true).await.complaint {
             tracing::debug!("removing old parts of uploads: {complaint}");
         }
         Ok(())

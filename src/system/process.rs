@@ -155,6 +155,10 @@ impl<T> Ended<T> {
         self.stdout.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
+    pub const fn stderr(&mut self) -> &mut T {
+        &mut self.stderr
+    }
+
     /// stdout and stderr, if the program ended with exit code 0. `complaint` finds the last complaint in stderr.
     pub fn success(self, complaint: impl FnOnce(T) -> String) -> Result<(Vec<u8>, T), BadExit> {
         let stdout = self.stdout.map_err(|TooMuch { limit }| {

@@ -1,6 +1,7 @@
 //! An HTTP proxy between rclone and its server that can refuse, delay or alter a request, and lose or alter the answer.
 
 use std::{
+    collections::HashMap,
     io::{self, BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     sync::{
@@ -28,6 +29,14 @@ pub enum Action {
     FlipRequest(u64),
     /// Flips one bit of the answer's byte at this place behind its headers.
     FlipAnswer(u64),
+    /// Closes the connection without a word; the server never hears of it.
+    Drop,
+    /// Never answers, and the server never hears of it.
+    Hang,
+    /// Sends half of the body on and closes both connections.
+    CutRequest,
+    /// Answers as the server answered the first such request, however long ago.
+    FromCache,
 }
 
 /// A request as it is about to be forwarded.
@@ -40,6 +49,12 @@ pub struct Request {
 }
 
 impl Request {
+    /// A listing of a bucket.
+    pub fn is_list(&self) -> bool {
+        let query = self.path.split_once('?').map_or("", |(_, query)| query);
+        self.method == "GET" && query.split('&').any(|pair| pair.starts_with("prefix=")) && !query.contains("uploads")
+    }
+
     /// An upload of a whole backup, not of a part of one, and not a HEAD or GET.
     pub fn is_upload(&self) -> bool {
         self.method == "PUT" && self.path.split('?').next().is_some_and(|path| path.strip_suffix(".etcdb").is_some())
@@ -53,9 +68,16 @@ impl Request {
 
 type Hook = dyn FnMut(&Request) -> Action + Send;
 
+struct Shared {
+    hook: Mutex<Box<Hook>>,
+    /// Answers by the request's path.
+    cache: Mutex<HashMap<String, Vec<u8>>>,
+    ended: AtomicBool,
+}
+
 pub struct HttpProxy {
     port: u16,
-    ended: Arc<AtomicBool>,
+    shared: Arc<Shared>,
 }
 
 impl HttpProxy {
@@ -64,19 +86,21 @@ impl HttpProxy {
     pub fn to(upstream: u16, hook: impl FnMut(&Request) -> Action + Send + 'static) -> Self {
         let port = ports::free();
         let listener = TcpListener::bind(("127.0.0.1", port)).expect("a free port");
-        let ended = Arc::new(AtomicBool::new(false));
-        let (flag, hook) = (Arc::clone(&ended), Arc::new(Mutex::new(hook)));
+        let hook: Box<Hook> = Box::new(hook);
+        let shared = Shared { hook: Mutex::new(hook), cache: Mutex::default(), ended: AtomicBool::new(false) };
+        let shared = Arc::new(shared);
+        let ours = Arc::clone(&shared);
         thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
-                if flag.load(Ordering::SeqCst) {
+                if ours.ended.load(Ordering::SeqCst) {
                     return;
                 }
-                let hook = Arc::clone(&hook);
+                let shared = Arc::clone(&ours);
                 // A client that hangs up is its own business.
-                thread::spawn(move || serve(near, upstream, &*hook).ok());
+                thread::spawn(move || serve(near, upstream, &shared).ok());
             }
         });
-        Self { port, ended }
+        Self { port, shared }
     }
 
     pub fn port(&self) -> u16 {
@@ -86,16 +110,16 @@ impl HttpProxy {
 
 impl Drop for HttpProxy {
     fn drop(&mut self) {
-        self.ended.store(true, Ordering::SeqCst);
+        self.shared.ended.store(true, Ordering::SeqCst);
         TcpStream::connect(("127.0.0.1", self.port)).ok();
     }
 }
 
 /// One request a connection: both ends are told that it closes.
-fn serve(mut near: TcpStream, upstream: u16, hook: &Mutex<Hook>) -> io::Result<()> {
+fn serve(mut near: TcpStream, upstream: u16, shared: &Shared) -> io::Result<()> {
     let mut reader = BufReader::new(near.try_clone()?);
     let Some(request) = read_head(&mut reader)? else { return Ok(()) };
-    let action = hook.lock().unwrap()(&request);
+    let action = shared.hook.lock().unwrap()(&request);
     if request.header("expect").is_some() {
         near.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
     }
@@ -107,8 +131,21 @@ fn serve(mut near: TcpStream, upstream: u16, hook: &Mutex<Hook>) -> io::Result<(
         let length = text.len();
         return write!(near, "HTTP/1.1 {status} No\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{text}");
     }
-    if let Action::Delay(time) = action {
-        thread::sleep(time);
+    match action {
+        Action::Drop => return Ok(()),
+        Action::Hang => {
+            while !shared.ended.load(Ordering::SeqCst) {
+                thread::sleep(Duration::from_millis(100));
+            }
+            return Ok(());
+        }
+        Action::Delay(time) => thread::sleep(time),
+        _ => {}
+    }
+    let cached = shared.cache.lock().unwrap().get(&request.path).cloned();
+    if let (Action::FromCache, Some(answer)) = (action, cached) {
+        io::copy(&mut body, &mut io::sink())?;
+        return near.write_all(&answer);
     }
     let mut far = TcpStream::connect(("127.0.0.1", upstream))?;
     // Of a compressed answer, a flipped byte would be another one than was meant. S3 requests have this line signed.
@@ -121,6 +158,10 @@ fn serve(mut near: TcpStream, upstream: u16, hook: &Mutex<Hook>) -> io::Result<(
     far.write_all(b"Connection: close\r\n\r\n")?;
     match action {
         Action::FlipRequest(place) => copy_flipped(&mut body, &mut far, place)?,
+        Action::CutRequest => {
+            io::copy(&mut body.take(length / 2), &mut far)?;
+            return Ok(());
+        }
         _ => drop(io::copy(&mut body, &mut far)?),
     }
     match action {
@@ -131,6 +172,12 @@ fn serve(mut near: TcpStream, upstream: u16, hook: &Mutex<Hook>) -> io::Result<(
             near.write_all(head.concat().as_bytes())?;
             near.write_all(b"\r\n")?;
             copy_flipped(&mut answer, &mut near, place)?;
+        }
+        Action::FromCache => {
+            let mut answer = Vec::new();
+            far.read_to_end(&mut answer)?;
+            near.write_all(&answer)?;
+            shared.cache.lock().unwrap().insert(request.path, answer);
         }
         _ => drop(io::copy(&mut far, &mut near)?),
     }
