@@ -80,8 +80,8 @@ impl Store {
             return self.or_identical(created, &place, &text).await.map(|()| RecordWritten { modified: None });
         }
         let sent = staged(&text)?;
-        let told = set_back(sent.path())?;
-        let created = match self.upload(sent.path(), &place).await {
+        let told = set_back(&sent.path)?;
+        let created = match self.upload(&sent.path, &place).await {
             // rclone looked and then moved, or the store may not know the condition. Of two runs at once, one finds the
             // other's record here.
             Ok(_) if !self.reads_as(&place, &text).await? => Err(Error::Taken(self.path_of(&place))),

@@ -14,8 +14,8 @@ use super::remove::escape;
 use super::{Error, PARTS, Store};
 
 /// How long other runs may take to move, or to give up, what they have on its way to the same name.
-const OTHERS: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(500);
+const OTHERS: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(250);
 
 #[derive(Debug, PartialEq, Eq)]
 enum Turn {

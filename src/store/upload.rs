@@ -1,12 +1,14 @@
 //! Brings a file to a name of the store that is free, whole or not at all, and takes away what is left of a failure.
 
-use std::io::Write;
-use std::path::Path;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use super::local::LocalPart;
 use super::{Error, PARTS, RETRY, Store};
 use crate::rclone::{self, Call};
+use crate::snapshot::Workspace;
 use crate::system::blocking::blocking;
+use crate::system::fs::create_new;
 
 /// Without these flags rclone creates a missing bucket, and an upload to a misspelt one looks like success. B2 and Swift have
 /// no such flag; there only the listing before tells of a bucket that is missing.
@@ -136,7 +138,7 @@ impl Store {
         let staged = staged(b"whether an object of this name is replaced\n")?;
         let whole: &[&str] = &[];
         let put = |size: &'static [&'static str]| {
-            let (rclone, probe, source) = (&self.rclone, &probe, staged.path().to_string_lossy().into_owned());
+            let (rclone, probe, source) = (&self.rclone, &probe, staged.path.to_string_lossy().into_owned());
             async move {
                 let flags = [&NO_NEW_BUCKET[..], &ONLY_IF_ABSENT, &["--ignore-times"], size].concat();
                 let args = [&flags[..], &["--", &source, probe]].concat();
@@ -152,12 +154,19 @@ impl Store {
     }
 }
 
-/// A file with this text, for rclone to send.
-pub fn staged(text: &[u8]) -> Result<tempfile::NamedTempFile, Error> {
-    let write = || {
-        let mut file = tempfile::NamedTempFile::new()?;
-        file.write_all(text)?;
-        Ok(file)
+/// A file for rclone to send. It goes with its directory, which a later run sweeps if this one is killed.
+pub struct Staged {
+    _directory: Workspace,
+    pub path: PathBuf,
+}
+
+pub fn staged(text: &[u8]) -> Result<Staged, Error> {
+    let folder = std::env::temp_dir();
+    let stage = || {
+        let directory = Workspace::create(&folder.canonicalize()?).map_err(io::Error::other)?;
+        let path = directory.path().join("staged");
+        create_new(&path)?.write_all(text)?;
+        Ok(Staged { _directory: directory, path })
     };
-    write().map_err(|cause| Error::Local { doing: "write a file in", path: std::env::temp_dir(), cause })
+    stage().map_err(|cause| Error::Local { doing: "write a file in", path: folder.clone(), cause })
 }

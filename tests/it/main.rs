@@ -22,6 +22,7 @@ mod interrupt;
 mod job;
 mod judge;
 mod killed;
+mod kills;
 mod kustomize;
 mod lies;
 mod list;

@@ -3,90 +3,59 @@
 
 use std::{
     env,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
 
-use crate::support::{
-    LONG_AGO, SOON, etcd::Cluster, eventually, processes::is_alive, remote::Remote, run::Run, sample, traffic::Random,
+use crate::{
+    kills::{Battered, kill, seed},
+    support::{remote::Remote, run::Run, traffic::Random},
 };
 
-fn setting(name: &str) -> Option<u64> {
-    env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}: `{text}` is not a number")))
+fn rounds() -> u64 {
+    let set = env::var("SOAK_ROUNDS").ok();
+    set.map_or(100, |text| text.parse().unwrap_or_else(|_| panic!("SOAK_ROUNDS: `{text}` is not a number")))
 }
 
-/// One cluster, and a remote whose old backup each job would remove once its own is stored.
-struct Soak {
-    cluster: Cluster,
-    remote: Remote,
-}
-
-impl Soak {
-    fn new(remote: Remote) -> Self {
-        let soak = Self { cluster: Cluster::with(1).mib(4).start(), remote };
-        soak.remote.put_aged("202001010000.etcdb", sample::snapshot(), LONG_AGO);
-        soak
-    }
-
-    fn job(&self) -> Run {
-        Run::job(&self.cluster, &self.remote).env("RETENTION_COUNT", "1").env("KEEP_LAST", "1")
-    }
-
-    /// At no moment may there be less than one good backup, or anything that looks like one and is not.
-    fn assert_all_good(&self) {
-        let report = Run::new().args(["verify", "--all"]).store(&self.remote).success();
-        assert!(report.number("good") >= 1, "{report:?}");
-    }
-
-    fn interrupt(&self, delay: Duration, signal: Signal, code: i32) {
-        let job = self.job().spawn();
-        std::thread::sleep(delay);
-        let children = job.children();
-        // It may have ended by now.
-        if is_alive(job.id()) {
-            job.signal(signal);
-        }
-        if signal == Signal::KILL {
-            drop(job);
-        } else {
-            let output = job.wait_further(SOON);
-            assert!([Some(0), Some(code)].contains(&output.status.code()), "{output}");
-        }
-        // A killed job cannot end its rclone, which then ends by itself.
-        eventually(SOON, "the end of every child", || (!children.iter().any(|pid| is_alive(*pid))).then_some(()));
-        self.assert_all_good();
-    }
+/// The job would remove the backup before its own once that is stored.
+fn replacing(battered: &Battered) -> Run {
+    battered.job().env("RETENTION_COUNT", "1").env("KEEP_LAST", "1")
 }
 
 #[test]
 #[ignore = "make soak"]
 fn jobs_interrupted_at_any_moment_leave_a_good_backup() {
     needs!("etcd", "etcdctl", "rclone");
-    let seed = setting("SOAK_SEED").unwrap_or_else(|| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        u64::from(now.subsec_nanos()) + 1
-    });
-    let rounds = setting("SOAK_ROUNDS").unwrap_or(100);
+    let (rounds, seed) = (rounds(), seed("SOAK_SEED"));
     println!("{rounds} rounds with SOAK_SEED={seed}");
     let mut random = Random(seed);
-    for soak in [Soak::new(Remote::folder()), Soak::new(Remote::rclone_s3())] {
+    for remote in [Remote::folder(), Remote::rclone_s3(), Remote::sftp()] {
+        let battered = Battered::new(remote);
         let started = Instant::now();
-        soak.job().success();
+        replacing(&battered).success();
         let whole = u64::try_from(started.elapsed().as_micros()).unwrap();
-        for round in 1..=rounds / 2 {
+        let mut at_work = 0;
+        for round in 1..=rounds / 3 {
             let signals = [(Signal::TERM, 143), (Signal::INT, 130), (Signal::KILL, 137)];
             let (signal, code) = signals[usize::try_from(random.number() % 3).unwrap()];
             let delay = Duration::from_micros(random.number() % whole);
             println!("{round}: {signal:?} after {delay:?}");
-            soak.interrupt(delay, signal, code);
+            at_work += u64::from(battered.interrupt(replacing(&battered), delay, signal, code).is_some());
+            // At no moment may there be less than one good backup.
+            battered.assert_all_good();
         }
-        let last = soak.job().success();
-        assert!(soak.remote.names().iter().any(|name| name == last.text("name")), "{last:?}");
-        // What a killed upload to a directory leaves has a name that no command takes for a backup's.
-        let names: Vec<_> =
-            soak.remote.names().into_iter().filter(|name| name.strip_suffix(".etcdb").is_some()).collect();
-        // Two jobs in one second: the second one's name is of the next second, and a backup of the future is kept.
-        assert!((1..=2).contains(&names.len()), "{names:?}");
+        println!("{at_work} of {} were at work", rounds / 3);
+        assert!(at_work > rounds / 6, "most jobs had ended before the signal");
+        battered.assert_cleared();
+    }
+}
+
+#[test]
+#[ignore = "make soak"]
+fn jobs_killed_at_any_moment_leave_nothing() {
+    needs!("etcd", "etcdctl", "rclone", "weed");
+    for remote in [Remote::seaweedfs(), Remote::folder(), Remote::sftp()] {
+        kill(remote, rounds());
     }
 }

@@ -1,0 +1,148 @@
+//! Jobs that are killed at random moments: no child goes on, nothing counts that is no backup, and the next job works and
+//! clears away what they left. `KILL_SEED` repeats the moments of a failure, which prints it.
+
+use std::{
+    env, fs,
+    path::PathBuf,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use rstest::rstest;
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::support::{
+    LONG_AGO, SOON, etcd::Cluster, eventually, processes::is_alive, remote::Remote, run::Run, sample, traffic::Random,
+};
+
+/// So that uploading and reading back take some of the time.
+const SLOWLY: [&str; 2] = ["--rclone-flags", "--bwlimit 8M"];
+/// How soon the children of a killed job end.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+/// The number in a variable, or one that no other test has.
+pub fn seed(variable: &str) -> u64 {
+    let set = env::var(variable).ok();
+    let set = set.map(|text| text.parse().unwrap_or_else(|_| panic!("{variable}: `{text}` is not a number")));
+    set.unwrap_or_else(|| u64::from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos()) + 1)
+}
+
+/// One cluster, one remote, and the folders that all jobs share, so that each finds what an earlier one left.
+pub struct Battered {
+    cluster: Cluster,
+    pub remote: Remote,
+    home: TempDir,
+}
+
+impl Battered {
+    pub fn new(remote: Remote) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        for name in ["work", "tmp"] {
+            fs::create_dir(home.path().join(name)).unwrap();
+        }
+        remote.put_aged("202001010000.etcdb", sample::snapshot(), LONG_AGO);
+        Self { cluster: Cluster::with(1).mib(4).start(), remote, home }
+    }
+
+    pub fn job(&self) -> Run {
+        let run = Run::job(&self.cluster, &self.remote).args(SLOWLY);
+        run.env("WORK_DIR", self.home.path().join("work")).env("TMPDIR", self.home.path().join("tmp"))
+    }
+
+    /// Nothing may look like a backup that is none.
+    pub fn assert_all_good(&self) {
+        let report = Run::new().args(["verify", "--all"]).store(&self.remote).success();
+        assert!(report.number("good") >= 1, "{report:?}");
+    }
+
+    /// Starts a job and sends it a signal after the delay. Answers what it did at that moment, by its log; `None` if it had
+    /// ended before.
+    pub fn interrupt(&self, run: Run, delay: Duration, signal: Signal, code: i32) -> Option<String> {
+        let job = run.spawn();
+        std::thread::sleep(delay);
+        let children = job.children();
+        if !is_alive(job.id()) {
+            return None;
+        }
+        job.signal(signal);
+        let told = Instant::now();
+        let doing = job.stderr().lines().last().unwrap_or("starting").chars().skip(30).take(90).collect();
+        if signal == Signal::KILL {
+            drop(job);
+        } else {
+            let output = job.wait_further(SOON);
+            // It may have been done by then.
+            assert!([Some(0), Some(code)].contains(&output.status.code()), "{output}");
+        }
+        eventually(AT_ONCE, "the end of every child", || (!children.iter().any(|pid| is_alive(*pid))).then_some(()));
+        println!("  {code} after {delay:?}, {} children ended in {:?}: {doing}", children.len(), told.elapsed());
+        Some(doing)
+    }
+
+    /// What killed jobs left goes when it is old, with the next job.
+    pub fn assert_cleared(&self) {
+        let is_on_disk = self.remote.secret().is_none() || self.remote.target().contains(":etcd");
+        let parts = if is_on_disk { self.remote.on_disk(".etcd-backup/parts") } else { PathBuf::new() };
+        let mut left = 0;
+        for part in fs::read_dir(&parts).into_iter().flatten().flatten() {
+            let file = fs::File::options().write(true).open(part.path()).unwrap();
+            file.set_modified(SystemTime::now() - LONG_AGO).unwrap();
+            left += 1;
+        }
+        let last = self.job().success();
+        let names = self.remote.names();
+        println!("  {left} parts were left, and are cleared; {} backups", names.len());
+        assert!(names.iter().any(|name| name == last.text("name")), "{last:?}");
+        let is_backup = |name: &String| {
+            name.strip_suffix(".etcdb").is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
+        };
+        assert!(names.iter().all(is_backup), "{names:?}");
+        for folder in ["work", "tmp"] {
+            let left: Vec<_> = fs::read_dir(self.home.path().join(folder)).unwrap().flatten().collect();
+            assert!(left.is_empty(), "{left:?}");
+        }
+        self.assert_all_good();
+    }
+}
+
+/// Kills so many jobs that are at work.
+pub fn kill(remote: Remote, kills: u64) {
+    let seed = seed("KILL_SEED");
+    let mut random = Random(seed);
+    let battered = Battered::new(remote);
+    let begun = Instant::now();
+    battered.job().success();
+    let mut whole = u64::try_from(begun.elapsed().as_micros()).unwrap();
+    println!("{kills} kills at {} with KILL_SEED={seed}, of jobs of {whole} µs", battered.remote.target());
+    let (mut killed, mut missed) = (0, 0);
+    while killed < kills {
+        let delay = Duration::from_micros(random.number() % whole);
+        match battered.interrupt(battered.job(), delay, Signal::KILL, 137) {
+            Some(_) => killed += 1,
+            // A job takes less time than the first one did.
+            None => (missed, whole) = (missed + 1, u64::try_from(delay.as_micros()).unwrap()),
+        }
+        assert!(missed <= kills, "{missed} jobs had ended before they could be killed");
+    }
+    println!("  {killed} killed while alive, {missed} had ended");
+    battered.assert_cleared();
+}
+
+#[rstest]
+#[case::s3(Remote::rclone_s3)]
+#[case::folder(Remote::folder)]
+#[case::sftp(Remote::sftp)]
+fn five_killed_jobs_leave_nothing(#[case] remote: fn() -> Remote) {
+    needs!("etcd", "etcdctl", "rclone");
+    kill(remote(), 5);
+}
+
+#[rstest]
+#[case::s3(Remote::seaweedfs)]
+#[case::folder(Remote::folder)]
+#[case::sftp(Remote::sftp)]
+#[ignore = "slow: make test-all"]
+fn fifteen_killed_jobs_leave_nothing(#[case] remote: fn() -> Remote) {
+    needs!("etcd", "etcdctl", "rclone", "weed");
+    kill(remote(), 15);
+}
