@@ -182,7 +182,8 @@ impl Catalog {
         let entry = |(name, bytes): (BackupName, Option<u64>)| entry(name, bytes, beside, &legacy, zone);
         let mut entries: Vec<_> = names.into_iter().map(entry).collect();
         entries.sort_by_cached_key(|entry| Reverse((entry.taken_at, entry.name.age_key(zone))));
-        let warnings = warnings(beside, &entries);
+        let mut warnings = warnings(beside, &entries);
+        warnings.extend(unsure_pairs(&entries, zone));
         Self { entries, warnings }
     }
 
@@ -281,6 +282,20 @@ const fn class_of(verdict: &Verdict) -> Class {
         Verdict::Suspicious { .. } => Class::Doubtful(Doubt::Suspicious),
         Verdict::Damaged { .. } => Class::Doubtful(Doubt::Damaged),
     }
+}
+
+/// The pairs whose order is not known, because a time in a name comes twice and no record tells which of the two it is.
+fn unsure_pairs(entries: &[Entry], zone: Tz) -> Vec<String> {
+    let pair = |(at, entry): (usize, &Entry)| {
+        let earlier = if entry.facts.is_none() { entry.name.earlier_reading(zone)? } else { return None };
+        let older = entries.get(at + 1..)?.iter().take_while(|other| other.taken_at >= earlier).last()?;
+        let counts = entry.taken_at.to_rfc3339_opts(SecondsFormat::Secs, true);
+        Some(format!(
+            "the time in the name of {} comes twice, as clocks were set back, and no record tells which one it is: it counts as the later, {counts}, but {} may be younger",
+            entry.name, older.name
+        ))
+    };
+    entries.iter().enumerate().filter_map(pair).collect()
 }
 
 fn warnings(beside: &Beside, entries: &[Entry]) -> Vec<String> {

@@ -147,6 +147,12 @@ impl BackupName {
         in_zone(self.stamp, zone)
     }
 
+    /// The earlier moment of a local time that comes twice, when clocks are set back; [`Self::taken_at`] is the later one.
+    pub fn earlier_reading(&self, zone: Tz) -> Option<DateTime<Utc>> {
+        let earlier = zone.from_local_datetime(&self.stamp).earliest()?.with_timezone(&Utc);
+        (earlier < self.taken_at(zone)).then_some(earlier)
+    }
+
     /// Sorts backups by their age, the oldest first. No two names of one prefix have the same key, so the newest backup does
     /// not depend on the order in which the remote lists them.
     pub fn age_key(&self, zone: Tz) -> impl Ord + use<> {

@@ -1,6 +1,8 @@
 use super::super::beside::{Line, Note, Since, record_file, ruling_file, since_file};
 use super::super::name::Prefix;
 use super::super::record::tests::facts;
+use super::super::retention::{Policy, Spared, plan};
+use super::super::select::{Selector, select};
 use super::*;
 
 pub fn name(leaf: &str) -> BackupName {
@@ -347,4 +349,64 @@ fn older_states_between_the_good_one_and_the_next_are_undecided() {
     assert_eq!(undecided(&[good.clone(), older(FOUR), unreadable], TWO), [FOUR]);
     let future = recorded_at(ONE, time("2099-01-01T00:00:00Z"), Some(Verdict::Good));
     assert_eq!(undecided(&[future, good, older(FOUR)], TWO), [FOUR]);
+}
+
+/// The hour from 00:00 to 01:00 UTC, and the one after it, both are from 2 to 3 o'clock there.
+const ROME: Tz = Tz::Europe__Rome;
+
+#[test]
+fn of_times_that_come_twice_the_record_tells_which_it_is() {
+    let (older, younger) = ("p-202610250245.etcdb", "p-202610250215.etcdb");
+    let files = [
+        recorded_at(older, time("2026-10-25T00:45:00Z"), Some(Verdict::Good)),
+        recorded_at(younger, time("2026-10-25T01:15:00Z"), Some(Verdict::Good)),
+    ];
+    let (catalog, _) = in_zone(&[older, younger], &files, ROME);
+    assert_eq!(order(&catalog), [younger, older]);
+    assert_eq!(catalog.warnings, [""; 0]);
+    let now = time("2026-10-25T02:00:00Z");
+    let latest = select(&Selector::Latest, &catalog.entries, now, ROME).unwrap().0;
+    assert_eq!(latest.name.leaf(), younger);
+    let one = std::num::NonZeroUsize::MIN;
+    let policy = Policy { max_age: None, max_count: Some(one), keep_last: one };
+    let plan = plan(&catalog.entries, Spared::default(), &policy, now);
+    assert_eq!(plan.remove.iter().map(|gone| gone.name.leaf()).collect::<Vec<_>>(), [older]);
+}
+
+#[test]
+fn where_no_record_tells_the_later_one_counts_and_the_pair_is_named() {
+    let (first, second, before) = ("p-202610250245.etcdb", "p-202610250215.etcdb", "p-202610250130.etcdb");
+    let (catalog, _) = in_zone(&[before, second, first], &[], ROME);
+    assert_eq!(order(&catalog), [first, second, before]);
+    assert_eq!(catalog.entries[0].taken_at, time("2026-10-25T01:45:00Z"));
+    let [warning] = &catalog.warnings[..] else { panic!("{:?}", catalog.warnings) };
+    for words in [first, second, "comes twice", "2026-10-25T01:45:00Z"] {
+        assert!(warning.contains(words), "{words} is not in {warning}");
+    }
+    // A record of one of the two is enough, if its backup is not in between.
+    let sure = recorded_at(second, time("2026-10-25T00:15:00Z"), Some(Verdict::Good));
+    let (catalog, _) = in_zone(&[first, second], &[sure], ROME);
+    assert_eq!(catalog.warnings.iter().filter(|warning| warning.contains("comes twice")).count(), 0, "{catalog:?}");
+}
+
+proptest::proptest! {
+    #[test]
+    fn recorded_backups_are_in_the_order_in_which_they_were_taken(
+        minutes in proptest::collection::btree_set(0_i64..240, 2..12),
+    ) {
+        let night = time("2026-10-24T23:00:00Z");
+        let mut taken = Vec::new();
+        let mut files = Vec::new();
+        for minute in &minutes {
+            let at = night + TimeDelta::minutes(*minute);
+            let name = BackupName::free(&prefix(), at, ROME, &taken);
+            files.push(recorded_at(&name.leaf(), at, Some(Verdict::Good)));
+            taken.push(name);
+        }
+        let leaves: Vec<_> = taken.iter().map(BackupName::leaf).collect();
+        let (catalog, _) = in_zone(&leaves.iter().map(String::as_str).collect::<Vec<_>>(), &files, ROME);
+        let mut expected = leaves;
+        expected.reverse();
+        proptest::prop_assert_eq!(order(&catalog), expected);
+    }
 }
