@@ -63,6 +63,10 @@ impl FromStr for Prefix {
         if text.contains("//") {
             return refuse("has an empty directory name (`//`)");
         }
+        // It is hard to see, and names other backups.
+        if text.split('/').any(|part| part != part.trim()) {
+            return refuse("has a blank at the start or the end of a name");
+        }
         Ok(Self(text.to_owned()))
     }
 }
@@ -295,7 +299,21 @@ mod tests {
 
     #[test]
     fn prefixes_that_leave_the_target_are_refused() {
-        for bad in ["/x", "../x", "a/../b", "a\nb", "a//b", "./x", "a\\b-", "a\\b/c-", "\u{201b}-", &"x".repeat(201)] {
+        for bad in [
+            "/x",
+            "../x",
+            "a/../b",
+            "a\nb",
+            "a//b",
+            "./x",
+            "a\\b-",
+            "a\\b/c-",
+            "\u{201b}-",
+            "p- ",
+            " p-",
+            "a /p-",
+            &"x".repeat(201),
+        ] {
             assert!(bad.parse::<Prefix>().is_err(), "{bad:?}");
         }
         for good in ["", "my-s3-etcd-backup-", "a/b/c-", "pr[ae]d-", "{{", "slash／-", "trailing blank -", "a..b", "-x"]

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::rclone_options::is_credential;
+use super::rclone_options::{is_credential, runs_command};
 
 pub const KEYS: [&str; 10] = [
     "target",
@@ -100,7 +100,8 @@ impl SettingsDir {
 
 /// What an error repeats of a value: nothing if it may hold a secret.
 pub fn shown<'a>(key: &str, value: &'a str) -> &'a str {
-    let suspect = value.contains(['=', '@', '?']) || is_credential(value);
+    let is_command = || value.split([' ', '=', ',']).any(|word| runs_command(word.trim_start_matches('-')));
+    let suspect = value.contains(['=', '@', '?']) || is_credential(value) || is_command();
     if matches!(key, "target" | "rclone-flags") && suspect { "…" } else { value }
 }
 
@@ -139,7 +140,12 @@ mod tests {
     #[test]
     fn a_secret_in_the_wrong_place_is_not_repeated() {
         let dir = tempfile::tempdir().unwrap();
-        let secrets = ["--s3-secret-access-key hunter2", ":s3,secret_access_key=hunter2:b", "--header 'Token hunter2"];
+        let secrets = [
+            "--s3-secret-access-key hunter2",
+            ":s3,secret_access_key=hunter2:b",
+            "--header 'Token hunter2",
+            "--sftp-server-command 'x hunter2'",
+        ];
         for secret in secrets {
             std::fs::write(dir.path().join("rclone-flags"), secret).unwrap();
             let settings = SettingsDir::read(dir.path()).unwrap();

@@ -132,6 +132,9 @@ fn learn(option: &str, value: &str, secrets: &mut Vec<String>) {
         parts.for_each(|(name, value)| learn(name, value, secrets));
     } else if runs_command(&option) {
         secrets.extend(secrets_of_command(value));
+    } else if option.ends_with("headers") {
+        // As in `name,value,name,value`.
+        secrets.extend(value.split(',').skip(1).step_by(2).map(str::to_owned));
     } else if is_secret(&option, value) {
         secrets.push(value.to_owned());
         // A key in PEM, with its lines escaped.
@@ -160,13 +163,13 @@ fn names_secret(option: &str) -> bool {
 }
 
 fn is_secret(option: &str, value: &str) -> bool {
-    let is_url = value.contains("://");
+    let is_url = value.contains("://") && (option.ends_with("url") || option.ends_with("uri"));
     let is_address =
         ADDRESSES.iter().any(|end| option.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with('_')));
-    if names_secret(option) || option.ends_with("sas_url") {
+    if names_secret(option) {
         return !is_url && !option.ends_with("_file") && !option.ends_with("_path") && !is_switch(value);
     }
-    !is_address && !is_url && !is_plain(value)
+    !is_address && !value.contains("://") && !is_plain(value)
 }
 
 fn is_switch(value: &str) -> bool {
@@ -208,6 +211,8 @@ fn secrets_of_command(command: &str) -> Vec<String> {
         match word.split_once('=') {
             Some((flag, value)) if is_credential(flag) => found.push(value.to_owned()),
             _ if at > 0 && names(&words[at - 1]) => found.push(word.clone()),
+            // As behind `sh -c`.
+            _ if word != command && word.contains(' ') => found.extend(secrets_of_command(word)),
             _ => found.extend(word.strip_prefix("-p").map(ToOwned::to_owned)),
         }
     }

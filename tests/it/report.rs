@@ -55,7 +55,7 @@ fn a_failure_is_reported_in_both_forms() {
 }
 
 /// In a mount namespace of its own, the machine's /dev stays as it is.
-const WITH_TERMINATION_LOG: &str = "set -e
+pub const WITH_TERMINATION_LOG: &str = "set -e
 mkdir $TMPDIR/dev
 mount -t tmpfs none $TMPDIR/dev
 for name in null zero full random urandom tty; do touch $TMPDIR/dev/$name; mount --bind /dev/$name $TMPDIR/dev/$name; done

@@ -8,6 +8,7 @@ use std::{
 
 use serde_json::Value;
 
+use crate::report::WITH_TERMINATION_LOG;
 use crate::support::{
     SOON, etcd::Cluster, file_server::obscured, ports, proxy::Proxy, remote::Remote, run::Run, tools,
 };
@@ -327,7 +328,7 @@ fn discreet(run: Run, argv: &Path) -> Run {
 
 #[test]
 fn no_failure_prints_a_secret() {
-    needs!("rclone");
+    needs!("rclone", "unshare");
     let folder = tempfile::tempdir().unwrap();
     let (argv, config) = (folder.path().join("argv"), folder.path().join("rclone.conf"));
     let port = ports::free();
@@ -343,6 +344,12 @@ fn no_failure_prints_a_secret() {
             assert!(name != "unreachable" || error.contains(&format!("127.0.0.1:{port}/")), "{output}");
         }
     }
+    // The pod's termination message says what the error says.
+    let silent = Proxy::silent();
+    let run = Run::new().through(["unshare", "--mount", "sh", "-c", WITH_TERMINATION_LOG, "sh"]).arg("run");
+    let run = discreet(run, &argv).env("RCLONE_CONFIG", &config).env("TARGET", "store:x/etcd");
+    let output = run.env("ETCDCTL_ENDPOINTS", format!("http://127.0.0.1:{}", silent.port())).exits(2);
+    assert!(output.stderr.contains("etcd-backup run: failed (exit 2: "), "{output}");
     no_secret_in(&fs::read(argv).unwrap(), "an argument");
 }
 
@@ -354,7 +361,10 @@ fn no_run_stores_a_secret() {
     let argv = folder.path().join("argv");
     let config = remote.config_with("url = http://", &format!("url = http://{}:{}@", secret("user"), secret("url")));
     let run = discreet(Run::job(&cluster, &remote), &argv).env("RCLONE_CONFIG", encrypted(&config));
-    let run = run.env("RCLONE_CONFIG_PASS", secret("variable")).env("AWS_SECRET_ACCESS_KEY", secret("key"));
+    let password = folder.path().join("password");
+    fs::write(&password, secret("variable")).unwrap();
+    let run = run.env("RCLONE_PASSWORD_COMMAND", format!("cat {}", password.display()));
+    let run = run.env("AWS_SECRET_ACCESS_KEY", secret("key"));
     run.exits(0);
     let all = remote.names().into_iter().chain(remote.records().into_iter().map(|name| format!(".etcd-backup/{name}")));
     for name in all {

@@ -91,12 +91,15 @@ fn a_secret_inside_a_value_is_known() {
         "ssh = sshpass -p hunter2hunter2 ssh etcd@h",
         "ssh = sshpass -phunter2hunter2 ssh etcd@h",
         "bearer_token_command = x --password=hunter2hunter2",
+        "bearer_token_command = sh -c 'x --password hunter2hunter2'",
+        "headers = X-Purpose,backup,Authorization,hunter2hunter2",
         // As rclone 1.75.2 obscured it.
         "pass = V0WKrEn0efDwZHipH7_yHct3_3TRIwQd2Laz_SBs",
         "unheard_of = V0WKrEn0efDwZHipH7_yHct3_3TRIwQd2Laz_SBs",
     ] {
         assert_eq!(of(line).clean("Basic a@h.example hunter2hunter2 bucket"), "Basic a@h.example *** bucket", "{line}");
     }
+    assert_eq!(of("pass = a://b,c=d:e").clean("<a://b,c=d:e>"), "<***>");
     let key = of("key_pem = -----BEGIN-----\\nhunter2hunter2hunter2\\n-----END-----");
     assert_eq!(key.clean("hunter2hunter2hunter2"), "***");
 }
