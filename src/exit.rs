@@ -188,6 +188,11 @@ impl Failure {
         Self::message(Exit::Settings, message)
     }
 
+    /// The same failure, of which more is known.
+    pub fn and(self, more: &str) -> Self {
+        Self::message(self.exit, format!("{self}; {more}"))
+    }
+
     /// The error and its causes in one line.
     pub fn one_line(&self) -> String {
         format!("{:#}", self.error)

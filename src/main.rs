@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
+use command::Unfinished;
 use exit::{Exit, Failure};
 use report::Report;
 use system::core_dumps::no_core_files;
@@ -53,10 +54,7 @@ fn main() -> ExitCode {
     if let Some(error) = &error {
         tracing::error!(exit = exit.code(), "{error}");
     }
-    if let Err(error) = report.print(exit, error, cli.output.output, begun.elapsed()) {
-        tracing::warn!(%error, "cannot write the report");
-    }
-    exit.code().into()
+    report.print(exit, error, cli.output.output, begun.elapsed())
 }
 
 fn start(cli: &cli::Cli, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
@@ -69,10 +67,12 @@ fn start(cli: &cli::Cli, now: DateTime<Utc>, report: &mut Report) -> Result<Exit
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unexpected)?;
     let outcome = runtime.block_on(async {
         let mut signals = Signals::new().map_err(unexpected)?;
-        tokio::select! {
-            outcome = command::execute(cli, now, zone, report) => outcome,
-            signal = signals.first() => Err(Failure::message(signal.exit(), format!("interrupted by {signal}; {}", report.job.stage.when_cut_short()))),
-        }
+        let mut unfinished = Unfinished::default();
+        let outcome = tokio::select! {
+            outcome = command::execute(cli, now, zone, report, &mut unfinished) => outcome,
+            signal = signals.first() => Err(Failure::message(signal.exit(), format!("interrupted by {signal}"))),
+        };
+        unfinished.settle(outcome, report).await
     });
     // Dropping the runtime would wait without limit for a thread that a hung disk blocks.
     runtime.shutdown_timeout(LAST_THREADS);

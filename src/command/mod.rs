@@ -39,17 +39,20 @@ use crate::exit::{Exit, Failure};
 use crate::report::job::Stage;
 use crate::report::{Answer, Report};
 
+pub use put_back::Unfinished;
+
 /// Runs the command under its deadline. `zone` is an error if its setting is wrong.
 pub async fn execute(
     cli: &Cli,
     now: DateTime<Utc>,
     zone: Result<Tz, String>,
     report: &mut Report,
+    unfinished: &mut Unfinished,
 ) -> Result<Exit, Failure> {
     // These have to work without a ConfigMap, a target or a valid zone.
     let Some(args) = cli.command.settings() else { return without_settings(&cli.command, report) };
     let settings = Settings::read(args, cli.command.deadline(), zone)?;
-    let work = with_settings(cli, &settings, now, report);
+    let work = with_settings(cli, &settings, now, report, unfinished);
     // Dropping `work` ends its child processes and removes its workspace.
     let ended = tokio::time::timeout(settings.timeout, work).await;
     ended.unwrap_or_else(|_| late(settings.timeout, report.job.stage))
@@ -75,6 +78,7 @@ async fn with_settings(
     settings: &Settings,
     now: DateTime<Utc>,
     report: &mut Report,
+    unfinished: &mut Unfinished,
 ) -> Result<Exit, Failure> {
     let (format, answer) = (cli.output.output, &mut report.answer);
     match &cli.command {
@@ -94,7 +98,9 @@ async fn with_settings(
         Command::Get(args) => get::get(settings.get(args)?, format, now, answer).await,
         Command::Export(args) => export::export(settings.export(args)?, now, answer).await,
         Command::Fetch(args) => fetch::fetch(settings.fetch(args)?, now, answer).await,
-        Command::PutBack(args) => put_back::put_back(settings.put_back(args, now)?, now, answer).await,
+        Command::PutBack(args) => {
+            put_back::put_back(settings.put_back(args, now)?, now, &mut report.put_back, unfinished).await
+        }
         Command::Restore(args) => match settings.restore(args)? {
             RestoreConfig::Member(config) => restore::restore(*config, now, answer).await,
             RestoreConfig::Plan(config) => plan::plan(*config, now, answer).await,

@@ -10,6 +10,7 @@ use crate::member::Member;
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 /// A connection to one member, for reading and writing keys.
+#[derive(Clone)]
 pub struct Writer {
     kv: KvClient,
 }

@@ -22,6 +22,8 @@ use crate::exit::{Exit, Purpose};
 pub use job::JobReport;
 pub use stdout::Stdout;
 
+use crate::recovery::put_back::Account;
+
 #[derive(Debug)]
 pub struct Report {
     command: &'static str,
@@ -29,6 +31,8 @@ pub struct Report {
     /// Filled by the job and its steps alone.
     pub job: JobReport,
     pub seconds: Seconds,
+    /// Filled while keys are put back; printed instead of the answer.
+    pub put_back: Option<Account>,
     /// Given by every other command.
     pub answer: Answer,
 }
@@ -77,7 +81,8 @@ struct Ending {
 
 impl Report {
     pub fn new(command: &'static str, purpose: Purpose) -> Self {
-        Self { command, purpose, job: JobReport::default(), seconds: Seconds::default(), answer: Answer::None }
+        let (job, seconds) = (JobReport::default(), Seconds::default());
+        Self { command, purpose, job, seconds, put_back: None, answer: Answer::None }
     }
 
     /// For a command whose settings decide what it does.
@@ -85,25 +90,62 @@ impl Report {
         self.purpose = purpose;
     }
 
-    pub fn print(self, exit: Exit, error: Option<String>, format: Format, total: Duration) -> io::Result<()> {
+    /// What an interruption or the deadline means for what was not done yet.
+    pub fn cut_short(&self, exit: Exit) -> Option<&'static str> {
+        let is_interruption = exit.outcome() == Exit::Interrupted.outcome();
+        match self.purpose {
+            Purpose::StoredAndEtcd => {
+                (is_interruption || exit == Exit::Deadline).then_some("nothing was written to etcd")
+            }
+            Purpose::Stored | Purpose::Local => None,
+            _ => is_interruption.then_some(self.job.stage.when_cut_short()),
+        }
+    }
+
+    /// Prints how the command ended, and returns the exit code of the process.
+    pub fn print(self, exit: Exit, error: Option<String>, format: Format, total: Duration) -> ExitCode {
         let seconds = Seconds { total: rounded(total), ..self.seconds };
-        let (outcome, command) = (exit.outcome(), self.command);
-        let ending = Ending { outcome, exit: exit.code(), command, error, seconds };
-        let ended = ended(exit, self.purpose);
-        // Before stdout, which may be a pipe that nobody reads.
-        termination::write(&self.brief(&ending, &ended));
-        let text = match (self.answer, format) {
-            (Answer::Streamed, _) => return Ok(()),
-            (Answer::Text(text), _) | (Answer::Document { text, .. }, Format::Text) => text,
-            (Answer::Document { json, .. }, Format::Json) => format!("{json}\n"),
-            (Answer::None, Format::Text) => ending.text(&ended, &self.job),
-            (Answer::None, Format::Json) => ending.json(self.purpose, &self.job)?,
+        let ending = |exit: Exit, error| {
+            let (outcome, command) = (exit.outcome(), self.command);
+            Ending { outcome, exit: exit.code(), command, error, seconds }
         };
-        let mut out = io::stdout().lock();
-        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            // The reader, such as `head`, needs no more of it.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            written => written,
+        let ended = |exit| ended(exit, self.purpose);
+        let first = ending(exit, error);
+        // Before stdout, which may be a pipe that nobody reads.
+        termination::write(&self.brief(&first, &ended(exit)));
+        let written = print(|out| self.write(out, &first, &ended(exit), format));
+        let Err(lost) = written else { return exit.code().into() };
+        let why = format!("cannot write to stdout: {lost}");
+        if exit != Exit::Ok || !self.is_the_product() {
+            tracing::warn!("{why}");
+            return exit.code().into();
+        }
+        let exit = Exit::Disk;
+        tracing::error!(exit = exit.code(), "{why}");
+        termination::write(&self.brief(&ending(exit, Some(why)), &ended(exit)));
+        exit.code().into()
+    }
+
+    /// Whether the command is run for what it prints. The job and its steps are run for what they do, and a Job that was
+    /// red for a backup that is stored would take and store it again.
+    const fn is_the_product(&self) -> bool {
+        !self.purpose.is_job() || self.job.dry_run
+    }
+
+    fn write(&self, out: &mut Stdout, ending: &Ending, ended: &str, format: Format) -> io::Result<()> {
+        match (&self.put_back, &self.answer, format) {
+            (Some(account), _, Format::Text) => account.write_text(out),
+            (Some(account), _, Format::Json) => {
+                serde_json::to_writer(&mut *out, account)?;
+                writeln!(out)
+            }
+            (None, Answer::Streamed, _) => Ok(()),
+            (None, Answer::Text(text), _) | (None, Answer::Document { text, .. }, Format::Text) => {
+                out.write_all(text.as_bytes())
+            }
+            (None, Answer::Document { json, .. }, Format::Json) => writeln!(out, "{json}"),
+            (None, Answer::None, Format::Text) => out.write_all(ending.text(ended, &self.job).as_bytes()),
+            (None, Answer::None, Format::Json) => out.write_all(ending.json(self.purpose, &self.job)?.as_bytes()),
         }
     }
 
@@ -161,14 +203,31 @@ impl std::fmt::Display for Seconds {
     }
 }
 
+/// Writes to stdout until its end, and says whether all of it was taken.
+fn print(write: impl FnOnce(&mut Stdout) -> io::Result<()>) -> io::Result<()> {
+    let written = Stdout::open().and_then(|mut out| {
+        write(&mut out)?;
+        out.flush()
+    });
+    match written {
+        // The reader, such as `head`, needs no more of it.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
 /// Prints help, the version, or what is wrong with the usage of `command`, and returns the exit code of the process.
 pub fn usage(usage: &clap::Error, command: &str) -> ExitCode {
-    // If it cannot be written, there is nobody to tell.
-    let _ = usage.print();
     // Help and the version are errors to clap, too, which it prints to stdout.
     if !usage.use_stderr() {
-        return ExitCode::SUCCESS;
+        let text = usage.render();
+        let text = if is_on_terminal() { text.ansi().to_string() } else { text.to_string() };
+        let Err(lost) = print(|out| out.write_all(text.as_bytes())) else { return ExitCode::SUCCESS };
+        eprintln!("error: cannot write to stdout: {lost}");
+        return Exit::Disk.code().into();
     }
+    // If it cannot be written, there is nobody to tell.
+    let _ = usage.print();
     let (exit, usage) = (Exit::Settings, usage.to_string());
     let why = usage.trim_start_matches("error: ");
     termination::write(&format!("etcd-backup {command}: {} ({}): {why}", exit.outcome(), ended(exit, Purpose::Run)));

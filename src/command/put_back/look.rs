@@ -12,14 +12,14 @@ use crate::inspect::line::printable;
 use crate::inspect::objects::find_objects;
 use crate::kubernetes::namespace_keys;
 use crate::recovery::put_back::{
-    About, Candidate, FoundNamespace, LiveObject, PlannedKey, Scope, State, Surroundings, Warning, check_namespace,
-    questions, that_counts, warnings as decide_warnings,
+    About, Candidate, Candidates, FoundNamespace, LiveObject, PlannedKey, Scope, State, Surroundings, Warning,
+    check_namespace, questions, that_counts, warnings as decide_warnings,
 };
 use crate::snapshot::{self, Db, find_all};
 use crate::system::blocking::blocking;
 
 /// The keys that were asked for, in no order.
-pub async fn candidates(args: &KeysToPutBack, backup: &OpenBackup, revision: u64) -> Result<Vec<Candidate>, Failure> {
+pub async fn candidates(args: &KeysToPutBack, backup: &OpenBackup, revision: u64) -> Result<Candidates, Failure> {
     let scope = Scope {
         keys: args.keys.iter().cloned().collect(),
         prefix: args.prefix.clone(),
@@ -28,9 +28,9 @@ pub async fn candidates(args: &KeysToPutBack, backup: &OpenBackup, revision: u64
     let db = Arc::clone(&backup.db);
     let candidates = blocking(move || {
         let states = find_all(&db, revision, |key| scope.selects(key).is_some())?;
-        let candidates = states.into_iter().filter_map(|state| {
+        let candidates = states.filter_map(|state| {
             let selected = scope.selects(&state.key)?;
-            Some(state.value(&db).map(|value| Candidate { about: About::of(&value), state, selected }))
+            Some(state.value(&db).map(|value| Box::new(Candidate { about: About::of(&value), state, selected })))
         });
         candidates.collect::<Result<Vec<_>, snapshot::Error>>()
     });
@@ -39,7 +39,7 @@ pub async fn candidates(args: &KeysToPutBack, backup: &OpenBackup, revision: u64
     Ok(candidates)
 }
 
-fn refuse_missing(args: &KeysToPutBack, found: &[Candidate], label: &str, revision: u64) -> Result<(), Failure> {
+fn refuse_missing(args: &KeysToPutBack, found: &[Box<Candidate>], label: &str, revision: u64) -> Result<(), Failure> {
     let is_found = |wanted: &dyn Fn(&[u8]) -> bool| found.iter().any(|candidate| wanted(&candidate.state.key));
     if let Some(prefix) = args.prefix.as_ref().filter(|prefix| !is_found(&|key| key.starts_with(prefix))) {
         return Err(Failure::settings(format!(
@@ -58,7 +58,7 @@ fn refuse_missing(args: &KeysToPutBack, found: &[Candidate], label: &str, revisi
 /// Whether the namespaces that were asked for can be put back now.
 pub async fn check_namespaces(
     args: &KeysToPutBack,
-    candidates: &[Candidate],
+    candidates: &[Box<Candidate>],
     label: &str,
     repeat: &Repeat,
     writer: &mut Writer,
@@ -67,7 +67,7 @@ pub async fn check_namespaces(
         let mut found = Vec::new();
         for key in namespace_keys(name) {
             let stored = candidates.iter().find(|candidate| candidate.state.key == key);
-            let stored = State::of(stored.map(|candidate| candidate.about.is_deleting()));
+            let stored = State::of(stored.map(|candidate| candidate.about.is_deleting));
             let live = State::of(get(&key, writer).await?.map(|live| live.deleting));
             found.push(FoundNamespace { key, live, stored });
         }

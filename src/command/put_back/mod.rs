@@ -1,5 +1,6 @@
 //! `put-back`: writes deleted keys of a backup into the running cluster again.
 
+mod in_flight;
 mod look;
 mod repeat;
 mod write;
@@ -17,15 +18,21 @@ use crate::inspect::identity::{Found, find_kube_system};
 use crate::kubernetes::StoredValue;
 use crate::member::Member;
 use crate::recovery::put_back::{
-    Action, Candidate, Ending, LiveKey, LiveObject, Outcome, PlannedKey, decide, healthy_member, in_order, leave_out,
-    note, refusal, refusals,
+    Account, Action, Candidate, Candidates, LiveKey, LiveObject, Outcome, PlannedKey, decide, healthy_member, in_order,
+    leave_out, note, refusal, refusals,
 };
-use crate::report::Answer;
 use crate::snapshot::{self, Db, KeyState};
 use crate::system::blocking::blocking;
 use repeat::Repeat;
 
-pub async fn put_back(config: PutBackConfig, now: DateTime<Utc>, answer: &mut Answer) -> Result<(), Failure> {
+pub use in_flight::Unfinished;
+
+pub async fn put_back(
+    config: PutBackConfig,
+    now: DateTime<Utc>,
+    account: &mut Option<Account>,
+    unfinished: &mut Unfinished,
+) -> Result<(), Failure> {
     let PutBackConfig { backup, etcd, keys: args, typed } = config;
     let store = repeat::store(&backup.input);
     let backup = OpenBackup::open(backup, now).await?;
@@ -45,27 +52,28 @@ pub async fn put_back(config: PutBackConfig, now: DateTime<Utc>, answer: &mut An
         return Err(Failure::settings(format!("never put back: {refusals}")));
     }
     let warnings = look::warnings(&planned, &backup.db, revision, &mut writer).await?;
-    let (done, error) = if args.write {
-        for warning in &warnings {
-            tracing::warn!("{}", warning.text);
-        }
-        write::write(planned, &backup.db, &mut writer).await
-    } else {
-        (planned.into_iter().map(|planned| (planned, Outcome::AsPlanned)).collect(), None)
-    };
-    let ending = Ending {
-        backup: &backup.proved.label,
+    let account = account.insert(Account {
+        backup: backup.proved.label.clone(),
         revision,
-        member: &member,
-        written: args.write,
-        done: &done,
-        left_out: &left_out,
-        warnings: &warnings,
-        carry_out: &repeat.line(&args),
-        error: error.as_ref().map(Failure::one_line),
-    };
-    *answer = Answer::Document { text: ending.text(), json: ending.json() };
-    error.map_or(Ok(()), Err)
+        cluster_id: member.cluster_id,
+        member: member.endpoint,
+        writes: false,
+        keys: planned.into_iter().map(|planned| (planned, Outcome::AsPlanned)).collect(),
+        left_out,
+        warnings,
+        carry_out: repeat.line(&args),
+        error: None,
+    });
+    if !args.write {
+        return Ok(());
+    }
+    account.begin();
+    for warning in &account.warnings {
+        tracing::warn!("{}", warning.text);
+    }
+    write::write(account, &backup.db, &mut writer, unfinished).await?;
+    tracing::info!("{}", account.totals());
+    Ok(())
 }
 
 async fn refuse_other_cluster(backup: &OpenBackup, writer: &mut Writer, member: &Member) -> Result<(), Failure> {
@@ -98,7 +106,7 @@ async fn refuse_other_cluster(backup: &OpenBackup, writer: &mut Writer, member: 
 }
 
 async fn plan(
-    candidates: Vec<Candidate>,
+    candidates: Candidates,
     overwrite: bool,
     db: &Arc<Db>,
     writer: &mut Writer,
@@ -116,12 +124,12 @@ async fn plan(
 }
 
 async fn plan_one(
-    candidate: Candidate,
+    candidate: Box<Candidate>,
     live: Option<CurrentKey>,
     overwrite: bool,
     db: &Arc<Db>,
 ) -> Result<PlannedKey, Failure> {
-    let object = live.as_ref().map(|live| LiveObject::of(&live.value));
+    let object = live.as_ref().map(|live| Box::new(LiveObject::of(&live.value)));
     let live = match live {
         Some(CurrentKey { mod_revision, lease, value: theirs }) => {
             let ours = value(&candidate.state, db).await?;

@@ -2,49 +2,44 @@
 
 use std::sync::Arc;
 
+use super::in_flight::Unfinished;
 use super::value;
 use crate::etcd::Writer;
 use crate::exit::{Exit, Failure};
 use crate::inspect::line::printable;
-use crate::recovery::put_back::{Action, LiveObject, Outcome, PlannedKey};
+use crate::recovery::put_back::{Account, Action, LiveObject, Outcome, PlannedKey};
 use crate::snapshot::Db;
 
-/// Writes key by key until one fails.
+/// Writes key by key until one fails. The account is right at every moment, but for the key that is under way.
 pub async fn write(
-    planned: Vec<PlannedKey>,
+    account: &mut Account,
     db: &Arc<Db>,
     writer: &mut Writer,
-) -> (Vec<(PlannedKey, Outcome)>, Option<Failure>) {
-    let mut done = Vec::with_capacity(planned.len());
-    let mut failed: Option<Failure> = None;
+    unfinished: &mut Unfinished,
+) -> Result<(), Failure> {
     let mut overtaken = false;
-    for planned in planned {
-        let outcome = match (&failed, planned.action.is_change()) {
-            (_, false) => Outcome::AsPlanned,
-            (Some(_), true) => Outcome::NotAttempted,
-            // A transaction for each: in Kubernetes no two objects are written at one revision.
-            (None, true) => match write_one(&planned, db, writer).await {
-                Ok(outcome) => outcome,
-                Err(failure) => {
-                    let why = failure.one_line();
-                    failed = Some(Failure { exit: failure.exit, error: failure.error.context("putting keys back") });
-                    Outcome::Unknown(why)
-                }
-            },
-        };
-        if outcome == Outcome::Overtaken && planned.is_replaced_namespace() {
+    for (place, (planned, outcome)) in account.keys.iter_mut().enumerate() {
+        if !planned.action.is_change() {
+            continue;
+        }
+        // A transaction for each: in Kubernetes no two objects are written at one revision.
+        let (is, error) = write_one(place, planned, db, writer, unfinished).await?;
+        *outcome = is;
+        tracing::debug!("{}", planned.text(outcome));
+        if let Some(error) = error {
+            let Failure { exit, error } = Failure::from(error);
+            return Err(Failure { exit, error: error.context("putting keys back") });
+        }
+        if *outcome == Outcome::Overtaken && planned.is_replaced_namespace() {
             // All that is put into it now may be deleted again, and a PersistentVolumeClaim takes its volume with it.
-            failed = Some(Failure::message(Exit::Unexpected, namespace_changed(&planned)));
+            return Err(Failure::message(Exit::Unexpected, namespace_changed(planned)));
         }
         // If another client has created a key, it is there, as was wanted. But one that was to be replaced still has
         // another value.
-        overtaken |= outcome == Outcome::Overtaken && matches!(planned.action, Action::Replace { .. });
-        tracing::debug!("{}", planned.text(&outcome));
-        done.push((planned, outcome));
+        overtaken |= *outcome == Outcome::Overtaken && matches!(planned.action, Action::Replace { .. });
     }
     let changed = "some keys were changed after they were read, and were left alone; run the command again";
-    let error = failed.or_else(|| overtaken.then(|| Failure::message(Exit::Unexpected, changed)));
-    (done, error)
+    if overtaken { Err(Failure::message(Exit::Unexpected, changed)) } else { Ok(()) }
 }
 
 fn namespace_changed(planned: &PlannedKey) -> String {
@@ -54,24 +49,22 @@ fn namespace_changed(planned: &PlannedKey) -> String {
     format!("the namespace {name} {was}was changed after it was read: nothing was put into it; run the command again")
 }
 
-async fn write_one(planned: &PlannedKey, db: &Arc<Db>, writer: &mut Writer) -> Result<Outcome, Failure> {
+async fn write_one(
+    place: usize,
+    planned: &PlannedKey,
+    db: &Arc<Db>,
+    writer: &mut Writer,
+    unfinished: &mut Unfinished,
+) -> Result<(Outcome, Option<crate::etcd::Error>), Failure> {
     let state = &planned.candidate.state;
     let value = value(state, db).await?;
-    let key = printable(&state.key);
-    let outcome = match planned.action {
+    let action = match planned.action {
         Action::Replace { mod_revision } => {
-            let mod_revision = read_again(planned, mod_revision, writer).await?;
-            writer.replace(&state.key, value, mod_revision).await?.map(Outcome::Replaced)
+            Action::Replace { mod_revision: read_again(planned, mod_revision, writer).await? }
         }
-        Action::Create => writer.create(&state.key, value).await?.map(Outcome::Created),
-        Action::Leave(_) | Action::Refuse(_) => return Ok(Outcome::AsPlanned),
+        action => action,
     };
-    if outcome.is_some() {
-        tracing::info!("put back {key}");
-    } else {
-        tracing::warn!("left alone {key}: somebody else wrote it meanwhile");
-    }
-    Ok(outcome.unwrap_or(Outcome::Overtaken))
+    Ok(unfinished.write(place, state.key.clone(), value, action, writer).await)
 }
 
 /// The revision at which a namespace may be replaced, if its deletion is to be cancelled. Its controller writes it at every
@@ -82,6 +75,6 @@ async fn read_again(planned: &PlannedKey, mod_revision: i64, writer: &mut Writer
     }
     // Only as long as it is that namespace, and still being deleted. What others made of it is theirs.
     let now = writer.get(&planned.candidate.state.key).await?;
-    let same = now.filter(|now| now.lease == 0 && planned.live == Some(LiveObject::of(&now.value)));
+    let same = now.filter(|now| now.lease == 0 && planned.live.as_deref() == Some(&LiveObject::of(&now.value)));
     Ok(same.map_or(mod_revision, |now| now.mod_revision))
 }

@@ -1,6 +1,7 @@
 //! Which keys of a backup are put back into a running cluster, and what becomes of each. Pure.
 
-mod ending;
+mod account;
+mod in_flight;
 mod namespace;
 mod order;
 mod scope;
@@ -10,11 +11,12 @@ mod warnings;
 mod tests;
 
 use crate::inspect::line::printable;
-use crate::kubernetes::{Detail, Encryption, ObjectSummary, ResourceKey, StoredValue};
+use crate::kubernetes::{Detail, Encryption, ObjectSummary, OwnerReference, ResourceKey, StoredValue};
 use crate::member::{Choice, Member};
 use crate::snapshot::KeyState;
 
-pub use ending::Ending;
+pub use account::Account;
+pub use in_flight::{AskedAfter, after_no_answer, asked_after};
 pub use namespace::{FoundNamespace, State, check_namespace, that_counts};
 pub use order::in_order;
 pub use scope::{LeftOut, Scope, Selected, leave_out, refusal};
@@ -29,23 +31,40 @@ pub struct Candidate {
     pub about: About,
 }
 
-/// What is kept of a value while the plan is made; the values of all keys together may not fit into memory.
+/// Boxed, so that a million of them are sorted and planned without a second copy of any.
+pub type Candidates = Vec<Box<Candidate>>;
+
+/// What is kept of a value while the plan is made: as little as can be, because there may be a million of them.
 #[derive(Debug, Default)]
 pub struct About {
-    /// Without its labels.
-    pub object: Option<ObjectSummary>,
-    pub encryption: Option<Encryption>,
+    kind: Kind,
+    uid: Box<str>,
+    /// Whether it was deleted, and waited for its finalizers, when the backup was taken.
+    pub is_deleting: bool,
+    pub owners: Box<[OwnerReference]>,
+    pub encryption: Option<Box<Encryption>>,
     pub detail: Detail,
+}
+
+/// The kinds of which something is decided.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Kind {
+    Namespace,
+    Event,
+    Lease,
+    Endpoints,
+    #[default]
+    Other,
 }
 
 #[derive(Debug)]
 pub struct PlannedKey {
-    pub candidate: Candidate,
+    pub candidate: Box<Candidate>,
     pub action: Action,
     /// What the cluster has under the key; `None` too where that was not looked up.
-    pub live: Option<LiveObject>,
+    pub live: Option<Box<LiveObject>>,
     /// What people should know before the key exists again.
-    pub note: Option<String>,
+    pub note: Option<Box<str>>,
 }
 
 /// An object of the cluster.
@@ -85,8 +104,8 @@ pub enum Outcome {
     /// Another client wrote the key after it was read, so it was left alone.
     Overtaken,
     /// There was no answer, for this reason: the key may have been written or not.
-    Unknown(String),
-    /// An earlier key failed.
+    Unknown(Box<str>),
+    /// It ended before this key was begun.
     NotAttempted,
 }
 
@@ -123,28 +142,39 @@ impl PlannedKey {
 impl About {
     pub fn of(value: &[u8]) -> Self {
         match StoredValue::parse(value) {
-            StoredValue::Protobuf(Some(mut object)) | StoredValue::Json(_, Some(mut object)) => {
-                object.labels.clear();
-                Self { detail: Detail::of(value, &object), object: Some(object), encryption: None }
+            StoredValue::Protobuf(Some(object)) | StoredValue::Json(_, Some(object)) => {
+                Self { detail: Detail::of(value, &object), ..Self::of_object(object) }
             }
-            StoredValue::Encrypted(encryption) => Self { encryption: Some(encryption), ..Self::default() },
+            StoredValue::Encrypted(encryption) => Self { encryption: Some(encryption.into()), ..Self::default() },
             _ => Self::default(),
         }
     }
 
+    fn of_object(object: ObjectSummary) -> Self {
+        Self {
+            kind: Kind::of(&object),
+            uid: object.uid.into(),
+            is_deleting: object.deleting,
+            owners: object.owners.into(),
+            ..Self::default()
+        }
+    }
+
     pub fn uid(&self) -> Option<&str> {
-        self.object.as_ref().map(|object| object.uid.as_str()).filter(|uid| !uid.is_empty())
+        Some(&*self.uid).filter(|uid| !uid.is_empty())
     }
+}
 
-    /// Whether it was deleted, and waited for its finalizers, when the backup was taken.
-    pub fn is_deleting(&self) -> bool {
-        self.object.as_ref().is_some_and(|object| object.deleting)
-    }
-
-    /// API group and kind; the group of Kubernetes' oldest kinds is `v1`.
-    fn kind(&self) -> Option<(&str, &str)> {
-        let object = self.object.as_ref()?;
-        Some((object.api_version.split('/').next().unwrap_or_default(), object.kind.as_str()))
+impl Kind {
+    fn of(object: &ObjectSummary) -> Self {
+        // The group of Kubernetes' oldest kinds is `v1`.
+        match (object.api_version.split('/').next().unwrap_or_default(), object.kind.as_str()) {
+            ("v1", "Namespace") => Self::Namespace,
+            ("v1" | "events.k8s.io", "Event") => Self::Event,
+            ("coordination.k8s.io", "Lease") => Self::Lease,
+            ("v1", "Endpoints") | ("discovery.k8s.io", "EndpointSlice") => Self::Endpoints,
+            _ => Self::Other,
+        }
     }
 }
 
@@ -154,8 +184,7 @@ impl Candidate {
     }
 
     fn is_namespace(&self) -> bool {
-        self.about.kind() == Some(("v1", "Namespace"))
-            || self.place().is_some_and(|place| place.resource == "namespaces")
+        self.about.kind == Kind::Namespace || self.place().is_some_and(|place| place.resource == "namespaces")
     }
 }
 
@@ -174,7 +203,7 @@ pub fn healthy_member(choice: Choice, writing: bool) -> Result<Member, String> {
 
 /// Decides about a key that may be put back. `live` is `None` if the cluster does not have it.
 pub fn decide(candidate: &Candidate, live: Option<LiveKey>, overwrite: bool) -> Action {
-    let deleting = candidate.about.is_deleting();
+    let deleting = candidate.about.is_deleting;
     match live {
         None if deleting && candidate.is_namespace() => {
             Action::Refuse("it was being deleted when the backup was taken: Kubernetes would delete all that is in it")
@@ -193,11 +222,11 @@ pub fn decide(candidate: &Candidate, live: Option<LiveKey>, overwrite: bool) -> 
 }
 
 /// What Kubernetes will do with an object that is put back, if that is more than to keep it.
-pub fn note(about: &About) -> Option<String> {
-    if let Some(Encryption { provider, name, .. }) = &about.encryption {
-        return Some(format!("it is encrypted: the API server needs the key `{name}` of provider {provider}"));
+pub fn note(about: &About) -> Option<Box<str>> {
+    if let Some(Encryption { provider, name, .. }) = about.encryption.as_deref() {
+        return Some(format!("it is encrypted: the API server needs the key `{name}` of provider {provider}").into());
     }
-    if about.is_deleting() {
+    if about.is_deleting {
         return Some("it was being deleted when the backup was taken: Kubernetes will finish that".into());
     }
     match &about.detail {

@@ -2,15 +2,16 @@
 
 use std::collections::HashMap;
 
-use super::Candidate;
+use super::{Candidate, Candidates};
+use crate::kubernetes::OwnerReference;
 
 /// Sorts by rank, then by creation; but an owner always comes before what it owns, because Kubernetes' garbage collector
 /// deletes an object whose owner it does not find.
 ///
 /// An owner is mostly older than what it owns, but not always: a controller that was made anew adopts what the old one
 /// left. So creation alone does not give the order.
-pub fn in_order(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
-    candidates.sort_by(|a, b| sort_key(a).cmp(&sort_key(b)));
+pub fn in_order(mut candidates: Candidates) -> Candidates {
+    candidates.sort_unstable_by(|a, b| sort_key(a).cmp(&sort_key(b)));
     let order = owners_first(&owners(&candidates));
     let mut candidates: Vec<_> = candidates.into_iter().map(Some).collect();
     order.into_iter().filter_map(|at| candidates.get_mut(at)?.take()).collect()
@@ -54,14 +55,11 @@ fn rank(candidate: &Candidate) -> u8 {
 }
 
 /// For each candidate the places of its owners.
-fn owners(candidates: &[Candidate]) -> Vec<Vec<usize>> {
+fn owners(candidates: &[Box<Candidate>]) -> Vec<Vec<usize>> {
     let uids = candidates.iter().enumerate().filter_map(|(at, candidate)| Some((candidate.about.uid()?, at)));
     let by_uid: HashMap<&str, usize> = uids.collect();
-    let of = |candidate: &Candidate| {
-        let owners = candidate.about.object.iter().flat_map(|object| &object.owners);
-        owners.filter_map(|owner| by_uid.get(owner.uid.as_str()).copied()).collect()
-    };
-    candidates.iter().map(of).collect()
+    let place = |owner: &OwnerReference| by_uid.get(owner.uid.as_str()).copied();
+    candidates.iter().map(|candidate| candidate.about.owners.iter().filter_map(place).collect()).collect()
 }
 
 /// All places, each after those of its owners.
@@ -90,8 +88,9 @@ mod tests {
     use super::super::tests::{candidate, owned};
     use super::*;
 
-    fn sorted(candidates: Vec<Candidate>) -> Vec<String> {
-        let name = |candidate: Candidate| String::from_utf8(candidate.state.key).unwrap().replace("/registry/", "");
+    fn sorted(candidates: Candidates) -> Vec<String> {
+        let name =
+            |candidate: Box<Candidate>| String::from_utf8(candidate.state.key).unwrap().replace("/registry/", "");
         in_order(candidates).into_iter().map(name).collect()
     }
 

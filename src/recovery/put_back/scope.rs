@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Value, json};
 
-use super::{About, Candidate};
+use super::{About, Candidate, Candidates, Kind};
 use crate::kubernetes::{OwnerReference, ResourceKey, namespace_keys};
 use crate::snapshot::KeyState;
 
@@ -129,33 +129,29 @@ pub fn refusal(state: &KeyState, about: &About) -> Option<MadeAnew> {
     }
     // By the key's usual place, or by the object's own kind, because an API server can be told another root for its
     // keys (`--etcd-prefix`).
-    match (ResourceKey::parse(&state.key).map(|place| place.resource), about.kind()) {
-        (Some("events"), _) | (_, Some(("v1" | "events.k8s.io", "Event"))) => Some(MadeAnew::Event),
-        (Some("leases"), _) | (_, Some(("coordination.k8s.io", "Lease"))) => Some(MadeAnew::Lease),
+    match (ResourceKey::parse(&state.key).map(|place| place.resource), about.kind) {
+        (Some("events"), _) | (_, Kind::Event) => Some(MadeAnew::Event),
+        (Some("leases"), _) | (_, Kind::Lease) => Some(MadeAnew::Lease),
         (Some("masterleases"), _) => Some(MadeAnew::ApiServerLease),
-        (Some("services/endpoints" | "endpointslices"), _)
-        | (_, Some(("v1", "Endpoints") | ("discovery.k8s.io", "EndpointSlice"))) => Some(MadeAnew::Endpoints),
+        (Some("services/endpoints" | "endpointslices"), _) | (_, Kind::Endpoints) => Some(MadeAnew::Endpoints),
         _ => None,
     }
 }
 
 /// Takes away what makes itself anew, and what belongs to it, from what was asked for by its namespace alone.
-pub fn leave_out(candidates: Vec<Candidate>) -> (Vec<Candidate>, LeftOut) {
+pub fn leave_out(mut candidates: Candidates) -> (Candidates, LeftOut) {
     let mut left_out = LeftOut::default();
     let mut gone = HashSet::new();
-    let mut rest = candidates;
     loop {
-        let sorted = rest.into_iter().map(|candidate| (made_anew(&candidate, &gone), candidate));
-        let (out, kept): (Vec<_>, Vec<_>) = sorted.partition(|(kind, _)| kind.is_some());
-        rest = kept.into_iter().map(|(_, candidate)| candidate).collect();
-        if out.is_empty() {
-            return (rest, left_out);
-        }
-        for (kind, candidate) in out {
+        let before = candidates.len();
+        candidates.retain(|candidate| {
+            let Some(kind) = made_anew(candidate, &gone) else { return true };
             gone.extend(candidate.about.uid().map(str::to_owned));
-            if let Some(kind) = kind {
-                *left_out.0.entry(kind).or_default() += 1;
-            }
+            *left_out.0.entry(kind).or_default() += 1;
+            false
+        });
+        if candidates.len() == before {
+            return (candidates, left_out);
         }
     }
 }
@@ -166,7 +162,7 @@ fn made_anew(candidate: &Candidate, gone: &HashSet<String>) -> Option<MadeAnew> 
     if *selected != Selected::Namespace {
         return None;
     }
-    let owners = about.object.as_ref().map_or(&[][..], |object| &object.owners);
+    let owners = &about.owners;
     let by_itself = refusal(state, about).or_else(|| match candidate.place()? {
         ResourceKey { resource: "pods", .. } if about.encryption.is_some() => Some(MadeAnew::SealedPod),
         // A pod without a controller comes back only by its own key.
@@ -229,12 +225,13 @@ mod tests {
         assert_eq!(scope.selects(b"/registry/secrets/other/b"), None);
     }
 
-    fn sealed(key: &str) -> Candidate {
+    fn sealed(key: &str) -> Box<Candidate> {
         let encryption = Encryption { provider: "kms".into(), version: "v2".into(), name: "k".into() };
-        Candidate { about: About { encryption: Some(encryption), ..About::default() }, ..candidate(key, 1) }
+        let about = About { encryption: Some(encryption.into()), ..About::default() };
+        Box::new(Candidate { about, ..*candidate(key, 1) })
     }
 
-    fn shop() -> Vec<Candidate> {
+    fn shop() -> Candidates {
         vec![
             candidate("/registry/namespaces/shop", 1),
             candidate("/registry/configmaps/shop/kube-root-ca.crt", 2),
@@ -276,7 +273,8 @@ mod tests {
     #[test]
     fn what_was_named_or_has_a_prefix_is_not_left_out() {
         for selected in [Selected::Key, Selected::Prefix] {
-            let candidates = shop().into_iter().map(|candidate| Candidate { selected, ..candidate }).collect();
+            let candidates =
+                shop().into_iter().map(|candidate| Box::new(Candidate { selected, ..*candidate })).collect();
             let (kept, left_out) = leave_out(candidates);
             assert_eq!((kept.len(), left_out), (15, LeftOut::default()));
         }

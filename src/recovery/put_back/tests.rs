@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use rstest::rstest;
 
-use super::ending::Totals;
+use super::account::Totals;
 use super::scope::MadeAnew;
 use super::*;
 use crate::kubernetes::OwnerReference;
@@ -18,16 +18,17 @@ fn state(key: &str, create_revision: i64, lease: i64) -> KeyState {
 
 fn object(api_version: &str, kind: &str) -> About {
     let object = ObjectSummary { api_version: api_version.into(), kind: kind.into(), ..ObjectSummary::default() };
-    About { object: Some(object), ..About::default() }
+    About::of_object(object)
 }
 
 /// A key that was asked for by its namespace.
-pub fn candidate(key: &str, create_revision: i64) -> Candidate {
-    Candidate { state: state(key, create_revision, 0), selected: Selected::Namespace, about: About::default() }
+pub fn candidate(key: &str, create_revision: i64) -> Box<Candidate> {
+    let state = state(key, create_revision, 0);
+    Box::new(Candidate { state, selected: Selected::Namespace, about: About::default() })
 }
 
 /// With an object of this UID, and with owners, of which each is its controller.
-pub fn owned(key: &str, create_revision: i64, uid: &str, owners: &[&str]) -> Candidate {
+pub fn owned(key: &str, create_revision: i64, uid: &str, owners: &[&str]) -> Box<Candidate> {
     let owner = |uid: &&str| OwnerReference {
         kind: "Owner".into(),
         name: format!("name-of-{uid}"),
@@ -36,11 +37,10 @@ pub fn owned(key: &str, create_revision: i64, uid: &str, owners: &[&str]) -> Can
     };
     let owners = owners.iter().map(owner).collect();
     let object = ObjectSummary { uid: uid.into(), owners, ..ObjectSummary::default() };
-    let about = About { object: Some(object), ..About::default() };
-    Candidate { about, ..candidate(key, create_revision) }
+    Box::new(Candidate { about: About::of_object(object), ..*candidate(key, create_revision) })
 }
 
-pub fn planned(candidate: Candidate, action: Action) -> PlannedKey {
+pub fn planned(candidate: Box<Candidate>, action: Action) -> PlannedKey {
     PlannedKey { candidate, action, live: None, note: None }
 }
 
@@ -89,8 +89,8 @@ fn only_missing_keys_are_created() {
 #[test]
 fn nothing_that_is_live_is_deleted_by_what_was_being_deleted() {
     let deleting = |key: &str| {
-        let object = ObjectSummary { deleting: true, ..ObjectSummary::default() };
-        Candidate { about: About { object: Some(object), ..About::default() }, ..candidate(key, 1) }
+        let about = About { is_deleting: true, ..About::default() };
+        Candidate { about, ..*candidate(key, 1) }
     };
     let live = Some(LiveKey { mod_revision: 5, lease: 0, has_same_value: false });
     let (pod, namespace) = (deleting("/registry/pods/ns/x"), deleting("/registry/namespaces/ns"));
@@ -115,7 +115,7 @@ fn every_key_is_counted_once() {
         (planned(Action::Refuse("")), Outcome::AsPlanned),
     ];
     let totals = Totals::of(&done, &LeftOut::default());
-    assert_eq!(totals, Totals { create: 1, replace: 1, leave: 2, refuse: 1, fail: 2, left_out: 0 });
+    assert_eq!(totals, Totals { create: 1, replace: 1, leave: 2, refuse: 1, fail: 2, unknown: 1, left_out: 0 });
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn a_note_warns_of_values_that_do_not_just_work() {
 fn a_key_in_the_report(#[case] action: Action, #[case] outcome: Outcome, #[case] text: &str, #[case] result: &str) {
     let planned = PlannedKey { note: Some("note".into()), ..planned(candidate("/k", 1), action) };
     assert_eq!(planned.text(&outcome), text);
-    let json = planned.json(&outcome);
+    let json = serde_json::json!(planned.line(&outcome));
     assert_eq!((&json["key"], &json["result"], &json["note"]), (&"/k".into(), &result.into(), &"note".into()));
 }
 
@@ -187,7 +187,7 @@ fn only_a_healthy_cluster_is_written_to() {
 #[test]
 fn refused_keys_that_were_named_are_told_with_their_reasons() {
     let refused = |selected| {
-        let candidate = Candidate { selected, ..candidate("/k", 1) };
+        let candidate = Box::new(Candidate { selected, ..*candidate("/k", 1) });
         refusals(&[
             planned(self::candidate("/a", 1), Action::Create),
             planned(candidate, Action::Refuse("it is an event")),
@@ -200,22 +200,24 @@ fn refused_keys_that_were_named_are_told_with_their_reasons() {
 #[test]
 fn a_plan_says_how_it_is_carried_out() {
     let member = member(false);
-    let warnings = [Warning { kind: warnings::Kind::OwnerMissing, keys: vec![b"/k".into()], text: "no owner".into() }];
-    let ending = |written, action, outcome| {
-        let done = [(planned(candidate("/k", 1), action), outcome)];
+    let warning = || Warning { kind: warnings::Kind::OwnerMissing, keys: vec![b"/k".into()], text: "no owner".into() };
+    let ending = |writes, action, outcome| {
         let pod = owned("/registry/pods/ns/x", 1, "u", &["set"]);
-        let ending = Ending {
-            backup: "b",
+        let account = Account {
+            backup: "b".into(),
             revision: 9,
-            member: &member,
-            written,
-            done: &done,
-            left_out: &leave_out(vec![pod]).1,
-            warnings: &warnings,
-            carry_out: "etcd-backup put-back b /k --yes",
+            cluster_id: 1,
+            member: member.endpoint.clone(),
+            writes,
+            keys: vec![(planned(candidate("/k", 1), action), outcome)],
+            left_out: leave_out(vec![pod]).1,
+            warnings: vec![warning()],
+            carry_out: "etcd-backup put-back b /k --yes".into(),
             error: None,
         };
-        (ending.text(), ending.json())
+        let mut text = Vec::new();
+        account.write_text(&mut text).unwrap();
+        (String::from_utf8(text).unwrap(), serde_json::json!(account))
     };
     let counts = "created, 0 replaced, 0 left alone, 0 refused, 1 left out";
     let (plan, json) = ending(false, Action::Create, Outcome::AsPlanned);
@@ -236,6 +238,11 @@ fn a_plan_says_how_it_is_carried_out() {
     assert_eq!(json["left_out"][0]["count"], 1);
     let (done, json) = ending(true, Action::Create, Outcome::Created(3));
     assert!(done.ends_with(&format!("1 {counts}\n")) && json["carry_out"].is_null(), "{done}");
+    for outcome in [Outcome::NotAttempted, Outcome::Unknown("gone".into())] {
+        let (cut_short, json) = ending(true, Action::Create, outcome);
+        assert!(cut_short.ends_with("is the same:\netcd-backup put-back b /k --yes\n"), "{cut_short}");
+        assert_eq!(json["carry_out"], "etcd-backup put-back b /k --yes");
+    }
     let (nothing, json) = ending(false, Action::Leave("x"), Outcome::AsPlanned);
     assert!(nothing.ends_with(": there is nothing to do\n") && json["carry_out"].is_null(), "{nothing}");
 }

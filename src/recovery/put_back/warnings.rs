@@ -4,8 +4,7 @@ mod owner;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde::{Serialize, Serializer};
 
 use super::{LiveObject, PlannedKey};
 use crate::inspect::line::{JsonKey, printable};
@@ -36,10 +35,16 @@ pub enum Kind {
     NotChecked,
 }
 
-impl Warning {
-    pub fn json(&self) -> Value {
-        let keys: Vec<_> = self.keys.iter().map(|key| JsonKey::new(key)).collect();
-        json!({ "warning": self.kind, "text": self.text, "keys": keys })
+impl Serialize for Warning {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            warning: Kind,
+            text: &'a str,
+            keys: Vec<JsonKey<'a>>,
+        }
+        let keys = self.keys.iter().map(|key| JsonKey::new(key)).collect();
+        Line { warning: self.kind, text: &self.text, keys }.serialize(serializer)
     }
 }
 
@@ -108,7 +113,7 @@ fn changes(planned: &[PlannedKey]) -> impl Iterator<Item = &PlannedKey> {
 }
 
 fn owners(planned: &PlannedKey) -> &[OwnerReference] {
-    planned.candidate.about.object.as_ref().map_or(&[], |object| &object.owners)
+    &planned.candidate.about.owners
 }
 
 /// What the cluster has of the chosen keys once they are put back.
@@ -135,12 +140,12 @@ impl<'a> After<'a> {
             after.key_of.extend(uid.map(|uid| (uid, key)));
             if planned.action.is_change() {
                 after.keys.insert(key);
-                if about.is_deleting() {
+                if about.is_deleting {
                     after.dying.insert(key);
                 } else {
                     after.uids.extend(uid);
                 }
-            } else if let Some(live) = &planned.live {
+            } else if let Some(live) = planned.live.as_deref() {
                 after.left.insert(key, live);
                 after.uids.extend(live.uid.as_deref().filter(|_| !live.deleting));
             }

@@ -1,6 +1,6 @@
 //! The history of the keys: every change that is still in the file, read without copying a value.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 
 use super::buckets;
@@ -107,17 +107,27 @@ pub fn find(db: &Db, keys: &[Vec<u8>], at: u64) -> Result<Vec<KeyState>, Error> 
     Ok(found.into_values().flatten().collect())
 }
 
-/// The keys that are wanted, as they were at revision `at`, in no order.
-pub fn find_all(db: &Db, at: u64, is_wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<KeyState>, Error> {
-    let mut found: HashMap<Vec<u8>, KeyState> = HashMap::new();
+/// The keys that are wanted, as they were at revision `at`.
+pub fn find_all<F: Fn(&[u8]) -> bool>(
+    db: &Db,
+    at: u64,
+    is_wanted: F,
+) -> Result<impl Iterator<Item = KeyState> + use<F>, Error> {
+    // A tree, because a map of hashes takes twice its memory when it grows.
+    let mut found: BTreeMap<Vec<u8>, KeyState> = BTreeMap::new();
     changes(db, at, |change| {
         let key = change.kv.key;
         if change.revision.tombstone {
             found.remove(key);
         } else if is_wanted(key) {
-            found.insert(key.to_vec(), change.into());
+            // The key is in the tree, and not held twice.
+            let keyless = Change { kv: KeyValue { key: &[], ..change.kv }, ..change };
+            match found.get_mut(key) {
+                Some(known) => *known = keyless.into(),
+                None => drop(found.insert(key.to_vec(), keyless.into())),
+            }
         }
         Ok::<_, Error>(())
     })?;
-    Ok(found.into_values().collect())
+    Ok(found.into_iter().map(|(key, state)| KeyState { key, ..state }))
 }

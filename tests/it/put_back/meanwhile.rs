@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::Signal;
+
 use super::*;
 use crate::support::{
     SOON, eventually,
@@ -160,4 +162,87 @@ fn a_namespace_that_its_controller_wrote_while_the_plan_was_made_is_read_again()
     put(&cluster, &[dying("1")]);
     let report = end(job, 0).report();
     assert_eq!((count(&report, "replace"), count(&report, "create")), (1, 40));
+}
+
+/// What the cluster has, which is exactly what the report says: every key is accounted for.
+fn assert_accounted_for(cluster: &Cluster, report: &Report, unknown: usize) {
+    let results = results(report);
+    let sort = |result: &str| results.values().filter(|r| *r == result).count();
+    assert_eq!((results.len(), sort("unknown")), (60, unknown), "{results:?}");
+    assert!(sort("created") >= 1 && sort("not-attempted") >= 1, "{results:?}");
+    assert_eq!(count(report, "unknown"), u64::try_from(unknown).unwrap());
+    let there: Vec<_> = cluster.keys_at("/registry/", 0).into_iter().map(|kv| kv.key).collect();
+    for (key, result) in &results {
+        let exists = there.contains(&key.clone().into_bytes());
+        assert!(result == "unknown" || exists == (result == "created"), "{key} is {result}, and {exists}");
+    }
+}
+
+#[test]
+fn each_key_is_accounted_for_whatever_ends_it() {
+    needs!("etcd", "etcdctl");
+    let deadline = ["--timeout=4s"].as_slice();
+    for (signal, more, exit) in
+        [(Some(Signal::TERM), [].as_slice(), 143), (Some(Signal::INT), &[], 130), (None, deadline, 7)]
+    {
+        let (cluster, _folder, backup) = slow();
+        let args = [&["--prefix=/registry/", "--yes"], more].concat();
+        let job = put_back(&cluster, &backup, &args).spawn();
+        until_it_writes(&job);
+        if let Some(signal) = signal {
+            job.signal(signal);
+        }
+        let report =
+            end(job, exit).says(&[" created, 0 replaced, ", " NOT ATTEMPTED", "the report tells which"]).report();
+        assert_accounted_for(&cluster, &report, 0);
+        assert!(report.text("error").contains("NOT ATTEMPTED"));
+
+        cluster.proxy(0).set(Fault::None);
+        let (program, words) = shell_words(report.text("carry_out"));
+        assert_eq!(program, "etcd-backup");
+        let rest = Run::new().etcd(&cluster).args(words).success();
+        assert_eq!(count(&rest, "create"), count(&report, "fail"));
+        assert!(rest.value("carry_out").is_null());
+    }
+}
+
+#[test]
+fn a_key_that_gets_no_answer_is_the_one_that_is_unknown() {
+    needs!("etcd", "etcdctl");
+    let (cluster, _folder, backup) = slow();
+    let job = put_back(&cluster, &backup, &["--prefix=/registry/", "--yes"]).spawn();
+    until_it_writes(&job);
+    cluster.stop(0);
+    // The key that is now under way gets no answer any more.
+    std::thread::sleep(Duration::from_millis(300));
+    job.signal(Signal::TERM);
+    let output = job.wait(Duration::from_secs(15));
+    cluster.cont(0);
+    output.assert().code(143);
+    let report = output.says(&["1 UNKNOWN", "could not be asked after"]).report();
+    assert_accounted_for(&cluster, &report, 1);
+}
+
+#[test]
+fn an_interrupted_plan_has_written_nothing_and_says_so() {
+    needs!("etcd", "etcdctl");
+    let (cluster, _folder, backup) = slow();
+    let before = cluster.proxy(0).passed();
+    let job = put_back(&cluster, &backup, &["--prefix=/registry/", "--yes"]).spawn();
+    eventually(SOON, "a request", || (cluster.proxy(0).passed() > before + 1000).then_some(()));
+    job.signal(Signal::TERM);
+    let report = end(job, 143).report();
+    assert_eq!(report.text("error"), "interrupted by SIGTERM; nothing was written to etcd");
+}
+
+#[test]
+fn what_was_put_back_is_in_the_log_where_the_report_is_lost() {
+    needs!("etcd", "etcdctl");
+    let (cluster, _folder, backup) = slow();
+    cluster.proxy(0).set(Fault::None);
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let job = put_back(&cluster, &backup, &["--prefix=/registry/", "--yes"]).spawn_into(full);
+    let output = end(job, 10).says(&["60 created, 0 replaced", "cannot write to stdout", &name(0), &name(59)]);
+    assert_eq!(output.stderr.matches("put back /registry/").count(), 60);
+    assert_eq!(cluster.keys_at("/registry/", 0).len(), 60);
 }

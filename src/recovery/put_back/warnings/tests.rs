@@ -2,12 +2,12 @@ use super::super::tests::{candidate, owned, planned};
 use super::super::{About, Action, Candidate};
 use super::*;
 
-fn create(candidate: Candidate) -> PlannedKey {
+fn create(candidate: Box<Candidate>) -> PlannedKey {
     planned(candidate, Action::Create)
 }
 
-fn with_detail(key: &str, detail: Detail) -> Candidate {
-    Candidate { about: About { detail, ..About::default() }, ..candidate(key, 1) }
+fn with_detail(key: &str, detail: Detail) -> Box<Candidate> {
+    Box::new(Candidate { about: About { detail, ..About::default() }, ..*candidate(key, 1) })
 }
 
 fn around(stored: &[&str], live: &[(&str, &str)]) -> Surroundings {
@@ -107,7 +107,8 @@ fn an_owner_that_is_missing_or_another_one_is_told_with_its_key() {
 fn an_owner_in_the_same_plan_counts_by_the_uid_that_it_will_have() {
     let owner = || owned(OWNER, 1, "app", &[]);
     let with = |action, live_uid: Option<&str>| {
-        let owner = PlannedKey { live: live_uid.map(|uid| live_object(uid, false)), ..planned(owner(), action) };
+        let owner =
+            PlannedKey { live: live_uid.map(|uid| Box::new(live_object(uid, false))), ..planned(owner(), action) };
         assert!(questions(&[set(), planned(candidate("/x", 1), action)]).uids.len() == 1);
         texts(&[set(), owner], &around(&[], &[]))
     };
@@ -134,13 +135,13 @@ fn an_owner_that_is_being_deleted_does_not_hold_what_it_owns() {
 
     // In the same plan: left alone, or put back as it was.
     let left = PlannedKey {
-        live: Some(live_object("app", true)),
+        live: Some(Box::new(live_object("app", true))),
         ..planned(owned(OWNER, 1, "app", &[]), Action::Leave("differs"))
     };
     let (kind, text) = only(&[set(), left], &around(&[], &[]));
     assert!(kind == Kind::OwnerDeleting && text.contains("is being deleted in the cluster"), "{text}");
     let mut dying = owned(OWNER, 1, "app", &[]);
-    dying.about.object.as_mut().unwrap().deleting = true;
+    dying.about.is_deleting = true;
     let (kind, text) = only(&[set(), create(dying)], &around(&[], &[]));
     assert!(kind == Kind::OwnerDeleting && text.contains("was being deleted when the backup was taken"), "{text}");
 }
@@ -148,7 +149,7 @@ fn an_owner_that_is_being_deleted_does_not_hold_what_it_owns() {
 #[test]
 fn an_owner_that_is_not_replaced_is_live_all_the_same() {
     let refused = PlannedKey {
-        live: Some(live_object("app", false)),
+        live: Some(Box::new(live_object("app", false))),
         ..planned(owned(OWNER, 1, "app", &[]), Action::Refuse("it would be deleted"))
     };
     assert_eq!(texts(&[set(), refused], &around(&[], &[])), []);
@@ -204,7 +205,7 @@ fn volumes_and_nodes_that_are_being_deleted_are_told() {
     let replaced = planned(candidate(volume, 1), Action::Replace { mod_revision: 1 });
     assert_eq!(texts(&[claim(), replaced], &deleting(&[], volume)), []);
     let mut dying = owned(volume, 1, "v", &[]);
-    dying.about.object.as_mut().unwrap().deleting = true;
+    dying.about.is_deleting = true;
     let (kind, text) = only(&[claim(), create(dying)], &around(&[], &[]));
     assert!(kind == Kind::VolumeDeleting && text.contains("pv-1 was being deleted when"), "{text}");
 
@@ -217,7 +218,7 @@ fn volumes_and_nodes_that_are_being_deleted_are_told() {
 fn what_cannot_be_read_is_counted() {
     let sealed = |name: &str| {
         let about = About::of(b"k8s:enc:aescbc:v1:key1:x");
-        create(Candidate { about, ..candidate(&format!("/registry/sealed/{name}"), 1) })
+        create(Box::new(Candidate { about, ..*candidate(&format!("/registry/sealed/{name}"), 1) }))
     };
     let (kind, text) = only(&[sealed("a"), sealed("b")], &around(&[], &[]));
     assert!(kind == Kind::NotChecked && text.starts_with("2 of the keys are encrypted"), "{text}");

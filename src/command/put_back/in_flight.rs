@@ -1,0 +1,145 @@
+//! The one transaction that is under way: it is not lost when the command is cut short.
+
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use crate::etcd::{self, Writer};
+use crate::exit::{Exit, Failure};
+use crate::inspect::line::printable;
+use crate::recovery::put_back::{Action, AskedAfter, Outcome, after_no_answer, asked_after};
+use crate::report::Report;
+
+/// How long an answer is waited for after the command was cut short, and then how long the key is asked after: with the
+/// rest of the end, less than the ten seconds that `docker stop` waits.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The answer is the revision, or `None` if somebody else wrote the key meanwhile.
+type Answered = Result<Option<i64>, etcd::Error>;
+
+/// What a command that is cut short leaves open. It outlives the command.
+#[derive(Default)]
+pub struct Unfinished(Option<InFlight>);
+
+struct InFlight {
+    /// Among the keys of the account.
+    place: usize,
+    key: Vec<u8>,
+    value: Vec<u8>,
+    action: Action,
+    writer: Writer,
+    /// Of its own, so that it goes on when the command is dropped.
+    task: JoinHandle<Answered>,
+}
+
+impl Unfinished {
+    /// Writes one key. If the future is dropped, the outcome is still found by [`Self::settle`].
+    pub async fn write(
+        &mut self,
+        place: usize,
+        key: Vec<u8>,
+        value: Vec<u8>,
+        action: Action,
+        writer: &Writer,
+    ) -> (Outcome, Option<etcd::Error>) {
+        let begun = self.0.insert(InFlight::begin(place, key, value, action, writer.clone()));
+        let answered = begun.answered().await;
+        let outcome = match answered {
+            Ok(revision) => (begun.outcome(revision), None),
+            Err(error) => (begun.ask_after(&error.to_string()).await, Some(error)),
+        };
+        log(&begun.key, &outcome.0);
+        self.0 = None;
+        outcome
+    }
+
+    /// Completes the account of a command that was cut short, and its failure.
+    pub async fn settle(self, outcome: Result<Exit, Failure>, report: &mut Report) -> Result<Exit, Failure> {
+        let Err(failure) = outcome else { return outcome };
+        let more = report.cut_short(failure.exit);
+        let Some(account) = &mut report.put_back else {
+            return Err(match more {
+                Some(more) => failure.and(more),
+                None => failure,
+            });
+        };
+        if let Some(in_flight) = self.0 {
+            let (place, key) = (in_flight.place, in_flight.key.clone());
+            let outcome = in_flight.settle(&failure.one_line()).await;
+            log(&key, &outcome);
+            if let Some((_, its)) = account.keys.get_mut(place) {
+                *its = outcome;
+            }
+        }
+        let failure = match account.unfinished() {
+            Some(more) => failure.and(&more),
+            None => failure,
+        };
+        account.error = Some(failure.one_line());
+        Err(failure)
+    }
+}
+
+/// The log tells of every key, because the report may be lost.
+fn log(key: &[u8], outcome: &Outcome) {
+    let key = printable(key);
+    match outcome {
+        Outcome::Created(_) | Outcome::Replaced(_) => tracing::info!("put back {key}"),
+        Outcome::Overtaken => tracing::warn!("left alone {key}: somebody else wrote it meanwhile"),
+        Outcome::Unknown(why) => tracing::warn!("it is unknown whether {key} was put back: {why}"),
+        Outcome::AsPlanned | Outcome::NotAttempted => {}
+    }
+}
+
+impl InFlight {
+    fn begin(place: usize, key: Vec<u8>, value: Vec<u8>, action: Action, writer: Writer) -> Self {
+        let (mut own, at, new) = (writer.clone(), key.clone(), value.clone());
+        let task = tokio::spawn(async move {
+            match action {
+                Action::Replace { mod_revision } => own.replace(&at, new, mod_revision).await,
+                Action::Create | Action::Leave(_) | Action::Refuse(_) => own.create(&at, new).await,
+            }
+        });
+        Self { place, key, value, action, writer, task }
+    }
+
+    async fn answered(&mut self) -> Answered {
+        let cut_short = |error: tokio::task::JoinError| etcd::Error::Failed {
+            what: "writing a key",
+            reason: format!("it was cut short: {error}"),
+        };
+        (&mut self.task).await.map_err(cut_short)?
+    }
+
+    const fn outcome(&self, revision: Option<i64>) -> Outcome {
+        match (revision, self.action) {
+            (None, _) => Outcome::Overtaken,
+            (Some(revision), Action::Replace { .. }) => Outcome::Replaced(revision),
+            (Some(revision), _) => Outcome::Created(revision),
+        }
+    }
+
+    /// `why` is what cut it short.
+    async fn settle(mut self, why: &str) -> Outcome {
+        match tokio::time::timeout(PATIENCE, self.answered()).await {
+            Ok(Ok(revision)) => self.outcome(revision),
+            Ok(Err(error)) => self.ask_after(&error.to_string()).await,
+            Err(_) => self.ask_after(why).await,
+        }
+    }
+
+    /// Reads the key that got no answer, for the reason `why`.
+    async fn ask_after(&mut self, why: &str) -> Outcome {
+        match tokio::time::timeout(PATIENCE, self.writer.get(&self.key)).await {
+            Ok(Ok(now)) => {
+                let found = now.map(|now| AskedAfter {
+                    mod_revision: now.mod_revision,
+                    has_our_value: now.value == self.value && now.lease == 0,
+                });
+                asked_after(self.action, why, found)
+            }
+            Ok(Err(error)) => after_no_answer(why, &error.to_string()),
+            Err(_) => after_no_answer(why, &format!("no answer within {} s", PATIENCE.as_secs())),
+        }
+    }
+}
