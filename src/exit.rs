@@ -145,7 +145,8 @@ impl Exit {
             (Self::Store, Run | SnapshotInPlace | Store) => "the store failed: not stored, or not confirmed",
             (Self::Store, PruneAfter) => "the backup is not stored; nothing was pruned",
             (Self::Store, Prune | Stored | StoredAndEtcd) => "the store failed",
-            (Self::Disk, _) => "the local disk: no room, or it failed",
+            (Self::Disk, purpose) if purpose.is_job() => "the local disk: no room, or it failed",
+            (Self::Disk, _) => "the local disk or stdout: no room, or it failed",
             (Self::Retention | Self::Degraded | Self::NoMember | Self::Proof, _)
             | (Self::Store, Snapshot)
             | (_, Local) => return None,

@@ -26,6 +26,7 @@ mod kills;
 mod kustomize;
 mod lies;
 mod list;
+mod lost_output;
 mod moved;
 mod nights;
 mod outage;

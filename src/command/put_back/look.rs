@@ -18,6 +18,16 @@ use crate::recovery::put_back::{
 use crate::snapshot::{self, Db, find_all};
 use crate::system::blocking::blocking;
 
+/// Each takes a little more than half a KiB of memory.
+const MOST_KEYS: usize = 2_000_000;
+
+fn too_many() -> Failure {
+    Failure::settings(format!(
+        "more than {MOST_KEYS} keys were chosen; put them back in parts, with longer prefixes or by namespace, or restore \
+         the whole cluster with `etcd-backup restore`"
+    ))
+}
+
 /// The keys that were asked for, in no order.
 pub async fn candidates(args: &KeysToPutBack, backup: &OpenBackup, revision: u64) -> Result<Candidates, Failure> {
     let scope = Scope {
@@ -27,12 +37,13 @@ pub async fn candidates(args: &KeysToPutBack, backup: &OpenBackup, revision: u64
     };
     let db = Arc::clone(&backup.db);
     let candidates = blocking(move || {
-        let states = find_all(&db, revision, |key| scope.selects(key).is_some())?;
+        let states = find_all(&db, revision, MOST_KEYS, |key| scope.selects(key).is_some())?;
+        let states = states.ok_or_else(too_many)?;
         let candidates = states.filter_map(|state| {
             let selected = scope.selects(&state.key)?;
             Some(state.value(&db).map(|value| Box::new(Candidate { about: About::of(&value), state, selected })))
         });
-        candidates.collect::<Result<Vec<_>, snapshot::Error>>()
+        Ok::<_, Failure>(candidates.collect::<Result<Vec<_>, snapshot::Error>>()?)
     });
     let candidates = candidates.await?;
     refuse_missing(args, &candidates, &backup.proved.label, revision)?;

@@ -107,27 +107,43 @@ pub fn find(db: &Db, keys: &[Vec<u8>], at: u64) -> Result<Vec<KeyState>, Error> 
     Ok(found.into_values().flatten().collect())
 }
 
-/// The keys that are wanted, as they were at revision `at`.
+/// That there are too many keys, or that they cannot be read.
+struct TooMany(Option<Error>);
+
+impl From<Error> for TooMany {
+    fn from(error: Error) -> Self {
+        Self(Some(error))
+    }
+}
+
+/// The keys that are wanted, as they were at revision `at`; `None` if there were more than `most` at once.
 pub fn find_all<F: Fn(&[u8]) -> bool>(
     db: &Db,
     at: u64,
+    most: usize,
     is_wanted: F,
-) -> Result<impl Iterator<Item = KeyState> + use<F>, Error> {
+) -> Result<Option<impl Iterator<Item = KeyState> + use<F>>, Error> {
     // A tree, because a map of hashes takes twice its memory when it grows.
     let mut found: BTreeMap<Vec<u8>, KeyState> = BTreeMap::new();
-    changes(db, at, |change| {
+    let read = changes(db, at, |change| {
         let key = change.kv.key;
         if change.revision.tombstone {
             found.remove(key);
         } else if is_wanted(key) {
             // The key is in the tree, and not held twice.
             let keyless = Change { kv: KeyValue { key: &[], ..change.kv }, ..change };
+            let is_full = found.len() >= most;
             match found.get_mut(key) {
                 Some(known) => *known = keyless.into(),
+                None if is_full => return Err(TooMany(None)),
                 None => drop(found.insert(key.to_vec(), keyless.into())),
             }
         }
-        Ok::<_, Error>(())
-    })?;
-    Ok(found.into_iter().map(|(key, state)| KeyState { key, ..state }))
+        Ok::<_, TooMany>(())
+    });
+    match read {
+        Ok(()) => Ok(Some(found.into_iter().map(|(key, state)| KeyState { key, ..state }))),
+        Err(TooMany(None)) => Ok(None),
+        Err(TooMany(Some(error))) => Err(error),
+    }
 }

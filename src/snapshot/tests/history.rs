@@ -68,9 +68,12 @@ proptest! {
             let sorted = state_of(&db, sorted.map(Result::unwrap));
             let expected: Vec<_> = state.clone().into_iter().filter(|(key, _)| key.starts_with(prefix)).collect();
             prop_assert_eq!(&sorted, &expected);
-            let mut all = state_of(&db, find_all(&db, at, |key| key.starts_with(prefix)).unwrap());
+            let mut all = state_of(&db, find_all(&db, at, usize::MAX, |key| key.starts_with(prefix)).unwrap().unwrap());
             all.sort();
-            prop_assert_eq!(all, expected);
+            prop_assert_eq!(&all, &expected);
+            if let Some(fewer) = expected.len().checked_sub(1) {
+                prop_assert!(find_all(&db, at, fewer, |key| key.starts_with(prefix)).unwrap().is_none());
+            }
 
             let keys = [b"a".to_vec(), b"ab".to_vec(), b"\xff".to_vec()];
             let mut found = state_of(&db, find(&db, &keys, at).unwrap());

@@ -1,10 +1,13 @@
 //! Single keys and prefixes.
 
-use etcd_client::PutOptions;
+use std::time::Duration;
+
+use etcd_client::{PutOptions, Txn, TxnOp};
 
 use super::*;
 use crate::support::{
     kubernetes::{Meta, kube_system, pod, protobuf},
+    processes::peak_rss,
     remote::Remote,
 };
 
@@ -151,4 +154,38 @@ fn an_older_revision_has_what_the_backup_has_lost() {
     run("--revision=9").exits(2).says(&["future revision"]);
     run("--revision=2").success();
     assert_eq!(cluster.keys_at("", 0)[0].value, old.1);
+}
+
+#[test]
+#[ignore = "slow: make test-all"]
+fn the_memory_for_many_keys_is_small() {
+    const KEYS: u64 = 50_000;
+    needs!("etcd", "etcdctl");
+    let cluster = Cluster::with(1).plain().start();
+    cluster.client(0, async |client| {
+        for hundred in 0..KEYS / 100 {
+            let put = |i: u64| {
+                let meta = Meta { uid: &format!("uid-of-{i:025}"), ..Meta::new("shop", "web") };
+                let (key, value) = (
+                    format!("/registry/configmaps/shop/of-the-usual-length-{i}"),
+                    protobuf("v1", "ConfigMap", &meta, b""),
+                );
+                TxnOp::put(key, value, None)
+            };
+            let puts: Vec<_> = (hundred * 100..(hundred + 1) * 100).map(put).collect();
+            client.txn(Txn::new().and_then(puts)).await.unwrap();
+        }
+    });
+    let (_folder, backup) = backup_of(&cluster);
+    let job = put_back(&cluster, &backup, &["--prefix=/registry/"]).spawn();
+    let mut peak = 0;
+    while let Some(now) = peak_rss(job.id()) {
+        peak = now;
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let report = job.wait(Duration::from_mins(5)).report();
+    assert_eq!(count(&report, "leave"), KEYS);
+    // It was 2.8 KiB for each key.
+    println!("{peak} KiB for {KEYS} keys");
+    assert!(peak < 24 * 1024 + KEYS, "{peak} KiB");
 }
