@@ -11,6 +11,7 @@ use super::beside::FOLDER;
 use super::name::{BackupName, Prefix};
 use super::record::{Facts, Record};
 use crate::exit::{Exit, Failure};
+use crate::system::fs::read_small;
 
 /// What one step tells the next.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -63,7 +64,7 @@ impl Handover {
                 anyhow!("cannot read the record {path}: {why}; `etcd-backup snapshot` writes it"),
             )
         };
-        let text = std::fs::read(path).map_err(|e| failed(&e))?;
+        let text = read_small(path).map_err(|e| failed(&e))?;
         serde_json::from_slice(&text).map_err(|e| failed(&e))
     }
 

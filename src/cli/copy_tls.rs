@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct CopyTlsArgs {
     /// Directory that the TLS files are in
     #[arg(long, value_name = "DIR")]

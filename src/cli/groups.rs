@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use crate::backup::name::Prefix;
 use crate::backup::retention::Age;
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
     /// Form of the report on stdout; `json` is one line
@@ -33,7 +33,7 @@ pub enum Format {
 }
 
 /// Settings of every command that has any.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "General")]
 pub struct SettingsArgs {
     /// Directory with a file for each setting, as a ConfigMap is mounted
@@ -45,7 +45,7 @@ pub struct SettingsArgs {
 }
 
 /// Which etcd, and how to reach it.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "etcd")]
 pub struct EtcdArgs {
     // These are text, because an empty variable counts as one that is not set.
@@ -78,7 +78,7 @@ pub struct EtcdArgs {
     pub strict: bool,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Work directory")]
 pub struct WorkArgs {
     /// Directory in which snapshots are staged [default: /backup if it is a directory, else the system's temporary one]
@@ -87,7 +87,7 @@ pub struct WorkArgs {
 }
 
 /// Where backups are, and what they are called.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Store")]
 pub struct NamingArgs {
     // Text, because clap repeats a value that it cannot parse, and users write credentials here by mistake.
@@ -100,7 +100,7 @@ pub struct NamingArgs {
 }
 
 /// Where backups are, and how to get there.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Store")]
 pub struct StoreArgs {
     #[command(flatten)]
@@ -115,7 +115,7 @@ pub struct StoreArgs {
 }
 
 /// How long the commands that store wait for the store.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Store")]
 pub struct PatienceArgs {
     /// How long to wait for a store that is away before giving up; `0s` does not wait [default: 15m]
@@ -124,7 +124,7 @@ pub struct PatienceArgs {
 }
 
 /// How the commands that store confirm what arrived.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Store")]
 pub struct ConfirmArgs {
     /// How a stored backup is confirmed [default: auto]
@@ -149,7 +149,7 @@ impl FromStr for Confirm {
     }
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Retention")]
 pub struct RetentionArgs {
     // Hyphens, so that `-5s` is refused for what it would do and not as an unknown flag.

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{ConfirmArgs, EtcdArgs, NamingArgs, PatienceArgs, RetentionArgs, SettingsArgs, StoreArgs, WorkArgs};
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct RunArgs {
     #[command(flatten)]
     pub settings: SettingsArgs,
@@ -24,7 +24,7 @@ pub struct RunArgs {
     pub retention: RetentionArgs,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct SnapshotArgs {
     #[command(flatten)]
     pub settings: SettingsArgs,
@@ -39,7 +39,7 @@ pub struct SnapshotArgs {
 }
 
 /// `store`.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct StoreStepArgs {
     #[command(flatten)]
     pub settings: SettingsArgs,
@@ -53,7 +53,7 @@ pub struct StoreStepArgs {
     pub patience: PatienceArgs,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct PruneArgs {
     /// Print the plan with its reasons, delete nothing
     #[arg(long, conflicts_with = "after")]

@@ -5,7 +5,7 @@ use clap::Args;
 use super::ReadArgs;
 
 /// `accept` and `dismiss`.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct JudgeArgs {
     /// The backup's full name, as `list` shows it; never `latest` or a part of a name
     pub name: String,

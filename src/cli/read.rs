@@ -13,7 +13,7 @@ const PUT_BACK: &str = "etcd-backup put-back <NAME> <KEY>... [OPTIONS]
        etcd-backup put-back <NAME> --namespace <NS> [OPTIONS]";
 const REVISION: &str = "Read as of this revision, back to the last compaction [default: the snapshot's newest]";
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct InspectArgs {
     #[arg(default_value = "latest", help = NAME)]
     pub name: String,
@@ -24,7 +24,7 @@ pub struct InspectArgs {
     pub read: ReadArgs,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct GetArgs {
     #[arg(help = NAME)]
     pub name: String,
@@ -39,7 +39,7 @@ pub struct GetArgs {
     pub read: ReadArgs,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct ExportArgs {
     #[arg(help = NAME)]
     pub name: String,
@@ -56,7 +56,7 @@ pub struct ExportArgs {
 }
 
 /// What is read, and how much of it is shown.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Content")]
 pub struct ContentArgs {
     #[arg(long, value_name = "REVISION", value_parser = clap::value_parser!(u64).range(1..), help = REVISION)]
@@ -66,7 +66,7 @@ pub struct ContentArgs {
     pub show_secrets: bool,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(override_usage = PUT_BACK)]
 #[command(group = ArgGroup::new("which").required(true).multiple(true).args(["keys", "prefix", "namespaces"]))]
 pub struct PutBackArgs {

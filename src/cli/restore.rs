@@ -13,7 +13,7 @@ use crate::kubernetes::kubeadm::Topology;
 const RESTORE: &str = "etcd-backup restore <NAME> --data-dir <DIR> [OPTIONS]
        etcd-backup restore [NAME] --plan [OPTIONS]";
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(override_usage = RESTORE)]
 pub struct RestoreArgs {
     #[arg(value_name = "NAME", required_unless_present_any = ["before", "plan"], help = NAME)]
@@ -45,7 +45,7 @@ pub struct RestoreArgs {
 }
 
 /// The identity of the restored member.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Member")]
 pub struct IdentityArgs {
     /// The member's name [default: that of the only member]
@@ -67,7 +67,7 @@ pub struct IdentityArgs {
 }
 
 /// What the plan is for.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Plan")]
 pub struct ClusterArgs {
     /// A member of the restored cluster, `name=https://host:2380`; once for each [default: those in the snapshot]

@@ -10,7 +10,7 @@ use super::{SettingsArgs, StoreArgs, WorkArgs};
 pub const NAME: &str = "The backup: `latest`, a name, a part of one that no other has, or the path of a local file";
 
 /// Where backups are read from, and where they are put while they are read.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct ReadArgs {
     #[command(flatten)]
     pub settings: SettingsArgs,
@@ -20,7 +20,7 @@ pub struct ReadArgs {
     pub store: StoreArgs,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct FetchArgs {
     #[arg(help = NAME)]
     pub name: String,
@@ -31,7 +31,7 @@ pub struct FetchArgs {
     pub read: ReadArgs,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct ListArgs {
     /// Leave out what only the records tell, such as the class: the store is asked for one listing alone
     #[arg(long)]
@@ -42,7 +42,7 @@ pub struct ListArgs {
     pub store: StoreArgs,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct VerifyArgs {
     #[arg(conflicts_with_all = ["latest", "all"], help = NAME)]
     pub name: Option<String>,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::CopyTlsArgs;
 use crate::exit::{Exit, Failure};
+use crate::system::fs::read_small;
 
 pub fn copy_tls(args: &CopyTlsArgs) -> Result<(), Failure> {
     for (setting, file) in [("cacert", &args.cacert), ("cert", &args.cert), ("key", &args.key)] {
@@ -16,7 +17,7 @@ pub fn copy_tls(args: &CopyTlsArgs) -> Result<(), Failure> {
         // The next container mounts `--to` in the place of `--from`, so its settings lead to files below that alone.
         let copy = destination(file, args)
             .ok_or_else(|| refused(format!("`{shown}` is not below {from}, and cannot be copied")))?;
-        let content = fs::read(file).map_err(|e| refused(format!("cannot read {shown}: {e}")))?;
+        let content = read_small(file).map_err(|e| refused(format!("cannot read {shown}: {e}")))?;
         write(&copy, &content).map_err(|e| {
             Failure::message(Exit::Disk, format!("cannot write the copy of {shown} to {}: {e}", copy.display()))
         })?;

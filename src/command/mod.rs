@@ -28,6 +28,7 @@ mod streaming;
 mod take;
 mod verify;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -38,8 +39,12 @@ use crate::config::{RestoreConfig, Settings};
 use crate::exit::{Exit, Failure};
 use crate::report::job::Stage;
 use crate::report::{Answer, Report};
+use crate::system::blocking::blocking;
 
 pub use put_back::Unfinished;
+
+/// How long settings and the files that they name may take. Nobody waits for the whole deadline to learn that a disk hangs.
+const READING: Duration = Duration::from_secs(30);
 
 /// Runs the command under its deadline. `zone` is an error if its setting is wrong.
 pub async fn execute(
@@ -50,19 +55,43 @@ pub async fn execute(
     unfinished: &mut Unfinished,
 ) -> Result<Exit, Failure> {
     // These have to work without a ConfigMap, a target or a valid zone.
-    let Some(args) = cli.command.settings() else { return without_settings(&cli.command, report) };
-    let settings = Settings::read(args, cli.command.deadline(), zone)?;
+    let Some(args) = cli.command.settings() else { return without_settings(&cli.command, report).await };
+    let (args, deadline) = (args.clone(), cli.command.deadline());
+    let settings = Arc::new(reading(move || Settings::read(&args, deadline, zone)).await?);
     let work = with_settings(cli, &settings, now, report, unfinished);
     // Dropping `work` ends its child processes and removes its workspace.
     let ended = tokio::time::timeout(settings.timeout, work).await;
     ended.unwrap_or_else(|_| late(settings.timeout, report.job.stage))
 }
 
-fn without_settings(command: &Command, report: &mut Report) -> Result<Exit, Failure> {
+/// Reads settings and the files that they name on a thread of its own: a disk that hangs may hold it for ever.
+async fn reading<T: Send + 'static>(read: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
+    tokio::time::timeout(READING, blocking(read)).await.unwrap_or_else(|_| {
+        let limit = humantime::format_duration(READING);
+        let why =
+            format!("the settings and the files that they name could not be read within {limit}: does a disk hang?");
+        Err(Failure::message(Exit::Disk, why))
+    })
+}
+
+/// The same of what a command makes of its arguments.
+async fn read<A: Clone + Send + 'static, T: Send + 'static>(
+    settings: &Arc<Settings>,
+    args: &A,
+    read: impl FnOnce(&Settings, &A) -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let (settings, args) = (Arc::clone(settings), args.clone());
+    reading(move || read(&settings, &args)).await
+}
+
+async fn without_settings(command: &Command, report: &mut Report) -> Result<Exit, Failure> {
     match command {
         Command::Completions { shell } => report.answer = Answer::Text(cli::completions(*shell)),
         Command::Man { command } => report.answer = Answer::Text(man_page(command.as_deref())?),
-        Command::CopyTls(args) => copy_tls::copy_tls(args)?,
+        Command::CopyTls(args) => {
+            let args = args.clone();
+            reading(move || copy_tls::copy_tls(&args)).await?;
+        }
         other => return Err(Failure::message(Exit::Unexpected, format!("{} needs settings", other.name()))),
     }
     Ok(Exit::Ok)
@@ -75,38 +104,45 @@ fn man_page(command: Option<&str>) -> Result<String, Failure> {
 
 async fn with_settings(
     cli: &Cli,
-    settings: &Settings,
+    settings: &Arc<Settings>,
     now: DateTime<Utc>,
     report: &mut Report,
     unfinished: &mut Unfinished,
 ) -> Result<Exit, Failure> {
     let (format, answer) = (cli.output.output, &mut report.answer);
     match &cli.command {
-        Command::Run(args) => return run::run(settings.run(args, now)?, now, report).await,
+        Command::Run(args) => {
+            return run::run(read(settings, args, move |s, args| s.run(args, now)).await?, now, report).await;
+        }
         Command::Snapshot(args) => {
             // Even if this fails, the step has to mark an earlier record as not stored.
-            let etcd = settings.snapshot_source(args, now);
-            return snapshot::snapshot(settings.snapshot_step(args)?, etcd, now, report).await;
+            let etcd = read(settings, args, move |s, args| s.snapshot_source(args, now)).await;
+            return snapshot::snapshot(read(settings, args, Settings::snapshot_step).await?, etcd, now, report).await;
         }
-        Command::Store(args) => return store::store(settings.store_step(args)?, now, report).await,
-        Command::Prune(args) => return prune::prune(settings.prune(args)?, now, report).await,
-        Command::Accept(args) => accept::accept(settings.judge(args)?, now, answer).await,
-        Command::Dismiss(args) => dismiss::dismiss(settings.judge(args)?, now, answer).await,
-        Command::List(args) => list::list(settings.list(args)?, now, answer).await,
-        Command::Verify(args) => verify::verify(settings.verify(args)?, now, answer).await,
-        Command::Inspect(args) => inspect::inspect(settings.inspect(args)?, format, now, answer).await,
-        Command::Get(args) => get::get(settings.get(args)?, format, now, answer).await,
-        Command::Export(args) => export::export(settings.export(args)?, now, answer).await,
-        Command::Fetch(args) => fetch::fetch(settings.fetch(args)?, now, answer).await,
+        Command::Store(args) => {
+            return store::store(read(settings, args, Settings::store_step).await?, now, report).await;
+        }
+        Command::Prune(args) => return prune::prune(read(settings, args, Settings::prune).await?, now, report).await,
+        Command::Accept(args) => accept::accept(read(settings, args, Settings::judge).await?, now, answer).await,
+        Command::Dismiss(args) => dismiss::dismiss(read(settings, args, Settings::judge).await?, now, answer).await,
+        Command::List(args) => list::list(read(settings, args, Settings::list).await?, now, answer).await,
+        Command::Verify(args) => verify::verify(read(settings, args, Settings::verify).await?, now, answer).await,
+        Command::Inspect(args) => {
+            inspect::inspect(read(settings, args, Settings::inspect).await?, format, now, answer).await
+        }
+        Command::Get(args) => get::get(read(settings, args, Settings::get).await?, format, now, answer).await,
+        Command::Export(args) => export::export(read(settings, args, Settings::export).await?, now, answer).await,
+        Command::Fetch(args) => fetch::fetch(read(settings, args, Settings::fetch).await?, now, answer).await,
         Command::PutBack(args) => {
-            put_back::put_back(settings.put_back(args, now)?, now, &mut report.put_back, unfinished).await
+            let config = read(settings, args, move |s, args| s.put_back(args, now)).await?;
+            put_back::put_back(config, now, &mut report.put_back, unfinished).await
         }
-        Command::Restore(args) => match settings.restore(args)? {
+        Command::Restore(args) => match read(settings, args, |s, args| s.restore(args)).await? {
             RestoreConfig::Member(config) => restore::restore(*config, now, answer).await,
             RestoreConfig::Plan(config) => plan::plan(*config, now, answer).await,
         },
         Command::Completions { .. } | Command::Man { .. } | Command::CopyTls(_) => {
-            without_settings(&cli.command, report).map(drop)
+            without_settings(&cli.command, report).await.map(drop)
         }
     }?;
     Ok(Exit::Ok)

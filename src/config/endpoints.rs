@@ -7,6 +7,7 @@ use super::{env, present};
 use crate::cli::EtcdArgs;
 use crate::exit::Failure;
 use crate::kubernetes::kubeadm::Layout;
+use crate::system::fs::read_small_text;
 use crate::url::Url;
 
 const VARIABLE: &str = "ETCDCTL_ENDPOINTS";
@@ -66,8 +67,8 @@ fn default_kubeadm_file() -> Option<PathBuf> {
 
 fn read(path: &Path) -> Result<Layout, Failure> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| Failure::settings(format!("kubeadm-config: cannot read {shown}: {e}")))?;
+    let text =
+        read_small_text(path).map_err(|e| Failure::settings(format!("kubeadm-config: cannot read {shown}: {e}")))?;
     Layout::parse(&text).map_err(|why| Failure::settings(format!("kubeadm-config: {shown} {why}")))
 }
 

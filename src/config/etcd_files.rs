@@ -8,6 +8,7 @@ use crate::exit::Failure;
 use crate::kubernetes::kubeadm::Topology;
 use crate::recovery::data_dir::{own_wal_dir, plain};
 use crate::recovery::etcd_settings::{self, EtcdSettings, Setting};
+use crate::system::fs::read_small_text;
 
 const KUBERNETES: &str = "/etc/kubernetes";
 const MANIFEST: &str = "manifests/etcd.yaml";
@@ -37,8 +38,7 @@ impl EtcdFile {
             Some("") => Ok(vec![]),
             Some(path) => {
                 let path = PathBuf::from(path);
-                let text = fs::read_to_string(&path);
-                let text = text.map_err(|e| refused(&path, &format!("cannot be read: {e}")))?;
+                let text = read_small_text(&path).map_err(|e| refused(&path, &format!("cannot be read: {e}")))?;
                 let unit = path.extension().is_some_and(|extension| extension == "service");
                 let topology = if unit { Topology::External } else { Topology::Stacked };
                 let file = Self::parse(path.clone(), topology, &text).map_err(|why| refused(&path, &why))?;
@@ -56,7 +56,7 @@ impl EtcdFile {
     /// `None` for a file that is not there, that only root may read, or that cannot be followed: it may be of no etcd
     /// that is restored here.
     fn usual(path: &Path, topology: Topology) -> Option<Self> {
-        let file = match fs::read_to_string(path) {
+        let file = match read_small_text(path) {
             Ok(text) => Self::parse(path.to_owned(), topology, &text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => Err(format!("cannot be read: {error}")),
@@ -66,7 +66,7 @@ impl EtcdFile {
     }
 
     fn parse(path: PathBuf, topology: Topology, text: &str) -> Result<Self, String> {
-        let read = |path: &Path| fs::read_to_string(path).ok();
+        let read = |path: &Path| read_small_text(path).ok();
         let settings = match topology {
             Topology::Stacked => etcd_settings::of_manifest(text, &read),
             Topology::External => etcd_settings::of_unit(&with_drop_ins(&path, text), &read),
@@ -147,7 +147,7 @@ fn with_drop_ins(unit: &Path, text: &str) -> String {
     let mut files: Vec<_> = dirs.iter().flat_map(fs::read_dir).flatten().flatten().map(|entry| entry.path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "conf"));
     files.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
-    let texts = files.iter().filter_map(|path| fs::read_to_string(path).ok());
+    let texts = files.iter().filter_map(|path| read_small_text(path).ok());
     [text.to_owned()].into_iter().chain(texts).collect::<Vec<_>>().join("\n")
 }
 

@@ -30,6 +30,7 @@ use crate::backup::name::Prefix;
 use crate::backup::retention::Policy;
 use crate::cli::{ConfirmArgs, EtcdArgs, NamingArgs, PatienceArgs, RetentionArgs, SettingsArgs, StoreArgs, WorkArgs};
 use crate::exit::Failure;
+use crate::system::fs::open_regular;
 use crate::url::Url;
 use rclone_flags::RcloneFlags;
 use settings_dir::SettingsDir;
@@ -195,7 +196,8 @@ impl Settings {
         // Without the file rclone would use an empty configuration, and its error would be about a missing section.
         if let Some(file) = &rclone_config {
             let cannot_read = |e| Failure::settings(format!("rclone-config: cannot read {}: {e}", file.display()));
-            std::fs::File::open(file).map_err(cannot_read)?;
+            // rclone reads it each time that it is started, which is more often than a pipe can be read.
+            open_regular(file).map_err(cannot_read)?;
         }
         let rclone_flags = self.dir.or_text(args.rclone_flags.as_deref(), "rclone-flags");
         Ok(StoreConfig {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::rclone_options::{is_credential, runs_command};
+use crate::system::fs::read_small_text;
 
 pub const KEYS: [&str; 10] = [
     "target",
@@ -40,11 +41,17 @@ impl SettingsDir {
         for entry in entries {
             let file = entry.map_err(|e| fail(path, &e))?.path();
             let Some(key) = file.file_name().and_then(|n| n.to_str()) else { continue };
-            // Kubernetes mounts each key as a link into a directory `..data`. `is_file` follows links.
-            if key.starts_with('.') || !file.is_file() {
+            // Kubernetes mounts each key as a link into a directory `..data`.
+            if key.starts_with('.') {
                 continue;
             }
-            let value = std::fs::read_to_string(&file).map_err(|e| fail(&file, &e))?;
+            let value = match read_small_text(&file) {
+                Ok(value) => value,
+                // A key that is being taken away is a link to nothing for a moment.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                Err(_) if !KEYS.contains(&key) => continue,
+                Err(e) => return Err(fail(&file, &e)),
+            };
             // An editor or `kubectl create configmap --from-file` leaves a newline at the end.
             values.insert(key.to_owned(), value.strip_suffix('\n').map_or(value.as_str(), |v| v).to_owned());
         }

@@ -10,6 +10,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 use super::tls_keys;
+use crate::system::fs::read_small;
 
 /// A certificate that expires within this time is worth a warning.
 const EXPIRES_SOON: Duration = Duration::days(14);
@@ -98,7 +99,7 @@ fn load_identity(
 }
 
 fn read(setting: &str, path: &Path) -> Result<Vec<u8>, String> {
-    let text = std::fs::read(path).map_err(|e| format!("{setting}: cannot read {}: {e}", path.display()))?;
+    let text = read_small(path).map_err(|e| format!("{setting}: cannot read {}: {e}", path.display()))?;
     if text.is_empty() {
         return Err(format!("{setting}: {} is empty", path.display()));
     }

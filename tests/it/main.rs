@@ -29,6 +29,7 @@ mod list;
 mod lost_output;
 mod moved;
 mod nights;
+mod odd_files;
 mod outage;
 mod plan;
 mod proof;

@@ -68,7 +68,7 @@ fn wrong_files_are_refused_before_anything_is_dialled() {
     for variable in ["ETCDCTL_CACERT", "ETCDCTL_CERT"] {
         let setting = variable.trim_start_matches("ETCDCTL_").to_lowercase() + ": ";
         refused(run().env(variable, &missing), &[&setting, "missing.pem", "No such file"]);
-        refused(run().env(variable, pki.root()), &[&setting, "Is a directory"]);
+        refused(run().env(variable, pki.root()), &[&setting, "it is a directory"]);
         refused(run().env(variable, &empty), &[&setting, "empty.pem is empty"]);
         refused(run().env(variable, &der), &[&setting, "der.pem holds no PEM certificate", "openssl"]);
         refused(run().env(variable, &garbage), &[&setting, "garbage.pem is not PEM"]);
