@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{BufReader, PipeReader};
+use std::io::{BufReader, Read};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,10 @@ use crate::system::process::{BadExit, Program};
 const ENVIRONMENT: [&str; 3] = ["PATH", "HOME", "TMPDIR"];
 /// In bytes. It prints its version and its help.
 const LONGEST_ANSWER: usize = 1 << 20;
+
+/// What the Go runtime calls the faults of a disk (`syscall/zerrors_linux_*.go`).
+const DISK: [&str; 5] =
+    ["no space left on device", "disk quota exceeded", "file too large", "input/output error", "read-only file system"];
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -34,7 +38,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let exit = match &error {
             Error::Missing { .. } | Error::Start { .. } => Exit::Settings,
-            Error::Failed { exit, .. } if exit.complaint.contains("no space left") => Exit::Disk,
+            Error::Failed { exit, .. } if DISK.iter().any(|words| exit.complaint.contains(words)) => Exit::Disk,
             Error::Failed { .. } => Exit::Unexpected,
         };
         Self::new(exit, error)
@@ -134,9 +138,10 @@ impl Etcdutl {
     }
 }
 
-/// Logs every line, and returns the program's own complaint, which is one line among those of its log.
-fn relay(stderr: PipeReader) -> String {
-    let mut complaint = String::new();
+/// Logs every line, and returns the program's own complaint, which is one line among those of its log. A panic says what was
+/// done, and only the log why it failed.
+fn relay(stderr: impl Read) -> String {
+    let (mut complaint, mut disk) = (String::new(), None);
     for line in lines(BufReader::new(stderr)) {
         let Line::Text(line) = line else {
             tracing::debug!("etcdutl: a line of more than {LONGEST} bytes is left out");
@@ -152,8 +157,13 @@ fn relay(stderr: PipeReader) -> String {
         } else if complaint.is_empty() && line.starts_with("panic:") {
             line.clone_into(&mut complaint);
         }
+        disk = disk.or_else(|| DISK.into_iter().find(|words| line.contains(words)));
     }
-    complaint
+    match disk {
+        Some(words) if complaint.is_empty() => words.to_owned(),
+        Some(words) if !complaint.contains(words) => format!("{complaint}: {words}"),
+        _ => complaint,
+    }
 }
 
 /// The first two numbers of a version.
@@ -165,6 +175,27 @@ fn minor(version: &str) -> Option<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_from_every_way_in_which_etcdutl_ends() {
+        let of = |stderr: &str| {
+            let exit = BadExit { complaint: relay(stderr.as_bytes()), status: "exit code 2".into(), code: Some(2) };
+            let failure = Failure::from(Error::Failed { verb: "snapshot restore", exit });
+            (failure.exit, failure.one_line())
+        };
+        let log = r#"{"level":"panic","msg":"failed to commit","error":"write /d/db: no space left on device"}"#;
+        for (stderr, says) in [
+            ("info\nError: write /d/db: no space left on device\n".to_owned(), "restore: write /d/db: no space left"),
+            (format!("{log}\npanic: failed to commit\n\ngoroutine 1\n"), "panic: failed to commit: no space left"),
+            (format!("{log}\n"), "restore: no space left on device"),
+            ("Error: write /d/db: disk quota exceeded".into(), "disk quota exceeded"),
+            ("Error: read /d/db: input/output error".into(), "input/output error"),
+        ] {
+            let (exit, line) = of(&stderr);
+            assert!(exit == Exit::Disk && line.contains(says), "{exit:?} {line}");
+        }
+        assert_eq!(of("Error: expected sha256 [1], got [2]").0, Exit::Unexpected);
+    }
 
     #[test]
     fn an_older_minor_version_may_not_restore_what_a_newer_one_wrote() {
