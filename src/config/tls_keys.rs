@@ -9,7 +9,7 @@ const NAMES: [(&[u8], &str); 9] = [
     (&[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x21], "a P-224 key"),
     (&[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a], "a secp256k1 key"),
     (&[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x01], "a P-192 key"),
-    (&[0x06, 0x08, 0x2b, 0x24, 0x03, 0x03, 0x02, 0x08, 0x01, 0x01], "a Brainpool key"),
+    (&[0x06, 0x09, 0x2b, 0x24, 0x03, 0x03, 0x02, 0x08, 0x01, 0x01], "a Brainpool key"),
     (&[0x06, 0x03, 0x2b, 0x65, 0x71], "an Ed448 key"),
     (&[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x38, 0x04, 0x01], "a DSA key"),
     (&[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0a], "a key for RSA-PSS alone"),
@@ -24,7 +24,7 @@ const RSA: std::ops::RangeInclusive<usize> = 2048..=8192;
 /// What a private key is, PKCS#8, SEC1 or PKCS#1 in DER, that the TLS library refused.
 pub fn refused(der: &[u8]) -> String {
     let rsa = || rsa_bits(der).map(|bits| format!("an RSA key of {bits} bits"));
-    named(der).map(ToOwned::to_owned).or_else(rsa).unwrap_or_else(|| "a key of this kind".to_owned())
+    named(der).map(ToOwned::to_owned).or_else(rsa).unwrap_or_else(|| "a key of another kind".to_owned())
 }
 
 /// What the public key of an authority is, if the TLS library verifies nothing with it.
@@ -77,7 +77,7 @@ mod tests {
         assert_eq!(rsa(&[0x82, 0x08, 0x01]), "an RSA key of 16384 bits");
         assert_eq!(rsa(&[65]), "an RSA key of 512 bits");
         for other in [&[][..], &[2, 1, 0, 2], &[9; 40]] {
-            assert_eq!(refused(other), "a key of this kind");
+            assert_eq!(refused(other), "a key of another kind");
         }
     }
 

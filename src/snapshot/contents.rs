@@ -48,6 +48,10 @@ impl Contents {
         let meta = MetaBucket::read(db)?;
         let mut sums = Sums::new(&meta);
         db.walk(|visit| sums.add(visit).map_err(|damage| db.damaged(damage)))?;
+        if let Some(name) = sums.missing.first() {
+            let what = format!("it has no bucket `{}`, which every etcd has", String::from_utf8_lossy(name));
+            return Err(db.damaged(Damage::file(what)));
+        }
         let compacted = meta.finished_compaction.max(meta.scheduled_compaction);
         Ok(Self {
             db_bytes: db.bytes(),
@@ -136,6 +140,8 @@ struct Sums {
     revisions: u64,
     last_revision: u64,
     live: LiveKeyCount,
+    /// Buckets that etcd makes when it starts for the first time, and that were not seen yet.
+    missing: Vec<&'static [u8]>,
 }
 
 impl Sums {
@@ -146,12 +152,16 @@ impl Sums {
             revisions: 0,
             last_revision: 0,
             live: LiveKeyCount::new(meta.finished_compaction, meta.scheduled_compaction),
+            missing: vec![buckets::KEY, buckets::META],
         }
     }
 
     fn add(&mut self, visit: Visit<'_>) -> Result<(), Damage> {
         match visit {
-            Visit::Bucket { depth: 0, name } => self.hash(name),
+            Visit::Bucket { depth: 0, name } => {
+                self.hash(name);
+                self.missing.retain(|missing| *missing != name);
+            }
             // For etcdutl, a bucket inside a bucket is a key without a value: it hashes the name and does not look inside.
             Visit::Bucket { depth: 1, name } => {
                 self.hash(name);

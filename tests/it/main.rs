@@ -12,6 +12,7 @@ mod cut_short;
 mod disaster;
 mod discovery;
 mod documents;
+mod edited;
 mod evidence;
 mod export;
 mod faults;

@@ -113,7 +113,7 @@ fn a_page_takes_as_much_memory_as_its_elements() {
 
 #[test]
 fn both_meta_pages_of_a_snapshot_are_sound() {
-    let pages = [leaf(2, &[]), leaf(3, &[("newer", inline(&[]))])].concat();
+    let pages = [leaf(2, &[]), leaf(3, &[("key", inline(&[])), ("meta", inline(&[]))])].concat();
     let with_size = |size: u32| {
         let mut bytes = patched(meta(1, 3, NO_FREELIST, 4, 7), 24, &size.to_le_bytes());
         let sum = fnv1a(&bytes[16..72]);
@@ -126,6 +126,9 @@ fn both_meta_pages_of_a_snapshot_are_sound() {
         prove_file(file_of(&whole).path()).map_err(|error| format!("{:#}", anyhow::Error::new(error)))
     };
     assert!(proved(&first, &with_size(512)).is_ok());
+    // The older root has no buckets.
+    let older = meta(1, 3, NO_FREELIST, 4, 5);
+    assert!(proved(&first, &older).unwrap_err().contains("no bucket `key`, which every etcd has"));
     let second = meta(1, 3, NO_FREELIST, 4, 7);
     for (first, second, why) in [
         (first.clone(), with_size(0), "page 1: a page size of 0 bytes is impossible"),

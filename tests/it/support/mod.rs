@@ -15,6 +15,7 @@ pub mod kubeadm;
 pub mod kubernetes;
 pub mod liar;
 pub mod output;
+pub mod pages;
 pub mod ports;
 pub mod processes;
 pub mod proxy;
