@@ -1,7 +1,8 @@
 //! A bbolt database file, read one page at a time.
 //!
 //! The file is not mapped into memory: mapped pages count as the process's own memory, and a file that shrinks while it
-//! is mapped kills the process. In memory are one page for each level of the tree and one bit for each page.
+//! is mapped kills the process. In memory are one page for each level of the tree, together at most [`MOST_OF_A_PAGE`], and
+//! one bit for each page.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
