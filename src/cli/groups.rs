@@ -112,6 +112,9 @@ pub struct StoreArgs {
     /// More flags for rclone, split as a shell would split them
     #[arg(long, env = "RCLONE_FLAGS", value_name = "FLAGS", allow_hyphen_values = true)]
     pub rclone_flags: Option<String>,
+    /// How long one listing of the store may take [default: 30s]
+    #[arg(long, env = "LIST_TIMEOUT", value_name = "DURATION")]
+    pub list_timeout: Option<humantime::Duration>,
 }
 
 /// How long the commands that store wait for the store.

@@ -22,11 +22,12 @@ pub enum Later {
 type Setting = (&'static str, &'static str, fn(&SettingsDir, &str, &str) -> Result<(), String>);
 
 /// What `store` uses and `snapshot` does not.
-const OF_STORE: [Setting; 4] = [
+const OF_STORE: [Setting; 5] = [
     ("target", "TARGET", checked::<Target>),
     ("rclone-flags", "RCLONE_FLAGS", checked::<RcloneFlags>),
     ("retry-for", "RETRY_FOR", checked::<humantime::Duration>),
     ("confirm", "CONFIRM", checked::<Confirm>),
+    ("list-timeout", "LIST_TIMEOUT", checked::<humantime::Duration>),
 ];
 /// What `prune --after` uses and no step before it does.
 const OF_PRUNE: [Setting; 3] = [
@@ -35,7 +36,7 @@ const OF_PRUNE: [Setting; 3] = [
     ("keep-last", "KEEP_LAST", checked::<NonZeroUsize>),
 ];
 /// What `store` uses, too, and `snapshot` does not where there is no `store`.
-const OF_PRUNE_IN_PLACE: [Setting; 2] = [OF_STORE[1], OF_STORE[2]];
+const OF_PRUNE_IN_PLACE: [Setting; 3] = [OF_STORE[1], OF_STORE[2], OF_STORE[4]];
 
 fn checked<T: FromStr<Err: Display>>(dir: &SettingsDir, key: &str, variable: &str) -> Result<(), String> {
     // Also an empty one, as clap has it.

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::rclone_flags::RcloneFlags;
 use super::target::Target;
-use super::{Confirm, EtcdConfig, Naming, Settings, StoreConfig, env, work_dir};
+use super::{Confirm, EtcdConfig, LIST_TIMEOUT, Naming, Settings, StoreConfig, env, work_dir};
 use crate::backup::retention::Policy;
 use crate::cli::{PruneArgs, RunArgs, SnapshotArgs, StoreStepArgs};
 use crate::exit::Failure;
@@ -118,7 +118,9 @@ impl Settings {
         let absolute = std::path::absolute(work_dir).map_err(|e| Failure::settings(format!("work-dir: {e}")))?;
         let refused = |why| Failure::settings(format!("work-dir: `{}` {why}", absolute.display()));
         let target = absolute.to_string_lossy().parse().map_err(refused)?;
-        let store = StoreConfig { target, naming, rclone_config: None, rclone_flags: RcloneFlags::default(), confirm };
+        let rclone_flags = RcloneFlags::default();
+        let list_timeout = LIST_TIMEOUT;
+        let store = StoreConfig { target, naming, rclone_config: None, rclone_flags, confirm, list_timeout };
         Ok(InPlaceConfig { store, sweep_after: self.sweep_after() })
     }
 

@@ -54,6 +54,8 @@ const RCLONE_FILE: &str = "/config/rclone/rclone.conf";
 const WORK_DIR: &str = "/backup";
 /// At most what [`Settings::retry_for`] allows within the deadline of each command.
 const RETRY_FOR: Duration = Duration::from_mins(15);
+/// rclone's own flags bound each connection, but not the whole listing.
+pub const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 const KEEP_LAST: usize = 3;
 
 #[derive(Debug)]
@@ -96,6 +98,8 @@ pub struct StoreConfig {
     pub rclone_flags: RcloneFlags,
     /// How a backup that was stored is confirmed.
     pub confirm: Confirm,
+    /// How long one listing may take.
+    pub list_timeout: Duration,
 }
 
 impl StoreConfig {
@@ -206,7 +210,18 @@ impl Settings {
             rclone_config,
             rclone_flags: rclone_flags.map_err(Failure::settings)?.unwrap_or_default(),
             confirm: Confirm::default(),
+            list_timeout: self.list_timeout(args)?,
         })
+    }
+
+    fn list_timeout(&self, args: &StoreArgs) -> Result<Duration, Failure> {
+        let set = self.dir.or(args.list_timeout, "list-timeout").map_err(Failure::settings)?;
+        let set = set.map_or(LIST_TIMEOUT, Into::into);
+        if set.is_zero() {
+            let why = "list-timeout: `0` leaves no time for a listing; allowed is a duration such as 30s or 2m";
+            return Err(Failure::settings(why));
+        }
+        Ok(set)
     }
 
     fn retention(&self, args: &RetentionArgs) -> Result<Policy, Failure> {

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use super::rclone_options::{is_credential, runs_command};
 use crate::system::fs::read_small_text;
 
-pub const KEYS: [&str; 10] = [
+pub const KEYS: [&str; 11] = [
     "target",
     "retention",
     "retention-count",
@@ -19,6 +19,7 @@ pub const KEYS: [&str; 10] = [
     "rclone-flags",
     "timeout",
     "retry-for",
+    "list-timeout",
     "confirm",
 ];
 

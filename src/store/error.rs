@@ -16,6 +16,8 @@ pub enum Error {
     CutShort(#[from] CutShort),
     #[error("{cause}; {}", advice(cause, may))]
     Denied { may: &'static str, cause: Box<rclone::Error> },
+    #[error("{0}; a directory with many files needs more time, which --list-timeout gives")]
+    SlowListing(Box<rclone::Error>),
     #[error("{0} is already there; it is never overwritten")]
     Taken(String),
     #[error("target: `{0}` names a whole remote; allowed is a bucket of it, `{0}bucket` or `{0}bucket/path`")]
@@ -142,6 +144,7 @@ impl Error {
     pub fn is_away(&self) -> bool {
         match self {
             Self::Rclone(cause) => cause.is_away(),
+            Self::SlowListing(cause) => cause.is_away(),
             Self::NotConfirmed { doubt: Doubt::Unread(cause), .. } => cause.is_away(),
             _ => false,
         }
@@ -164,6 +167,7 @@ impl Error {
     pub(super) fn exit(&self) -> Exit {
         match self {
             Self::Rclone(e) => e.exit(),
+            Self::SlowListing(e) => e.exit(),
             Self::CutShort(_) => Exit::Unexpected,
             Self::WholeRemote(_) | Self::NoBucket(_) | Self::NameTooLong { .. } => Exit::Settings,
             // A wrong password does not decrypt what was just encrypted with it, so that is damage.

@@ -7,10 +7,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
-use super::{Error, FAIL_FAST, QUERY_LIMIT, Store};
+use super::{Error, FAIL_FAST, Store};
 use crate::backup::handover::Handover;
 use crate::backup::name::BackupName;
-use crate::rclone::Call;
+use crate::rclone::{self, Call};
 
 /// One object of `rclone lsjson`.
 #[derive(Debug, Deserialize)]
@@ -91,13 +91,14 @@ impl Store {
         // The type and, unless the caller asks for the store's own, the time are in the object's headers, for which rclone
         // would ask S3 about one object after another.
         let args = [&["--files-only", "--no-mimetype"], more, &["--", directory]].concat();
-        let limit = Some(QUERY_LIMIT);
+        let limit = Some(self.config.list_timeout);
         let call = Call { defaults: &FAIL_FAST, limit, quiet, ..Call::new("lsjson", directory, &args) };
         let directory = directory.to_owned();
         match self.rclone.listing::<Vec<RemoteObject>>(call).await {
             // A bucket has no directories of its own: a listing below one that is there is empty and no error.
             Err(e) if e.is_directory_not_found() && self.is_bucket_based() => Err(Error::NoBucket(directory)),
             Err(e) if e.is_directory_not_found() => Ok(Vec::new()),
+            Err(e @ rclone::Error::TimedOut { .. }) => Err(Error::SlowListing(Box::new(e))),
             Err(e) => Err(Error::of(e, "list that directory")),
             // A crypt remote leaves out the names that its password does not decrypt. If that passed for an empty
             // directory, the next backup would be encrypted with another password than the others.

@@ -41,7 +41,7 @@ const RECORD: &str = ".json";
 /// The folder of the unfinished uploads, in the backups' directory.
 const PARTS: &str = ".etcd-backup/parts";
 
-/// How long a query, such as a listing, may take. rclone's own flags bound each connection, but not the whole call.
+/// How long a query other than a listing may take. rclone's own flags bound each connection, but not the whole call.
 const QUERY_LIMIT: Duration = Duration::from_secs(30);
 /// For queries: with rclone's default retries, a remote that refuses connections fails only after eleven minutes.
 const FAIL_FAST: [&str; 4] = ["--retries=1", "--low-level-retries=2", "--contimeout=10s", "--timeout=20s"];

@@ -183,6 +183,8 @@ fn other_wrong_settings_are_refused() {
     refused(|run| run.env("KEEP_LAST", "0"), &["keep-last"]);
     refused(|run| run.config_dir(&[("keep-last", "0")]), &["keep-last: `0`"]);
     refused(|run| run.env("RETRY_FOR", "15"), &["--retry-for"]);
+    refused(|run| run.env("LIST_TIMEOUT", "0s"), &["list-timeout: `0` leaves no time"]);
+    refused(|run| run.config_dir(&[("list-timeout", "15")]), &["list-timeout: `15`"]);
     refused(|run| run.config_dir(&[("retry-for", "15")]), &["retry-for: `15`"]);
     refused(|run| run.args(["--confirm", "hash"]), &["--confirm", "auto, read"]);
     refused(|run| run.config_dir(&[("confirm", "hash")]), &["confirm: `hash` is not known; allowed is auto or read"]);
@@ -281,6 +283,7 @@ fn help_teaches_and_shows_no_value_of_the_environment() {
         ("--rclone-config", "RCLONE_CONFIG"),
         ("--rclone-flags", "RCLONE_FLAGS"),
         ("--retry-for", "RETRY_FOR"),
+        ("--list-timeout", "LIST_TIMEOUT"),
         ("--confirm", "CONFIRM"),
         ("--timeout", "TIMEOUT"),
         ("--idle-timeout", "IDLE_TIMEOUT"),

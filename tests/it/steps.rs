@@ -240,6 +240,7 @@ fn a_step_warns_of_what_a_later_one_will_refuse() {
         ("target", "bucket", "store"),
         ("rclone-flags", "--dry-run", "store"),
         ("retry-for", "15", "store"),
+        ("list-timeout", "15", "store"),
         ("confirm", "hash", "store"),
         ("retention", "10", "prune --after"),
         ("retention-count", "many", "prune --after"),
@@ -265,8 +266,8 @@ fn a_step_warns_of_what_a_later_one_will_refuse() {
     for (key, value, later) in in_environment {
         warned(&by_variables, key, value, "snapshot", later);
     }
-    let stored = staging.store(&remote).config_dir(&map[4..]).exits(0);
-    for (key, value, later) in &wrong[4..] {
+    let stored = staging.store(&remote).config_dir(&map[5..]).exits(0);
+    for (key, value, later) in &wrong[5..] {
         warned(&stored, key, value, "store", later);
     }
 

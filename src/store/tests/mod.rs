@@ -73,6 +73,7 @@ fn store_with(target: &str, config: &Path, prefix: &str, rclone: &Path) -> Store
         rclone_config: Some(config.to_owned()),
         rclone_flags: "".parse().unwrap(),
         confirm: Confirm::Auto,
+        list_timeout: crate::config::LIST_TIMEOUT,
     };
     wait(async { Store::open_with(Rclone::at(rclone.to_owned(), &config).await.unwrap(), config).await }).unwrap()
 }
