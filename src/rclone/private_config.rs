@@ -35,7 +35,8 @@ pub struct PrivateConfig {
     copy: Option<Copy>,
 }
 
-/// Removed with this value. That of a process that was killed is removed by the next one, and is sealed until then.
+/// Removed with this value. That of a process that was killed is removed by the next one, and is sealed until then. It is no
+/// memory file: as root, rclone saves its changes to the path that the link in `/proc` shows, which is one in `/`.
 #[derive(Debug)]
 struct Copy {
     path: PathBuf,

@@ -277,9 +277,18 @@ mod tests {
     #[test]
     fn a_program_outlives_the_thread_that_wants_it() {
         let Ok(path) = which::which("setpriv") else { return };
-        let args = ["--pdeathsig", "KILL", "sh", "-c", "sleep 0.3; echo done"].map(Into::into).into();
-        let start = move || start(path, args);
-        let child = thread::spawn(start).join().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let runs = folder.path().join("runs");
+        let script = format!("touch {}; sleep 0.3; echo done", runs.display());
+        let args = ["--pdeathsig", "KILL", "sh", "-c", &script].map(Into::into).into();
+        let begin = move || {
+            let child = start(path, args);
+            while !runs.exists() {
+                thread::sleep(Duration::from_millis(5));
+            }
+            child
+        };
+        let child = thread::spawn(begin).join().unwrap();
         let (stdout, _) = wait(child).success(|stderr| stderr).unwrap();
         assert_eq!(stdout, b"done\n");
     }

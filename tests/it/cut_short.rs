@@ -25,11 +25,16 @@ fn uploading(job: &Job) -> u32 {
     eventually(SOON, "the upload", || {
         let uploads = |pid: &u32| {
             let argv = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            // Not that of a record, which is over at once.
-            argv.contains("\0copyto\0") && argv.contains(".etcdb") && !argv.contains(".json")
+            // Not what is to become rclone, and not that of a record, which is over at once.
+            let is_rclone = !argv.contains("\0--become-child-of\0");
+            is_rclone && argv.contains("\0copyto\0") && argv.contains(".etcdb") && !argv.contains(".json")
         };
         job.children().into_iter().find(uploads)
     })
+}
+
+fn runs(pid: u32, argv: &[&str]) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == argv.join("\0") + "\0")
 }
 
 /// Waits until bytes have arrived at the store, so that there is something to clean up.
@@ -135,6 +140,7 @@ if [ \"$1\" = copyto ]; then trap '' TERM HUP; for i in {1..60}; do sleep 1; don
 exec REAL \"$@\"\n";
     let job = Run::job(&cluster, &remote).rclone_is(script).spawn();
     let child = uploading(&job);
+    eventually(SOON, "the trap", || job.children().iter().any(|pid| runs(*pid, &["sleep", "1"])).then_some(()));
     job.signal(Signal::TERM);
     let output = job.wait_further(PROMPTLY);
     output.assert().code(143);
@@ -167,10 +173,8 @@ fn a_helper_of_rclones_ends_with_it() {
     let script = "#!/bin/sh\n[ \"$1\" = copyto ] && sleep 600\nexec REAL \"$@\"\n";
     let cluster = Cluster::small();
     let job = Run::job(&cluster, &remote).rclone_is(script).spawn();
-    let helper = eventually(SOON, "the helper", || {
-        let sleeps = |pid: &u32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|argv| argv == b"sleep\x00600\0");
-        job.children().into_iter().find(sleeps)
-    });
+    let helper =
+        eventually(SOON, "the helper", || job.children().into_iter().find(|pid| runs(*pid, &["sleep", "600"])));
     job.signal(Signal::TERM);
     let output = job.wait_further(PROMPTLY);
     output.assert().code(143);
