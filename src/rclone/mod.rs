@@ -97,13 +97,14 @@ impl Rclone {
         // Failures are told apart by English words, but helpers such as ssh would translate their messages.
         environment.insert("LC_ALL".into(), "C".into());
         // rclone may print the secrets of any configuration that it reads, so all of them are searched.
+        let own = environment::own_configs(&program, &environment);
         let config_text = match &store.rclone_config {
             Some(file) => read_lossy(file),
-            None => environment::own_configs(&program, &environment).iter().map(|file| read_lossy(file)).collect(),
+            None => own.iter().map(|file| read_lossy(file)).collect(),
         };
         let redactor = Arc::new(Redactor::new(&config_text, &environment));
         let config = match &store.rclone_config {
-            None => None,
+            None => PrivateConfig::of_own(&own, &mut environment),
             Some(file) => {
                 let error = |cause| Error::Config { file: file.clone(), cause };
                 Some(PrivateConfig::new(file, &mut environment).map_err(error)?)

@@ -60,6 +60,13 @@ impl PrivateConfig {
         Ok(Self { original: original.to_owned(), copy })
     }
 
+    /// Of rclone's own configuration, which is the first of these files that is there; `None` if rclone can save it, or if it
+    /// cannot be read, which rclone says better.
+    pub fn of_own(files: &[PathBuf], environment: &mut BTreeMap<String, String>) -> Option<Self> {
+        let file = files.iter().find(|file| file.is_file()).filter(|file| !can_be_saved(file))?;
+        Self::new(file, environment).ok()
+    }
+
     /// The file that the user wrote, for messages.
     pub fn shown(&self) -> String {
         self.original.display().to_string()

@@ -69,10 +69,9 @@ fn config(folder: &Path, port: u16) -> PathBuf {
     path
 }
 
-fn prune(config: &Path) -> (Report, String) {
+fn prune(variable: &str, path: &Path) -> (Report, String) {
     let run = Run::new().args(["prune", "--retention=10d"]).env("TARGET", "g:bucket/etcd");
-    let run =
-        run.env("RCLONE_CONFIG", config).env("RCLONE_CONFIG_PASS", PASSWORD).secret(FIRST).secret("refresh-token-");
+    let run = run.env(variable, path).env("RCLONE_CONFIG_PASS", PASSWORD).secret(FIRST).secret("refresh-token-");
     let output = run.exits(0);
     (output.report(), output.stderr)
 }
@@ -92,7 +91,7 @@ fn a_token_that_cannot_be_saved_costs_no_run_and_is_told(#[case] rotates: bool, 
         assert!(status.success());
     }
     let mounted = Mounted::new(&config);
-    let (report, log) = prune(&mounted.config());
+    let (report, log) = prune("RCLONE_CONFIG", &mounted.config());
     let path = mounted.config().display().to_string();
     let warning = format!("WARN rclone-config: {path} is where rclone cannot save it; when the refresh token of [g]");
     assert_eq!(log.matches(&warning).count(), 1, "{log}");
@@ -101,12 +100,24 @@ fn a_token_that_cannot_be_saved_costs_no_run_and_is_told(#[case] rotates: bool, 
     assert_eq!(report.value("lost_token").as_str().is_some_and(|why| why.contains(&path)), rotates, "{report:?}");
 }
 
+/// The file that rclone finds by itself, as in a home that a unit of systemd may only read.
+#[test]
+fn the_same_holds_of_rclones_own_configuration() {
+    needs!("rclone");
+    let folder = tempfile::tempdir().unwrap();
+    let mounted = Mounted::new(&config(folder.path(), google(true)));
+    std::os::unix::fs::symlink(mounted.config(), folder.path().join(".rclone.conf")).unwrap();
+    let (report, log) = prune("HOME", folder.path());
+    assert!(log.contains("is where rclone cannot save it"), "{log}");
+    assert!(report.text("lost_token").contains("/.rclone.conf"), "{report:?}");
+}
+
 #[test]
 fn a_token_that_can_be_saved_is() {
     needs!("rclone");
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path(), google(true));
-    let (report, log) = prune(&config);
+    let (report, log) = prune("RCLONE_CONFIG", &config);
     assert!(report.value("lost_token").is_null() && !log.contains("rclone-config"), "{log}");
     let text = fs::read_to_string(&config).unwrap();
     assert!(text.contains("\"refresh_token\":\"refresh-token-"), "{text}");
