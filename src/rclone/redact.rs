@@ -163,9 +163,10 @@ fn names_secret(option: &str) -> bool {
 }
 
 fn is_secret(option: &str, value: &str) -> bool {
-    let is_url = value.contains("://") && (option.ends_with("url") || option.ends_with("uri"));
     let is_address =
         ADDRESSES.iter().any(|end| option.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with('_')));
+    // A remote may be called so, in the name of a variable.
+    let is_url = value.contains("://") && (is_address || option.ends_with("url") || option.ends_with("uri"));
     if names_secret(option) {
         return !is_url && !option.ends_with("_file") && !option.ends_with("_path") && !is_switch(value);
     }
