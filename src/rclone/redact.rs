@@ -125,9 +125,10 @@ fn learn(option: &str, value: &str, secrets: &mut Vec<String>) {
         let connection = Connection::of(&part).unwrap_or_default();
         connection.options.iter().for_each(|(option, value)| learn(option, value, secrets));
     }
-    if value.starts_with(['{', '[']) {
+    if value.starts_with('{') {
         learn_json(value, secrets);
-    } else if option.ends_with("connection_string") {
+    }
+    if option.ends_with("connection_string") {
         let parts = value.split(';').filter_map(|part| part.split_once('='));
         parts.for_each(|(name, value)| learn(name, value, secrets));
     } else if runs_command(&option) {
@@ -137,10 +138,7 @@ fn learn(option: &str, value: &str, secrets: &mut Vec<String>) {
         secrets.extend(value.split(',').skip(1).step_by(2).map(str::to_owned));
     } else if is_secret(&option, value) {
         secrets.push(value.to_owned());
-        // A key in PEM, with its lines escaped.
-        secrets.extend(
-            value.split("\\n").filter(|line| line.len() >= PLAIN && !line.starts_with("--")).map(str::to_owned),
-        );
+        secrets.extend(lines_of_key(value));
         secrets.extend(reveal(value));
     }
 }
@@ -183,24 +181,21 @@ fn is_plain(value: &str) -> bool {
     is_word || value.starts_with('/') || value.len() < DISTINCT
 }
 
-/// The secrets in JSON such as `{"access_token":"x","token_type":"Bearer"}`.
+/// The secrets in JSON such as `{"access_token":"x","token_type":"Bearer"}`, which need not be well-formed.
 fn learn_json(text: &str, secrets: &mut Vec<String>) {
-    match serde_json::from_str(text) {
-        Ok(value) => learn_value("", &value, secrets),
-        Err(_) => secrets.push(text.to_owned()),
+    let parts: Vec<&str> = text.split('"').collect();
+    for part in parts.windows(3) {
+        let &[name, between, value] = part else { continue };
+        if between.trim() == ":" && names_secret(name) && !matches!(name, "token_type" | "token_uri") {
+            secrets.push(value.to_owned());
+            secrets.extend(lines_of_key(value));
+        }
     }
 }
 
-fn learn_value(name: &str, value: &serde_json::Value, secrets: &mut Vec<String>) {
-    match value {
-        serde_json::Value::String(text) if names_secret(name) && !matches!(name, "token_type" | "token_uri") => {
-            secrets.push(text.clone());
-            secrets.extend(text.lines().filter(|line| !line.starts_with("--")).map(str::to_owned));
-        }
-        serde_json::Value::Array(values) => values.iter().for_each(|value| learn_value(name, value, secrets)),
-        serde_json::Value::Object(fields) => fields.iter().for_each(|(name, value)| learn_value(name, value, secrets)),
-        _ => {}
-    }
+/// Of a key in PEM, with its lines escaped.
+fn lines_of_key(value: &str) -> impl Iterator<Item = String> {
+    value.split("\\n").filter(|line| line.len() >= DISTINCT && !line.starts_with("--")).map(str::to_owned)
 }
 
 /// A password among a command's words: behind `-p`, in `-pPASSWORD`, and of a flag that is called so.

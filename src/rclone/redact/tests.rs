@@ -100,6 +100,7 @@ fn a_secret_inside_a_value_is_known() {
         assert_eq!(of(line).clean("Basic a@h.example hunter2hunter2 bucket"), "Basic a@h.example *** bucket", "{line}");
     }
     assert_eq!(of("pass = a://b,c=d:e").clean("<a://b,c=d:e>"), "<***>");
+    assert_eq!(of("pass = {hunter2").clean("<{hunter2>"), "<***>");
     let key = of("key_pem = -----BEGIN-----\\nhunter2hunter2hunter2\\n-----END-----");
     assert_eq!(key.clean("hunter2hunter2hunter2"), "***");
 }
