@@ -187,8 +187,8 @@ fn a_snapshot_that_fails_for_its_settings_authorises_no_pruning() {
     staging.snapshot(&cluster).success();
     assert_eq!(in_place(&staging, "")["stored"], true);
     // No endpoints at all, then one that is none.
-    for (endpoints, code) in [("", 4), ("nonsense", 2)] {
-        staging.snapshot(&cluster).env("ETCDCTL_ENDPOINTS", endpoints).exits(code);
+    for endpoints in ["", "nonsense"] {
+        staging.snapshot(&cluster).env("ETCDCTL_ENDPOINTS", endpoints).exits(2);
         assert_eq!(in_place(&staging, "")["stored"], false);
     }
     // What waits for `store` is not deleted before there can be something newer.
