@@ -3,6 +3,7 @@
 mod confirm;
 mod error;
 mod evidence;
+mod gather;
 mod hash;
 mod limits;
 mod list;

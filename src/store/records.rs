@@ -46,16 +46,15 @@ impl Store {
         let listed = listed.map_err(Error::of_records)?;
         let names: Vec<String> = listed.into_iter().map(|object| object.name).collect();
         let prefix = self.config.naming.prefix.leaf();
-        if !names.iter().any(|name| name.starts_with(prefix) && name.ends_with(RECORD)) {
+        let count = names.iter().filter(|name| name.starts_with(prefix) && name.ends_with(RECORD)).count();
+        if count == 0 {
             return Ok(RecordFiles { names, text: Vec::new() });
         }
-        // Without the slash the pattern would match at any depth. A record that was cut off has no newline at its end.
+        // Without the slash the pattern would match at any depth.
         let include = format!("--include=/{}*{RECORD}", escape(prefix));
-        let args = ["--max-depth=1", include.as_str(), "--separator=\n", "--", &folder];
         let mut text = Vec::new();
         for tries_left in (0..READS).rev() {
-            let call = Call { defaults: &FAIL_FAST, quiet: true, ..Call::new("cat", &folder, &args) };
-            let (more, outcome) = self.rclone.partial_output(call).await;
+            let (more, outcome) = self.gather(&folder, &include, count).await;
             text.extend(more);
             // The last line may have been cut.
             text.push(b'\n');

@@ -161,12 +161,16 @@ pub struct Staged {
 }
 
 pub fn staged(text: &[u8]) -> Result<Staged, Error> {
-    let folder = std::env::temp_dir();
-    let stage = || {
-        let directory = Workspace::create(&folder.canonicalize()?).map_err(io::Error::other)?;
+    let write = || {
+        let directory = stage()?;
         let path = directory.path().join("staged");
         create_new(&path)?.write_all(text)?;
         Ok(Staged { _directory: directory, path })
     };
-    stage().map_err(|cause| Error::Local { doing: "write a file in", path: folder.clone(), cause })
+    write().map_err(|cause| Error::Local { doing: "write a file in", path: std::env::temp_dir(), cause })
+}
+
+/// A directory for files on their way.
+pub fn stage() -> io::Result<Workspace> {
+    Workspace::create(&std::env::temp_dir().canonicalize()?).map_err(io::Error::other)
 }

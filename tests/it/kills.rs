@@ -55,30 +55,6 @@ impl Battered {
         assert!(report.number("good") >= 1, "{report:?}");
     }
 
-    /// Starts a job and sends it a signal after the delay. Answers what it did at that moment, by its log; `None` if it had
-    /// ended before.
-    pub fn interrupt(&self, run: Run, delay: Duration, signal: Signal, code: i32) -> Option<String> {
-        let job = run.spawn();
-        std::thread::sleep(delay);
-        let children = job.children();
-        if !is_alive(job.id()) {
-            return None;
-        }
-        job.signal(signal);
-        let told = Instant::now();
-        let doing = job.stderr().lines().last().unwrap_or("starting").chars().skip(30).take(90).collect();
-        if signal == Signal::KILL {
-            drop(job);
-        } else {
-            let output = job.wait_further(SOON);
-            // It may have been done by then.
-            assert!([Some(0), Some(code)].contains(&output.status.code()), "{output}");
-        }
-        eventually(AT_ONCE, "the end of every child", || (!children.iter().any(|pid| is_alive(*pid))).then_some(()));
-        println!("  {code} after {delay:?}, {} children ended in {:?}: {doing}", children.len(), told.elapsed());
-        Some(doing)
-    }
-
     /// What killed jobs left goes when it is old, with the next job.
     pub fn assert_cleared(&self) {
         let is_on_disk = self.remote.secret().is_none() || self.remote.target().contains(":etcd");
@@ -105,6 +81,30 @@ impl Battered {
     }
 }
 
+/// Starts a job and sends it a signal after the delay. Answers what it did at that moment, by its log; `None` if it had
+/// ended before.
+pub fn interrupt(run: Run, delay: Duration, signal: Signal, code: i32) -> Option<String> {
+    let job = run.spawn();
+    std::thread::sleep(delay);
+    let children = job.children();
+    if !is_alive(job.id()) {
+        return None;
+    }
+    job.signal(signal);
+    let told = Instant::now();
+    let doing = job.stderr().lines().last().unwrap_or("starting").chars().skip(30).take(90).collect();
+    if signal == Signal::KILL {
+        drop(job);
+    } else {
+        let output = job.wait_further(SOON);
+        // It may have been done by then.
+        assert!([Some(0), Some(code)].contains(&output.status.code()), "{output}");
+    }
+    eventually(AT_ONCE, "the end of every child", || (!children.iter().any(|pid| is_alive(*pid))).then_some(()));
+    println!("  {code} after {delay:?}, {} children ended in {:?}: {doing}", children.len(), told.elapsed());
+    Some(doing)
+}
+
 /// Kills so many jobs that are at work.
 pub fn kill(remote: Remote, kills: u64) {
     let seed = seed("KILL_SEED");
@@ -117,10 +117,11 @@ pub fn kill(remote: Remote, kills: u64) {
     let (mut killed, mut missed) = (0, 0);
     while killed < kills {
         let delay = Duration::from_micros(random.number() % whole);
-        match battered.interrupt(battered.job(), delay, Signal::KILL, 137) {
-            Some(_) => killed += 1,
+        if interrupt(battered.job(), delay, Signal::KILL, 137).is_some() {
+            killed += 1;
+        } else {
             // A job takes less time than the first one did.
-            None => (missed, whole) = (missed + 1, u64::try_from(delay.as_micros()).unwrap()),
+            (missed, whole) = (missed + 1, u64::try_from(delay.as_micros()).unwrap());
         }
         assert!(missed <= kills, "{missed} jobs had ended before they could be killed");
     }

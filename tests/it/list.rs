@@ -1,11 +1,23 @@
 //! `list`: what is stored, and nothing else.
 
-use std::time::Duration;
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::{etcd::Cluster, remote::Remote, run::Run};
+use crate::support::{
+    etcd::Cluster,
+    http_proxy::{Action, HttpProxy},
+    remote::Remote,
+    run::Run,
+};
 
 fn list(remote: &Remote) -> Run {
     Run::new().arg("list").store(remote).env("BACKUP_PREFIX", "p-")
@@ -168,4 +180,39 @@ fn behind_crypt() {
     remote.rclone(&["copyto", "vault:backups/p-202601010000.etcdb", "vault:p-202601010000.etcdb"]);
     root().success();
     root().env("RCLONE_CONFIG", &wrong).exits(9).says(&["none of the 1 names", "password is wrong"]);
+}
+
+/// One after another, these answers would take fifteen seconds.
+#[test]
+fn records_are_read_at_once_where_each_takes_its_time() {
+    needs!("rclone");
+    let (remote, folder) = (Remote::rclone_s3(), tempfile::tempdir().unwrap());
+    fs::create_dir(folder.path().join(".etcd-backup")).unwrap();
+    let name = |n: u32| format!("p-2026010203{:02}{:02}.etcdb", n / 60, n % 60);
+    for n in 0..300 {
+        fs::write(folder.path().join(name(n)), "x").unwrap();
+        let record = serde_json::json!({
+            "schema": 1, "of": "backup", "name": name(n), "prefix": "p-", "verdict": { "is": "good" },
+            "compared": null, "confirmed": "read-back", "tool": "0.1.0",
+        });
+        fs::write(folder.path().join(format!(".etcd-backup/{}.json", name(n))), format!("{record}\n")).unwrap();
+    }
+    remote.rclone(&["copy", "--transfers=16", folder.path().to_str().unwrap(), remote.target()]);
+    let asked = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&asked);
+    let proxy = HttpProxy::to(remote.port(), move |request| {
+        if request.is_list() || !request.path.contains(".json") {
+            return Action::Forward;
+        }
+        counted.fetch_add(1, SeqCst);
+        Action::Delay(Duration::from_millis(50))
+    });
+    let run = Run::new().arg("list").store(&remote).env("BACKUP_PREFIX", "p-");
+    let output = run.env("RCLONE_CONFIG", remote.config_by(proxy.port())).exits(0);
+    println!("{} requests in {:?}", asked.load(SeqCst), output.took);
+    assert_eq!(asked.load(SeqCst), 300, "each record is asked for once");
+    let report = output.report();
+    let listed = report.value("backups").as_array().unwrap();
+    assert_eq!(listed.iter().filter(|backup| backup["class"] == "good").count(), 300, "{output}");
+    assert!(output.took < Duration::from_secs(10), "{:?}", output.took);
 }

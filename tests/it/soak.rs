@@ -9,7 +9,7 @@ use std::{
 use rustix::process::Signal;
 
 use crate::{
-    kills::{Battered, kill, seed},
+    kills::{Battered, interrupt, kill, seed},
     support::{remote::Remote, run::Run, traffic::Random},
 };
 
@@ -41,7 +41,7 @@ fn jobs_interrupted_at_any_moment_leave_a_good_backup() {
             let (signal, code) = signals[usize::try_from(random.number() % 3).unwrap()];
             let delay = Duration::from_micros(random.number() % whole);
             println!("{round}: {signal:?} after {delay:?}");
-            at_work += u64::from(battered.interrupt(replacing(&battered), delay, signal, code).is_some());
+            at_work += u64::from(interrupt(replacing(&battered), delay, signal, code).is_some());
             // At no moment may there be less than one good backup.
             battered.assert_all_good();
         }
