@@ -65,13 +65,13 @@ fn the_options_of_every_backend_pass() {
     let variable = |prefix: &str| format!("RCLONE_{}_NO_SUCH_OPTION", prefix.to_uppercase());
     let run = prefixes.iter().fold(Run::new().arg("list"), |run, prefix| run.env(variable(prefix), "x"));
     let script = format!("#!/bin/sh\nenv > '{}'\nexec REAL \"$@\"\n", seen.display());
-    run.store(&Remote::folder()).env("RCLONE_NO_BACKEND", "x").rclone_is(&script).exits(0);
+    run.store(&Remote::folder()).env("RCLONE_NO_TRAVERSE", "x").rclone_is(&script).exits(0);
     let seen = fs::read_to_string(seen).unwrap();
     for prefix in prefixes {
         let set = format!("{}=x", variable(prefix));
         assert!(seen.lines().any(|line| line == set), "{prefix} does not pass");
     }
-    assert!(!seen.contains("RCLONE_NO_BACKEND"), "{seen}");
+    assert!(!seen.contains("RCLONE_NO_TRAVERSE"), "{seen}");
 }
 
 #[test]
