@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 
+use crate::plain::with_cut_values;
+
 /// How a command ended. The numbers are documented in the README and never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -186,12 +188,15 @@ impl Failure {
 
     /// A refused setting or argument; the message begins with the setting's name and a colon.
     pub fn settings(message: impl Display) -> Self {
-        Self::message(Exit::Settings, message)
+        Self::message(Exit::Settings, with_cut_values(&message.to_string()))
     }
 
     /// The same failure, of which more is known.
-    pub fn and(self, more: &str) -> Self {
-        Self::message(self.exit, format!("{self}; {more}"))
+    pub fn and(self, more: Option<&str>) -> Self {
+        match more {
+            Some(more) => Self::message(self.exit, format!("{self}; {more}")),
+            None => self,
+        }
     }
 
     /// The error and its causes in one line.

@@ -10,6 +10,7 @@ mod inspect;
 mod kubernetes;
 mod logging;
 mod member;
+mod plain;
 mod rclone;
 mod recovery;
 mod report;
@@ -42,7 +43,11 @@ fn main() -> ExitCode {
     let (begun, now) = (Instant::now(), Utc::now());
     let cli = match cli::parse(std::env::args_os()) {
         Ok(cli) => cli,
-        Err(usage) => return report::usage(&usage, &cli::command_of(std::env::args_os())),
+        Err(usage) => {
+            let args: Vec<_> = std::env::args_os().collect();
+            let format = cli::usage::format_of(&args, config::output_variable().as_deref());
+            return report::usage(usage, &args, format, begun.elapsed());
+        }
     };
     let mut report = Report::new(cli.command.name(), cli.command.purpose());
     let (exit, error) = match start(&cli, now, &mut report) {

@@ -1,12 +1,12 @@
 //! Groups of settings that commands share.
 
 use std::net::IpAddr;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 
+use super::values::{Count, Span};
 use crate::backup::name::Prefix;
 use crate::backup::retention::Age;
 
@@ -41,7 +41,7 @@ pub struct SettingsArgs {
     pub config_dir: PathBuf,
     // Its help names the command's own default.
     #[arg(long, env = "TIMEOUT", value_name = "DURATION")]
-    pub timeout: Option<humantime::Duration>,
+    pub timeout: Option<Span>,
 }
 
 /// Which etcd, and how to reach it.
@@ -72,7 +72,7 @@ pub struct EtcdArgs {
     pub tls_server_name: Option<String>,
     /// Give up on a member that has sent no bytes for this long
     #[arg(long, env = "IDLE_TIMEOUT", value_name = "DURATION", default_value = "60s")]
-    pub idle_timeout: humantime::Duration,
+    pub idle_timeout: Span,
     /// Refuse a degraded backup (exit 4) instead of taking it
     #[arg(long, env = "STRICT")]
     pub strict: bool,
@@ -123,7 +123,7 @@ pub struct StoreArgs {
 pub struct PatienceArgs {
     /// How long to wait for a store that is away before giving up; `0s` does not wait [default: 15m]
     #[arg(long, env = "RETRY_FOR", value_name = "DURATION")]
-    pub retry_for: Option<humantime::Duration>,
+    pub retry_for: Option<Span>,
 }
 
 /// How the commands that store confirm what arrived.
@@ -161,8 +161,8 @@ pub struct RetentionArgs {
     pub retention: Option<Age>,
     /// Delete all but the newest N backups [default: none are deleted by number]
     #[arg(long, env = "RETENTION_COUNT", value_name = "N")]
-    pub retention_count: Option<NonZeroUsize>,
+    pub retention_count: Option<Count>,
     /// Never delete the newest N backups, whatever the limits say [default: 3]
     #[arg(long, env = "KEEP_LAST", value_name = "N")]
-    pub keep_last: Option<NonZeroUsize>,
+    pub keep_last: Option<Count>,
 }

@@ -7,6 +7,8 @@ mod judge;
 mod read;
 mod restore;
 mod stored;
+pub mod usage;
+pub mod values;
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -287,10 +289,12 @@ pub fn man_page(name: Option<&str>) -> Option<String> {
 }
 
 /// The command that the arguments name, for a message about arguments that do not parse.
-pub fn command_of(args: impl IntoIterator<Item = OsString>) -> String {
+pub fn command_of(args: &[OsString]) -> (String, Purpose) {
     let command = Cli::command();
-    let named = args.into_iter().skip(1).find_map(|arg| Some(command.find_subcommand(arg)?.get_name().to_owned()));
-    named.unwrap_or_else(|| "run".to_owned())
+    let named = args.iter().skip(1).find_map(|arg| Some(command.find_subcommand(arg)?.get_name().to_owned()));
+    let name = named.unwrap_or_else(|| "run".to_owned());
+    let purpose = purpose_of(&name);
+    (name, purpose)
 }
 
 /// `run` is meant where no command is named.

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use clap::{ArgGroup, Args};
 
 use super::stored::NAME;
+use super::values::revision;
 use super::{EtcdArgs, ReadArgs};
 
 /// In an order that can be typed: clap would put the alternatives before NAME.
@@ -59,7 +60,7 @@ pub struct ExportArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Content")]
 pub struct ContentArgs {
-    #[arg(long, value_name = "REVISION", value_parser = clap::value_parser!(u64).range(1..), help = REVISION)]
+    #[arg(long, value_name = "REVISION", value_parser = revision, help = REVISION)]
     pub revision: Option<u64>,
     /// Show the values of Secrets too, also those that are encrypted
     #[arg(long)]
@@ -81,7 +82,7 @@ pub struct PutBackArgs {
     /// Bring back this namespace and all that is in it, but not what makes itself anew; may be given several times
     #[arg(long = "namespace", value_name = "NS")]
     pub namespaces: Vec<String>,
-    #[arg(long, value_name = "REVISION", value_parser = clap::value_parser!(u64).range(1..), help = REVISION)]
+    #[arg(long, value_name = "REVISION", value_parser = revision, help = REVISION)]
     pub revision: Option<u64>,
     /// Also replace keys that exist and differ, if they are still as they were read
     #[arg(long)]

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::ReadArgs;
 use super::stored::NAME;
+use super::values::bump;
 use crate::backup::select::PointInTime;
 use crate::kubernetes::kubeadm::Topology;
 
@@ -62,7 +63,7 @@ pub struct IdentityArgs {
     pub initial_advertise_peer_urls: Option<String>,
     /// Raise the revision by this much and mark what was before as compacted, so that every watcher starts anew; 0 does
     /// not [default: 1000000000 if etcdutl can]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = bump)]
     pub bump_revision: Option<u64>,
 }
 

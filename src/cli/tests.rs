@@ -19,7 +19,7 @@ fn a_misspelt_command_is_not_an_argument_of_run() {
 
 #[test]
 fn the_command_of_arguments_that_do_not_parse() {
-    let of = |args: &[&str]| command_of(args.iter().map(OsString::from));
+    let of = |args: &[&str]| command_of(&args.iter().map(OsString::from).collect::<Vec<_>>()).0;
     assert_eq!(of(&["etcd-backup", "--output", "json", "prune", "--retention", "10"]), "prune");
     assert_eq!(of(&["etcd-backup", "--nonsense"]), "run");
 }

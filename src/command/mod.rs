@@ -135,7 +135,7 @@ async fn with_settings(
         Command::Fetch(args) => fetch::fetch(read(settings, args, Settings::fetch).await?, now, answer).await,
         Command::PutBack(args) => {
             let config = read(settings, args, move |s, args| s.put_back(args, now)).await?;
-            put_back::put_back(config, now, &mut report.put_back, unfinished).await
+            put_back::put_back(config, now, unfinished).await
         }
         Command::Restore(args) => match read(settings, args, |s, args| s.restore(args)).await? {
             RestoreConfig::Member(config) => restore::restore(*config, now, answer).await,

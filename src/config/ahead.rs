@@ -2,7 +2,6 @@
 //! the later step other ones, so a mistake in them is worth a warning, and no more.
 
 use std::fmt::Display;
-use std::num::NonZeroUsize;
 use std::str::FromStr;
 
 use super::rclone_flags::RcloneFlags;
@@ -10,6 +9,7 @@ use super::settings_dir::{SettingsDir, shown};
 use super::target::Target;
 use super::{Confirm, Settings, env};
 use crate::backup::retention::Age;
+use crate::cli::values::{Count, Span};
 
 /// The steps of the job that come later, as they are called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,15 +25,15 @@ type Setting = (&'static str, &'static str, fn(&SettingsDir, &str, &str) -> Resu
 const OF_STORE: [Setting; 5] = [
     ("target", "TARGET", checked::<Target>),
     ("rclone-flags", "RCLONE_FLAGS", checked::<RcloneFlags>),
-    ("retry-for", "RETRY_FOR", checked::<humantime::Duration>),
+    ("retry-for", "RETRY_FOR", checked::<Span>),
     ("confirm", "CONFIRM", checked::<Confirm>),
     ("list-timeout", "LIST_TIMEOUT", checked::<humantime::Duration>),
 ];
 /// What `prune --after` uses and no step before it does.
 const OF_PRUNE: [Setting; 3] = [
     ("retention", "RETENTION", checked::<Age>),
-    ("retention-count", "RETENTION_COUNT", checked::<NonZeroUsize>),
-    ("keep-last", "KEEP_LAST", checked::<NonZeroUsize>),
+    ("retention-count", "RETENTION_COUNT", checked::<Count>),
+    ("keep-last", "KEEP_LAST", checked::<Count>),
 ];
 /// What `store` uses, too, and `snapshot` does not where there is no `store`.
 const OF_PRUNE_IN_PLACE: [Setting; 3] = [OF_STORE[1], OF_STORE[2], OF_STORE[4]];

@@ -28,6 +28,7 @@ use chrono_tz::Tz;
 
 use crate::backup::name::Prefix;
 use crate::backup::retention::Policy;
+use crate::cli::values::{Count, Span};
 use crate::cli::{ConfirmArgs, EtcdArgs, NamingArgs, PatienceArgs, RetentionArgs, SettingsArgs, StoreArgs, WorkArgs};
 use crate::exit::Failure;
 use crate::system::fs::open_regular;
@@ -130,7 +131,7 @@ impl Settings {
         for warning in dir.warnings() {
             tracing::warn!("{warning}");
         }
-        let timeout = dir.or(args.timeout, "timeout").map_err(Failure::settings)?.map_or(deadline, Into::into);
+        let timeout = dir.or(args.timeout, "timeout").map_err(Failure::settings)?.map_or(deadline, |Span(limit)| limit);
         if timeout.is_zero() {
             let why = "timeout: `0` leaves no time for anything; allowed is a duration such as 30m or 1h";
             return Err(Failure::settings(why));
@@ -140,7 +141,7 @@ impl Settings {
 
     /// `now` is what certificates are checked against.
     fn etcd(&self, args: &EtcdArgs, now: DateTime<Utc>) -> Result<EtcdConfig, Failure> {
-        let idle_timeout = Duration::from(args.idle_timeout);
+        let Span(idle_timeout) = args.idle_timeout;
         if idle_timeout.is_zero() {
             let why = "idle-timeout: `0` gives no member any time; allowed is a duration such as 60s";
             return Err(Failure::settings(why));
@@ -185,7 +186,8 @@ impl Settings {
     }
 
     fn retry_for(&self, args: &PatienceArgs) -> Result<Duration, Failure> {
-        let set = self.dir.or(args.retry_for, "retry-for").map_err(Failure::settings)?.map_or(RETRY_FOR, Into::into);
+        let set =
+            self.dir.or(args.retry_for, "retry-for").map_err(Failure::settings)?.map_or(RETRY_FOR, |Span(limit)| limit);
         // A command that waited until its deadline could not say that the store was away.
         Ok(set.min(self.timeout / 4 * 3))
     }
@@ -225,7 +227,8 @@ impl Settings {
     }
 
     fn retention(&self, args: &RetentionArgs) -> Result<Policy, Failure> {
-        let count = |flag, key| self.dir.or::<NonZeroUsize>(flag, key).map_err(Failure::settings);
+        let count =
+            |flag, key| self.dir.or::<Count>(flag, key).map(|count| count.map(|Count(n)| n)).map_err(Failure::settings);
         Ok(Policy {
             max_age: self.dir.or(args.retention.clone(), "retention").map_err(Failure::settings)?,
             max_count: count(args.retention_count, "retention-count")?,
@@ -243,6 +246,11 @@ fn work_dir(args: &WorkArgs) -> PathBuf {
         let usual = Path::new(WORK_DIR);
         if usual.is_dir() { usual.to_owned() } else { env::temp_dir() }
     })
+}
+
+/// `OUTPUT`, for a command line that does not parse.
+pub fn output_variable() -> Option<String> {
+    env::var("OUTPUT").ok()
 }
 
 /// `TZ`, an IANA name; UTC when it is not set.

@@ -6,7 +6,9 @@ use std::fmt;
 
 use chrono::Utc;
 use chrono_tz::Tz;
-use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::{DefaultFields, Writer};
 use tracing_subscriber::fmt::time::FormatTime;
 
 use crate::cli::{Format, OutputArgs};
@@ -21,6 +23,17 @@ impl FormatTime for Zoned {
     }
 }
 
+/// The message and its fields in one line, whatever text of others is in them.
+struct Plain;
+
+impl<'w> FormatFields<'w> for Plain {
+    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'w>, fields: R) -> fmt::Result {
+        let mut text = String::new();
+        DefaultFields::new().format_fields(Writer::new(&mut text), fields)?;
+        writer.write_str(&crate::plain::escaped(&text))
+    }
+}
+
 pub fn start(args: &OutputArgs, zone: Tz) {
     // tonic and h2 log too, at `debug` every frame.
     let filter = tracing_subscriber::filter::Targets::new().with_target("etcd_backup", args.log_level);
@@ -32,7 +45,10 @@ pub fn start(args: &OutputArgs, zone: Tz) {
         tracing_subscriber::registry().with(layer.with_filter(filter)).init();
     };
     match args.log_format {
-        Format::Text => registry(Box::new(layer.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())))),
+        Format::Text => {
+            let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            registry(Box::new(layer.with_ansi(is_terminal).fmt_fields(Plain)));
+        }
         Format::Json => registry(Box::new(layer.json().flatten_event(true))),
     }
 }

@@ -10,34 +10,34 @@ pub mod table;
 mod termination;
 pub mod verify;
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::cli::Format;
+use crate::cli::usage::{one_line, tidied};
+use crate::cli::{Format, command_of};
 use crate::exit::{Exit, Purpose};
+use crate::plain::{escaped, escaped_lines};
 
 pub use job::JobReport;
 pub use stdout::Stdout;
 
-use crate::recovery::put_back::Account;
-
-#[derive(Debug)]
 pub struct Report {
     command: &'static str,
     purpose: Purpose,
     /// Filled by the job and its steps alone.
     pub job: JobReport,
     pub seconds: Seconds,
-    /// Filled while keys are put back; printed instead of the answer.
-    pub put_back: Option<Account>,
     /// Given by every other command.
     pub answer: Answer,
 }
 
-#[derive(Debug, Default)]
+type WriteAnswer = dyn Fn(&mut Stdout, Format) -> io::Result<()>;
+
+#[derive(Default)]
 pub enum Answer {
     /// How the command ended is printed instead.
     #[default]
@@ -50,6 +50,8 @@ pub enum Answer {
         /// For machines, printed as one line.
         json: serde_json::Value,
     },
+    /// What would not fit into memory as one text.
+    KeyByKey(Box<WriteAnswer>),
     /// The command has written to stdout itself. Nothing is added, even if it failed.
     Streamed,
 }
@@ -70,11 +72,11 @@ pub struct Seconds {
 
 /// How a command ended. The fields are an interface.
 #[derive(Debug, Serialize)]
-struct Ending {
+struct Ending<'a> {
     /// `ok`, `retention-incomplete`, `degraded`, `interrupted` or `failed`.
     outcome: &'static str,
     exit: u8,
-    command: &'static str,
+    command: &'a str,
     error: Option<String>,
     seconds: Seconds,
 }
@@ -82,7 +84,7 @@ struct Ending {
 impl Report {
     pub fn new(command: &'static str, purpose: Purpose) -> Self {
         let (job, seconds) = (JobReport::default(), Seconds::default());
-        Self { command, purpose, job, seconds, put_back: None, answer: Answer::None }
+        Self { command, purpose, job, seconds, answer: Answer::None }
     }
 
     /// For a command whose settings decide what it does.
@@ -132,27 +134,22 @@ impl Report {
         !self.purpose.is_job() || self.job.dry_run
     }
 
-    fn write(&self, out: &mut Stdout, ending: &Ending, ended: &str, format: Format) -> io::Result<()> {
-        match (&self.put_back, &self.answer, format) {
-            (Some(account), _, Format::Text) => account.write_text(out),
-            (Some(account), _, Format::Json) => {
-                serde_json::to_writer(&mut *out, account)?;
-                writeln!(out)
-            }
-            (None, Answer::Streamed, _) => Ok(()),
-            (None, Answer::Text(text), _) | (None, Answer::Document { text, .. }, Format::Text) => {
-                out.write_all(text.as_bytes())
-            }
-            (None, Answer::Document { json, .. }, Format::Json) => writeln!(out, "{json}"),
-            (None, Answer::None, Format::Text) => out.write_all(ending.text(ended, &self.job).as_bytes()),
-            (None, Answer::None, Format::Json) => out.write_all(ending.json(self.purpose, &self.job)?.as_bytes()),
+    fn write(&self, out: &mut Stdout, ending: &Ending<'_>, ended: &str, format: Format) -> io::Result<()> {
+        match (&self.answer, format) {
+            (Answer::KeyByKey(write), _) => write(out, format),
+            (Answer::Streamed, _) => Ok(()),
+            (Answer::Text(text), _) => out.write_all(text.as_bytes()),
+            (Answer::Document { text, .. }, Format::Text) => out.write_all(escaped_lines(text).as_bytes()),
+            (Answer::Document { json, .. }, Format::Json) => writeln!(out, "{json}"),
+            (Answer::None, Format::Text) => out.write_all(ending.text(ended, &self.job).as_bytes()),
+            (Answer::None, Format::Json) => out.write_all(ending.json(self.purpose, &self.job)?.as_bytes()),
         }
     }
 
-    fn brief(&self, ending: &Ending, ended: &str) -> String {
+    fn brief(&self, ending: &Ending<'_>, ended: &str) -> String {
         let subject = self.job.name.as_deref().map(|name| format!(" {name}")).unwrap_or_default();
         let why = ending.error.as_ref().or(self.job.held_back.as_ref());
-        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+        let why = why.map(|why| format!(": {}", escaped(why))).unwrap_or_default();
         let decisions = self.job.holds.iter().take(job::HOLDS_SHOWN).map(|held| {
             format!("if {} is the cluster now: {}\nif it is not: {}\n", held.name, held.accept, held.dismiss)
         });
@@ -163,7 +160,7 @@ impl Report {
     }
 }
 
-impl Ending {
+impl Ending<'_> {
     fn text(&self, ended: &str, job: &JobReport) -> String {
         let mut lines = vec![("command", self.command.to_owned()), ("outcome", format!("{} ({ended})", self.outcome))];
         lines.extend(job.lines());
@@ -175,7 +172,7 @@ impl Ending {
         #[derive(Serialize)]
         struct Line<'a> {
             #[serde(flatten)]
-            ending: &'a Ending,
+            ending: &'a Ending<'a>,
             #[serde(flatten)]
             job: Option<&'a JobReport>,
         }
@@ -216,8 +213,9 @@ fn print(write: impl FnOnce(&mut Stdout) -> io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Prints help, the version, or what is wrong with the usage of `command`, and returns the exit code of the process.
-pub fn usage(usage: &clap::Error, command: &str) -> ExitCode {
+/// Prints help, the version, or what is wrong with the usage of a command, and returns the exit code of the process.
+pub fn usage(usage: clap::Error, args: &[OsString], format: Format, total: Duration) -> ExitCode {
+    let usage = tidied(usage);
     // Help and the version are errors to clap, too, which it prints to stdout.
     if !usage.use_stderr() {
         let text = usage.render();
@@ -228,10 +226,17 @@ pub fn usage(usage: &clap::Error, command: &str) -> ExitCode {
     }
     // If it cannot be written, there is nobody to tell.
     let _ = usage.print();
-    let (exit, usage) = (Exit::Settings, usage.to_string());
-    let why = usage.trim_start_matches("error: ");
-    termination::write(&format!("etcd-backup {command}: {} ({}): {why}", exit.outcome(), ended(exit, Purpose::Run)));
-    Exit::Settings.code().into()
+    let (command, purpose) = command_of(args);
+    let (exit, why) = (Exit::Settings, one_line(&usage));
+    termination::write(&format!("etcd-backup {command}: {} ({}): {why}\n", exit.outcome(), ended(exit, purpose)));
+    if format == Format::Json {
+        let seconds = Seconds { total: rounded(total), ..Seconds::default() };
+        let (outcome, command) = (exit.outcome(), command.as_str());
+        let ending = Ending { outcome, exit: exit.code(), command, error: Some(why), seconds };
+        // It is on stderr, too.
+        let _ = print(|out| out.write_all(ending.json(purpose, &JobReport::default())?.as_bytes()));
+    }
+    exit.code().into()
 }
 
 /// Whether a person reads stdout as it is written.

@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
+use crate::plain::escaped;
+
 pub const UNKNOWN: &str = "–";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,14 +24,14 @@ impl<const N: usize> Table<N> {
     }
 
     pub fn row(&mut self, cells: [String; N]) {
-        self.rows.push(cells);
+        self.rows.push(cells.map(|cell| escaped(&cell).into_owned()));
     }
 }
 
 pub fn labelled<'a>(lines: impl IntoIterator<Item = (&'a str, String)>) -> String {
     lines.into_iter().fold(String::new(), |mut text, (label, value)| {
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{label:<10} {value}");
+        let _ = writeln!(text, "{label:<10} {}", escaped(&value));
         text
     })
 }

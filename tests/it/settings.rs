@@ -169,12 +169,33 @@ fn usage_that_is_wrong_is_two() {
     refused(|run| run.arg("--nonsense"), &["--nonsense"]);
     refused(|run| run.args(["--target"]), &["--target"]);
     refused(|run| run.arg("surplus"), &["surplus"]);
-    let output = Run::new().arg("bakcup").exits(2);
+    let output = Run::new().arg("bakcup").env("OUTPUT", "text").exits(2);
     assert_eq!(output.stdout, "", "{output}");
+    let report = Run::new().arg("bakcup").exits(2).says(&["bakcup"]).report();
+    assert_eq!((report.text("outcome"), report.number("exit"), report.text("command")), ("failed", 2, "run"));
+    assert!(report.text("error").contains("bakcup"), "{report:?}");
+    let report = Run::new().args(["list", "--output=json", "--nonsense"]).without_env("OUTPUT").exits(2).report();
+    assert_eq!(report.text("command"), "list");
     refused(|run| run.args(["--output", "yaml"]), &["--output", "yaml", "text, json"]);
     refused(|run| run.env("LOG_LEVEL", "loud"), &["--log-level", "loud"]);
     refused(|run| run.env("TIMEOUT", "soon"), &["--timeout", "soon"]);
     refused(|run| run.config_dir(&[("timeout", "soon")]), &["timeout: `soon`"]);
+}
+
+#[test]
+fn a_value_forges_no_line_and_is_not_repeated_by_the_megabyte() {
+    let forged = "1\n2026-01-02T03:04:05.678+00:00 ERROR forged \u{1b}[31m";
+    let large = "9x ".repeat(1_000_000);
+    for (key, value) in [("keep-last", forged), ("target", forged), ("endpoints", forged), ("timeout", forged)]
+        .into_iter()
+        .chain(["keep-last", "target", "endpoints", "retention", "rclone-flags"].map(|key| (key, large.as_str())))
+    {
+        let output = Run::new().arg("run").env("TARGET", "/x").without_env(if key == "target" { "TARGET" } else { "" });
+        let output = output.env("OUTPUT", "text").config_dir(&[(key, value)]).exits(2);
+        assert!(output.stderr.lines().count() <= 2 && !output.stderr.contains('\u{1b}'), "{key}");
+        assert!(output.stderr.len() + output.stdout.len() < 5_000, "{key}: {}", output.stderr.len());
+        assert!(!output.stdout.contains("ERROR"), "{output}");
+    }
 }
 
 #[test]

@@ -1,14 +1,16 @@
 //! The one transaction that is under way: it is not lost when the command is cut short.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use crate::cli::Format;
 use crate::etcd::{self, Writer};
 use crate::exit::{Exit, Failure};
 use crate::inspect::line::printable;
-use crate::recovery::put_back::{Action, AskedAfter, Outcome, after_no_answer, asked_after};
-use crate::report::Report;
+use crate::recovery::put_back::{Account, Action, AskedAfter, Outcome, after_no_answer, asked_after};
+use crate::report::{Answer, Report};
 
 /// How long an answer is waited for after the command was cut short, and then how long the key is asked after: with the
 /// rest of the end, less than the ten seconds that `docker stop` waits.
@@ -19,7 +21,14 @@ type Answered = Result<Option<i64>, etcd::Error>;
 
 /// What a command that is cut short leaves open. It outlives the command.
 #[derive(Default)]
-pub struct Unfinished(Option<InFlight>);
+pub struct Unfinished {
+    /// What has become of the keys so far.
+    pub account: Option<Account>,
+    pub under_way: UnderWay,
+}
+
+#[derive(Default)]
+pub struct UnderWay(Option<InFlight>);
 
 struct InFlight {
     /// Among the keys of the account.
@@ -32,8 +41,8 @@ struct InFlight {
     task: JoinHandle<Answered>,
 }
 
-impl Unfinished {
-    /// Writes one key. If the future is dropped, the outcome is still found by [`Self::settle`].
+impl UnderWay {
+    /// Writes one key. If the future is dropped, the outcome is still found by [`Unfinished::settle`].
     pub async fn write(
         &mut self,
         place: usize,
@@ -52,31 +61,35 @@ impl Unfinished {
         self.0 = None;
         outcome
     }
+}
 
-    /// Completes the account of a command that was cut short, and its failure.
+impl Unfinished {
+    /// Completes the account of a command, its failure and its report.
     pub async fn settle(self, outcome: Result<Exit, Failure>, report: &mut Report) -> Result<Exit, Failure> {
-        let Err(failure) = outcome else { return outcome };
-        let more = report.cut_short(failure.exit);
-        let Some(account) = &mut report.put_back else {
-            return Err(match more {
-                Some(more) => failure.and(more),
-                None => failure,
-            });
+        let Some(mut account) = self.account else {
+            let more = outcome.as_ref().err().and_then(|failure| report.cut_short(failure.exit));
+            return outcome.map_err(|failure| failure.and(more));
         };
-        if let Some(in_flight) = self.0 {
-            let (place, key) = (in_flight.place, in_flight.key.clone());
-            let outcome = in_flight.settle(&failure.one_line()).await;
-            log(&key, &outcome);
-            if let Some((_, its)) = account.keys.get_mut(place) {
-                *its = outcome;
+        let mut outcome = outcome;
+        if let Err(failure) = outcome {
+            if let Some(in_flight) = self.under_way.0 {
+                let (place, key) = (in_flight.place, in_flight.key.clone());
+                let its = in_flight.settle(&failure.one_line()).await;
+                log(&key, &its);
+                account.set(place, its);
             }
+            let failure = failure.and(account.unfinished().as_deref());
+            account.error = Some(failure.one_line());
+            outcome = Err(failure);
         }
-        let failure = match account.unfinished() {
-            Some(more) => failure.and(&more),
-            None => failure,
-        };
-        account.error = Some(failure.one_line());
-        Err(failure)
+        report.answer = Answer::KeyByKey(Box::new(move |out, format| match format {
+            Format::Text => account.write_text(out),
+            Format::Json => {
+                serde_json::to_writer(&mut *out, &account)?;
+                writeln!(out)
+            }
+        }));
+        outcome
     }
 }
 

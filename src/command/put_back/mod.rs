@@ -27,12 +27,7 @@ use repeat::Repeat;
 
 pub use in_flight::Unfinished;
 
-pub async fn put_back(
-    config: PutBackConfig,
-    now: DateTime<Utc>,
-    account: &mut Option<Account>,
-    unfinished: &mut Unfinished,
-) -> Result<(), Failure> {
+pub async fn put_back(config: PutBackConfig, now: DateTime<Utc>, unfinished: &mut Unfinished) -> Result<(), Failure> {
     let PutBackConfig { backup, etcd, keys: args, typed } = config;
     let store = repeat::store(&backup.input);
     let backup = OpenBackup::open(backup, now).await?;
@@ -52,6 +47,7 @@ pub async fn put_back(
         return Err(Failure::settings(format!("never put back: {refusals}")));
     }
     let warnings = look::warnings(&planned, &backup.db, revision, &mut writer).await?;
+    let Unfinished { account, under_way } = unfinished;
     let account = account.insert(Account {
         backup: backup.proved.label.clone(),
         revision,
@@ -71,7 +67,7 @@ pub async fn put_back(
     for warning in &account.warnings {
         tracing::warn!("{}", warning.text);
     }
-    write::write(account, &backup.db, &mut writer, unfinished).await?;
+    write::write(account, &backup.db, &mut writer, under_way).await?;
     tracing::info!("{}", account.totals());
     Ok(())
 }

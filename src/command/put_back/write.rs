@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::in_flight::Unfinished;
+use super::in_flight::UnderWay;
 use super::value;
 use crate::etcd::Writer;
 use crate::exit::{Exit, Failure};
@@ -15,7 +15,7 @@ pub async fn write(
     account: &mut Account,
     db: &Arc<Db>,
     writer: &mut Writer,
-    unfinished: &mut Unfinished,
+    under_way: &mut UnderWay,
 ) -> Result<(), Failure> {
     let mut overtaken = false;
     for (place, (planned, outcome)) in account.keys.iter_mut().enumerate() {
@@ -23,7 +23,7 @@ pub async fn write(
             continue;
         }
         // A transaction for each: in Kubernetes no two objects are written at one revision.
-        let (is, error) = write_one(place, planned, db, writer, unfinished).await?;
+        let (is, error) = write_one(place, planned, db, writer, under_way).await?;
         *outcome = is;
         tracing::debug!("{}", planned.text(outcome));
         if let Some(error) = error {
@@ -54,7 +54,7 @@ async fn write_one(
     planned: &PlannedKey,
     db: &Arc<Db>,
     writer: &mut Writer,
-    unfinished: &mut Unfinished,
+    under_way: &mut UnderWay,
 ) -> Result<(Outcome, Option<crate::etcd::Error>), Failure> {
     let state = &planned.candidate.state;
     let value = value(state, db).await?;
@@ -64,7 +64,7 @@ async fn write_one(
         }
         action => action,
     };
-    Ok(unfinished.write(place, state.key.clone(), value, action, writer).await)
+    Ok(under_way.write(place, state.key.clone(), value, action, writer).await)
 }
 
 /// The revision at which a namespace may be replaced, if its deletion is to be cancelled. Its controller writes it at every

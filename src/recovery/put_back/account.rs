@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 
 use super::{Action, LeftOut, Outcome, PlannedKey, Warning};
 use crate::inspect::line::{JsonKey, printable};
+use crate::plain::escaped;
 use crate::url::Url;
 
 /// How many keys were created, replaced and so on; in a plan, how many would be.
@@ -91,6 +92,12 @@ impl Account {
         }
     }
 
+    pub fn set(&mut self, place: usize, outcome: Outcome) {
+        if let Some((_, its)) = self.keys.get_mut(place) {
+            *its = outcome;
+        }
+    }
+
     pub fn totals(&self) -> Totals {
         Totals::of(&self.keys, &self.left_out)
     }
@@ -106,13 +113,13 @@ impl Account {
     pub fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "from {} (revision {}) through {}:", self.backup, self.revision, self.member)?;
         for (planned, outcome) in &self.keys {
-            writeln!(out, "{}", planned.text(outcome))?;
+            writeln!(out, "{}", escaped(&planned.text(outcome)))?;
         }
         for line in self.left_out.lines() {
             writeln!(out, "{}", labelled("left out", &line))?;
         }
         for warning in &self.warnings {
-            writeln!(out, "{}", labelled("WARNING", &warning.text))?;
+            writeln!(out, "{}", labelled("WARNING", &escaped(&warning.text)))?;
         }
         write!(out, "{}", self.totals())?;
         match (self.writes, self.carry_out()) {

@@ -178,32 +178,37 @@ fn assert_accounted_for(cluster: &Cluster, report: &Report, unknown: usize) {
     }
 }
 
-#[test]
-fn each_key_is_accounted_for_whatever_ends_it() {
-    needs!("etcd", "etcdctl");
-    let deadline = ["--timeout=4s"].as_slice();
-    for (signal, more, exit) in
-        [(Some(Signal::TERM), [].as_slice(), 143), (Some(Signal::INT), &[], 130), (None, deadline, 7)]
-    {
-        let (cluster, _folder, backup) = slow();
-        let args = [&["--prefix=/registry/", "--yes"], more].concat();
-        let job = put_back(&cluster, &backup, &args).spawn();
-        until_it_writes(&job);
-        if let Some(signal) = signal {
-            job.signal(signal);
-        }
-        let report =
-            end(job, exit).says(&[" created, 0 replaced, ", " NOT ATTEMPTED", "the report tells which"]).report();
-        assert_accounted_for(&cluster, &report, 0);
-        assert!(report.text("error").contains("NOT ATTEMPTED"));
+/// Ends a command that writes; then its own advice does the rest.
+fn ended_and_gone_on(more: &[&str], exit: i32, cut_short: impl FnOnce(&Cluster, &Job)) {
+    let (cluster, _folder, backup) = slow();
+    let job = put_back(&cluster, &backup, &[&["--prefix=/registry/", "--yes"], more].concat()).spawn();
+    until_it_writes(&job);
+    cut_short(&cluster, &job);
+    let report = end(job, exit).says(&[" created, 0 replaced, ", " NOT ATTEMPTED", "the report tells which"]).report();
+    assert_accounted_for(&cluster, &report, 0);
+    assert!(report.text("error").contains("NOT ATTEMPTED"));
 
-        cluster.proxy(0).set(Fault::None);
-        let (program, words) = shell_words(report.text("carry_out"));
-        assert_eq!(program, "etcd-backup");
-        let rest = Run::new().etcd(&cluster).args(words).success();
-        assert_eq!(count(&rest, "create"), count(&report, "fail"));
-        assert!(rest.value("carry_out").is_null());
+    cluster.proxy(0).set(Fault::None);
+    let (program, words) = shell_words(report.text("carry_out"));
+    assert_eq!(program, "etcd-backup");
+    let rest = Run::new().etcd(&cluster).args(words).success();
+    assert_eq!(count(&rest, "create"), count(&report, "fail"));
+    assert!(rest.value("carry_out").is_null());
+}
+
+#[test]
+fn each_key_is_accounted_for_whatever_signal_ends_it() {
+    needs!("etcd", "etcdctl");
+    for (signal, exit) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        ended_and_gone_on(&[], exit, |_, job| job.signal(signal));
     }
+}
+
+#[test]
+#[ignore = "slow: make test-all"]
+fn each_key_is_accounted_for_when_the_deadline_passes() {
+    needs!("etcd", "etcdctl");
+    ended_and_gone_on(&["--timeout=15s"], 7, |cluster, _| cluster.proxy(0).set(Fault::Throttle(3000)));
 }
 
 #[test]
