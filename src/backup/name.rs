@@ -63,9 +63,11 @@ impl FromStr for Prefix {
         if text.contains("//") {
             return refuse("has an empty directory name (`//`)");
         }
-        // It is hard to see, and names other backups.
-        if text.split('/').any(|part| part != part.trim()) {
-            return refuse("has a blank at the start or the end of a name");
+        // It is hard to see, and means another directory or other backups. At the end of a prefix it stands in the midst of
+        // the names.
+        let (directory, leaf) = text.rsplit_once('/').unwrap_or(("", text));
+        if directory.split('/').any(|part| part != part.trim()) || leaf != leaf.trim_start() {
+            return refuse("has a blank at the start of a name or at the end of a directory");
         }
         Ok(Self(text.to_owned()))
     }
@@ -309,14 +311,13 @@ mod tests {
             "a\\b-",
             "a\\b/c-",
             "\u{201b}-",
-            "p- ",
             " p-",
             "a /p-",
             &"x".repeat(201),
         ] {
             assert!(bad.parse::<Prefix>().is_err(), "{bad:?}");
         }
-        for good in ["", "my-s3-etcd-backup-", "a/b/c-", "pr[ae]d-", "{{", "slash／-", "trailing blank -", "a..b", "-x"]
+        for good in ["", "my-s3-etcd-backup-", "a/b/c-", "pr[ae]d-", "{{", "slash／-", "trailing blank ", "a..b", "-x"]
         {
             assert!(good.parse::<Prefix>().is_ok(), "{good:?}");
         }

@@ -50,7 +50,7 @@ pub async fn snapshot(
             Err(error) => {
                 let failed = Failed::new(member, error);
                 tracing::warn!(member = %member.endpoint, "snapshot failed: {}", failed.reason);
-                match failed.needed {
+                match failed.too_large {
                     // The next member would meet the same disk.
                     None if failed.exit == Exit::Disk => return Err(failed.into()),
                     // Its fault only if another one's fits.
@@ -86,19 +86,17 @@ struct Failed {
     endpoint: Url,
     exit: Exit,
     reason: String,
-    /// The bytes for which there is no room, if that is why.
-    needed: Option<u64>,
+    /// Bytes of its database, if there is no room for it.
+    too_large: Option<u64>,
 }
 
 impl Failed {
     fn new(member: &Member, error: etcd::SnapshotError) -> Self {
-        let needed = match &error {
-            etcd::SnapshotError::File(snapshot::Error::NoSpace { needed, .. }) => Some(*needed),
-            _ => None,
-        };
+        let no_room = matches!(error, etcd::SnapshotError::File(snapshot::Error::NoSpace { .. }));
+        let too_large = no_room.then_some(member.db_size);
         let exit = error.exit();
         let reason = format!("{:#}", anyhow::Error::new(error));
-        Self { endpoint: member.endpoint.clone(), exit, reason, needed }
+        Self { endpoint: member.endpoint.clone(), exit, reason, too_large }
     }
 
     fn refusal(&self) -> Refusal {
@@ -118,7 +116,7 @@ struct Failures(Vec<Failed>);
 
 impl Failures {
     fn too_large(&self) -> Vec<Refusal> {
-        self.0.iter().filter(|failed| failed.needed.is_some()).map(Failed::refusal).collect()
+        self.0.iter().filter(|failed| failed.too_large.is_some()).map(Failed::refusal).collect()
     }
 }
 
@@ -127,7 +125,7 @@ impl From<Failures> for Failure {
         let denied = failures.iter().all(|failed| failed.exit == Exit::Denied);
         let reasons: Vec<_> = failures.iter().map(|failed| format!("{}: {}", failed.endpoint, failed.reason)).collect();
         // Room is what its user can make, whatever is wrong with the other members.
-        if let Some(smallest) = failures.into_iter().filter(|f| f.needed.is_some()).min_by_key(|f| f.needed) {
+        if let Some(smallest) = failures.into_iter().filter(|f| f.too_large.is_some()).min_by_key(|f| f.too_large) {
             return smallest.into();
         }
         let exit = if denied { Exit::Denied } else { Exit::Proof };
@@ -190,11 +188,11 @@ mod tests {
     use super::*;
 
     fn failures(all: &[(Exit, Option<u64>)]) -> Failure {
-        let failed = all.iter().zip(1..).map(|((exit, needed), n)| Failed {
+        let failed = all.iter().zip(1..).map(|((exit, bytes), n)| Failed {
             endpoint: format!("http://m{n}:1").parse().unwrap(),
             exit: *exit,
             reason: "why".into(),
-            needed: *needed,
+            too_large: *bytes,
         });
         Failures(failed.collect()).into()
     }

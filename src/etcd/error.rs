@@ -17,12 +17,19 @@ pub enum Error {
     /// etcd's own authentication refuses the user.
     #[error("{what}: {reason}")]
     Denied { what: &'static str, reason: String },
+    /// etcd itself answered that it does not do this.
+    #[error("{what}: {reason}")]
+    Refused { what: &'static str, reason: String },
     #[error("{what}: {reason}")]
     Failed { what: &'static str, reason: String },
 }
 
 // Most of these come with the code `Unknown` or `InvalidArgument`, which other failures have, too.
 const DENIALS: [&str; 4] = ["permission denied", "authentication failed", "user name is empty", "invalid auth token"];
+// The codes with which etcd refuses a request that it has not carried out (`api/v3rpc/rpctypes/error.go`): without space, too
+// large, malformed. It is `Unavailable` and its like that leave open what was done.
+const REFUSALS: [Code; 5] =
+    [Code::ResourceExhausted, Code::InvalidArgument, Code::FailedPrecondition, Code::OutOfRange, Code::Unimplemented];
 // etcd has no lesser role that may take a snapshot.
 const DENIED_ADVICE: &str = "a backup needs a user with etcd's role `root`, in ETCDCTL_USER and ETCDCTL_PASSWORD or as the client certificate's common name";
 
@@ -30,10 +37,15 @@ impl Error {
     /// The exit that this leads to when no other member does better.
     pub const fn exit(&self) -> Exit {
         match self {
-            Self::Timeout { .. } | Self::Failed { .. } => Exit::NoMember,
+            Self::Timeout { .. } | Self::Refused { .. } | Self::Failed { .. } => Exit::NoMember,
             Self::Tls(_) => Exit::Settings,
             Self::Denied { .. } => Exit::Denied,
         }
+    }
+
+    /// Whether nothing was done, by the member's own word. After other failures a write may have been made or not.
+    pub const fn is_refusal(&self) -> bool {
+        matches!(self, Self::Denied { .. } | Self::Refused { .. })
     }
 
     pub fn new(what: &'static str, error: &etcd_client::Error) -> Self {
@@ -53,10 +65,11 @@ impl Error {
         if denied {
             return Self::Denied { what, reason: format!("{message}; {DENIED_ADVICE}") };
         }
-        match std::error::Error::source(status) {
-            Some(source) => Self::from_chain(what, source),
-            None => Self::Failed { what, reason: format!("{message} ({:?})", status.code()) },
+        if let Some(source) = std::error::Error::source(status) {
+            return Self::from_chain(what, source);
         }
+        let reason = format!("{message} ({:?})", status.code());
+        if REFUSALS.contains(&status.code()) { Self::Refused { what, reason } } else { Self::Failed { what, reason } }
     }
 
     /// Describes an error by the texts of its causes.

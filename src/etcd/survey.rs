@@ -90,7 +90,7 @@ fn more_specific(a: Option<Exit>, b: Exit) -> Exit {
 async fn probe_all(endpoints: Vec<Url>, config: &config::EtcdConfig) -> Vec<(Url, Result<Reached, Error>)> {
     let probes = endpoints.into_iter().map(|endpoint| async {
         let mut probed = probe(&endpoint, config).await;
-        if let Err(Error::Failed { .. } | Error::Tls(_)) = probed
+        if let Err(Error::Refused { .. } | Error::Failed { .. } | Error::Tls(_)) = probed
             && let Some(words) = scheme::wrong_scheme(&endpoint).await
         {
             probed = Err(Error::Tls(words));

@@ -45,6 +45,22 @@ fn a_user_with_the_role_root_is_needed() {
 }
 
 #[test]
+fn a_key_that_etcd_refuses_to_write_is_not_written() {
+    needs!("etcd", "etcdctl");
+    let cluster = Cluster::with(1).plain().start();
+    cluster.put_many(3, "/a/", 10);
+    let folder = tempfile::tempdir().unwrap();
+    let backup = folder.path().join("db");
+    cluster.etcdctl(&["snapshot", "save", backup.to_str().unwrap()]);
+    cluster.etcdctl(&["del", "--prefix", "/"]);
+    secure(&cluster);
+    let run = Run::new().etcd(&cluster).args(["put-back", backup.to_str().unwrap(), "--prefix=/a/", "--yes"]);
+    let run = run.env("ETCDCTL_USER", "reader").env("ETCDCTL_PASSWORD", PASSWORD);
+    let output = run.exits(9).says(&["permission denied", "0 created", "3 NOT WRITTEN"]);
+    assert!(!output.stdout.contains("UNKNOWN"), "{output}");
+}
+
+#[test]
 fn a_certificates_common_name_is_a_user_too() {
     needs!("etcd", "etcdctl", "rclone");
     let cluster = Cluster::start(1);

@@ -37,8 +37,13 @@ struct InFlight {
     value: Vec<u8>,
     action: Action,
     writer: Writer,
-    /// Of its own, so that it goes on when the command is dropped.
-    task: JoinHandle<Answered>,
+    state: State,
+}
+
+enum State {
+    /// In a task of its own, which goes on when the command is dropped.
+    Begun(JoinHandle<Answered>),
+    Failed(etcd::Error),
 }
 
 impl UnderWay {
@@ -52,10 +57,9 @@ impl UnderWay {
         writer: &Writer,
     ) -> (Outcome, Option<etcd::Error>) {
         let begun = self.0.insert(InFlight::begin(place, key, value, action, writer.clone()));
-        let answered = begun.answered().await;
-        let outcome = match answered {
+        let outcome = match begun.answered().await {
             Ok(revision) => (begun.outcome(revision), None),
-            Err(error) => (begun.ask_after(&error.to_string()).await, Some(error)),
+            Err(error) => (begun.after(&error).await, Some(error)),
         };
         log(&begun.key, &outcome.0);
         self.0 = None;
@@ -100,6 +104,7 @@ fn log(key: &[u8], outcome: &Outcome) {
         Outcome::Created(_) | Outcome::Replaced(_) => tracing::info!("put back {key}"),
         Outcome::Overtaken => tracing::warn!("left alone {key}: somebody else wrote it meanwhile"),
         Outcome::Unknown(why) => tracing::warn!("it is unknown whether {key} was put back: {why}"),
+        Outcome::NotWritten(why) => tracing::warn!("{key} was not put back: {why}"),
         Outcome::AsPlanned | Outcome::NotAttempted => {}
     }
 }
@@ -113,15 +118,31 @@ impl InFlight {
                 Action::Create | Action::Leave(_) | Action::Refuse(_) => own.create(&at, new).await,
             }
         });
-        Self { place, key, value, action, writer, task }
+        Self { place, key, value, action, writer, state: State::Begun(task) }
     }
 
     async fn answered(&mut self) -> Answered {
-        let cut_short = |error: tokio::task::JoinError| etcd::Error::Failed {
-            what: "writing a key",
-            reason: format!("it was cut short: {error}"),
+        let answered = match &mut self.state {
+            State::Begun(task) => match task.await {
+                Ok(answered) => answered,
+                Err(error) => {
+                    let reason = format!("it was cut short: {error}");
+                    Err(etcd::Error::Failed { what: "writing a key", reason })
+                }
+            },
+            State::Failed(error) => Err(error.clone()),
         };
-        (&mut self.task).await.map_err(cut_short)?
+        // A task has one answer, and the key may still be asked after when the command is cut short.
+        if let Err(error) = &answered {
+            self.state = State::Failed(error.clone());
+        }
+        answered
+    }
+
+    /// What has become of the key after this failure.
+    async fn after(&mut self, error: &etcd::Error) -> Outcome {
+        let why = error.to_string();
+        if error.is_refusal() { Outcome::NotWritten(why.into()) } else { self.ask_after(&why).await }
     }
 
     const fn outcome(&self, revision: Option<i64>) -> Outcome {
@@ -136,7 +157,7 @@ impl InFlight {
     async fn settle(mut self, why: &str) -> Outcome {
         match tokio::time::timeout(PATIENCE, self.answered()).await {
             Ok(Ok(revision)) => self.outcome(revision),
-            Ok(Err(error)) => self.ask_after(&error.to_string()).await,
+            Ok(Err(error)) => self.after(&error).await,
             Err(_) => self.ask_after(why).await,
         }
     }

@@ -19,7 +19,7 @@ pub struct Totals {
     /// Includes the overtaken ones.
     pub leave: u64,
     pub refuse: u64,
-    /// Includes those whose outcome is unknown, and those that were not attempted.
+    /// Includes those whose outcome is unknown, and those that were not written or not attempted.
     pub fail: u64,
     /// Those whose outcome is unknown.
     pub unknown: u64,
@@ -33,7 +33,7 @@ impl Totals {
         for (planned, outcome) in keys {
             totals.unknown += u64::from(matches!(outcome, Outcome::Unknown(_)));
             let count = match (planned.action, outcome) {
-                (_, Outcome::Unknown(_) | Outcome::NotAttempted) => &mut totals.fail,
+                (_, Outcome::Unknown(_) | Outcome::NotWritten(_) | Outcome::NotAttempted) => &mut totals.fail,
                 (_, Outcome::Overtaken) | (Action::Leave(_), _) => &mut totals.leave,
                 (Action::Create, _) => &mut totals.create,
                 (Action::Replace { .. }, _) => &mut totals.replace,
@@ -55,8 +55,8 @@ impl fmt::Display for Totals {
         if *unknown > 0 {
             write!(f, ", {unknown} UNKNOWN")?;
         }
-        let not_attempted = fail - unknown;
-        if not_attempted > 0 { write!(f, ", {not_attempted} NOT ATTEMPTED") } else { Ok(()) }
+        let not_written = fail - unknown;
+        if not_written > 0 { write!(f, ", {not_written} NOT WRITTEN") } else { Ok(()) }
     }
 }
 
@@ -136,7 +136,7 @@ impl Account {
     fn carry_out(&self) -> Option<&str> {
         let is_left = |(planned, outcome): &(PlannedKey, Outcome)| match outcome {
             Outcome::AsPlanned => planned.action.is_change(),
-            Outcome::Unknown(_) | Outcome::NotAttempted => true,
+            Outcome::Unknown(_) | Outcome::NotWritten(_) | Outcome::NotAttempted => true,
             Outcome::Created(_) | Outcome::Replaced(_) | Outcome::Overtaken => false,
         };
         self.keys.iter().any(is_left).then_some(self.carry_out.as_str())
@@ -196,6 +196,7 @@ impl PlannedKey {
             (Outcome::Replaced(revision), _) => ("replaced", Some(format!("at revision {revision}"))),
             (Outcome::Overtaken, _) => ("overtaken", Some("somebody else wrote it meanwhile".into())),
             (Outcome::Unknown(why), _) => ("unknown", Some(why.clone().into())),
+            (Outcome::NotWritten(why), _) => ("not-written", Some(why.clone().into())),
             (Outcome::NotAttempted, _) => ("not-attempted", None),
             (Outcome::AsPlanned, Action::Create) => ("would-create", None),
             (Outcome::AsPlanned, Action::Replace { .. }) => ("would-replace", None),

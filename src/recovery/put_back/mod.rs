@@ -105,6 +105,8 @@ pub enum Outcome {
     Overtaken,
     /// There was no answer, for this reason: the key may have been written or not.
     Unknown(Box<str>),
+    /// etcd refused to write it, for this reason.
+    NotWritten(Box<str>),
     /// It ended before this key was begun.
     NotAttempted,
 }

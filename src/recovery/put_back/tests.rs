@@ -139,6 +139,7 @@ fn a_note_warns_of_values_that_do_not_just_work() {
 #[case(Action::Refuse("lease"), Outcome::AsPlanned, "refused       /k (lease; note)", "refused")]
 #[case(Action::Create, Outcome::Created(7), "created       /k (at revision 7; note)", "created")]
 #[case(Action::Create, Outcome::Unknown("gone".into()), "unknown       /k (gone; note)", "unknown")]
+#[case(Action::Create, Outcome::NotWritten("no space".into()), "not written   /k (no space; note)", "not-written")]
 #[case(Action::Create, Outcome::NotAttempted, "not attempted /k (note)", "not-attempted")]
 fn a_key_in_the_report(#[case] action: Action, #[case] outcome: Outcome, #[case] text: &str, #[case] result: &str) {
     let planned = PlannedKey { note: Some("note".into()), ..planned(candidate("/k", 1), action) };

@@ -184,9 +184,9 @@ fn ended_and_gone_on(more: &[&str], exit: i32, cut_short: impl FnOnce(&Cluster, 
     let job = put_back(&cluster, &backup, &[&["--prefix=/registry/", "--yes"], more].concat()).spawn();
     until_it_writes(&job);
     cut_short(&cluster, &job);
-    let report = end(job, exit).says(&[" created, 0 replaced, ", " NOT ATTEMPTED", "the report tells which"]).report();
+    let report = end(job, exit).says(&[" created, 0 replaced, ", " NOT WRITTEN", "the report tells which"]).report();
     assert_accounted_for(&cluster, &report, 0);
-    assert!(report.text("error").contains("NOT ATTEMPTED"));
+    assert!(report.text("error").contains("NOT WRITTEN"));
 
     cluster.proxy(0).set(Fault::None);
     let (program, words) = shell_words(report.text("carry_out"));
@@ -220,6 +220,24 @@ fn a_key_that_gets_no_answer_is_the_one_that_is_unknown() {
     cluster.stop(0);
     // The key that is now under way gets no answer any more.
     std::thread::sleep(Duration::from_millis(300));
+    job.signal(Signal::TERM);
+    let output = job.wait(Duration::from_secs(15));
+    cluster.cont(0);
+    output.assert().code(143);
+    let report = output.says(&["1 UNKNOWN", "could not be asked after"]).report();
+    assert_accounted_for(&cluster, &report, 1);
+}
+
+/// The signal comes while the command asks after a key whose write got no answer.
+#[test]
+fn a_key_that_is_being_asked_after_is_still_accounted_for() {
+    needs!("etcd", "etcdctl");
+    let (cluster, _folder, backup) = slow();
+    let job = put_back(&cluster, &backup, &["--prefix=/registry/", "--yes"]).spawn();
+    until_it_writes(&job);
+    cluster.stop(0);
+    // An answer is waited for for five seconds, and then the key is asked after for two.
+    std::thread::sleep(Duration::from_millis(6200));
     job.signal(Signal::TERM);
     let output = job.wait(Duration::from_secs(15));
     cluster.cont(0);

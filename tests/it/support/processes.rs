@@ -16,6 +16,11 @@ pub fn is_alive(pid: u32) -> bool {
 
 /// The most memory that the process has held so far, in KiB; `None` once it has ended.
 pub fn peak_rss(pid: u32) -> Option<u64> {
+    let program = |pid: &str| fs::read_link(format!("/proc/{pid}/exe")).ok();
+    // Until it has become its program, a child is this one, and has its memory.
+    if program(&pid.to_string()) == program("self") {
+        return Some(0);
+    }
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().trim_end_matches(" kB").parse().ok()
