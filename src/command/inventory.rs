@@ -32,7 +32,9 @@ impl Inventory {
     pub async fn complete(store: &Store, listing: &Listing) -> Result<Self, store::Error> {
         let naming = &store.config().naming;
         let files = store.record_files().await?;
-        let inventory = Self::new(listing, Beside::parse(&naming.prefix, &files.names, &files.text), naming.zone);
+        let mut inventory = Self::new(listing, Beside::parse(&naming.prefix, &files.names, &files.text), naming.zone);
+        // To another run's name, this one would wait in vain after it has uploaded all.
+        inventory.taken.extend(files.parts.iter().filter_map(|part| BackupName::borne_by(&naming.prefix, part)));
         for warning in &inventory.catalog.warnings {
             tracing::warn!("{warning}");
         }

@@ -119,7 +119,7 @@ impl Keeper<'_> {
         loop {
             let once = async || self.upload_once(backup, &content, look.take(), tries).await;
             match self.patience.wait_out("storing the backup", store::Error::is_away, once).await {
-                Err(error @ store::Error::Taken(_)) if left.next().is_some() => {
+                Err(error @ (store::Error::Taken(_) | store::Error::OnItsWay(_))) if left.next().is_some() => {
                     tracing::warn!("{error}; taking another name");
                     tries.taken.extend(tries.last.take());
                 }

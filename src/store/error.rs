@@ -20,6 +20,8 @@ pub enum Error {
     SlowListing(Box<rclone::Error>),
     #[error("{0} is already there; it is never overwritten")]
     Taken(String),
+    #[error("another run has an upload on its way to {0}, or was killed with one")]
+    OnItsWay(String),
     #[error("target: `{0}` names a whole remote; allowed is a bucket of it, `{0}bucket` or `{0}bucket/path`")]
     WholeRemote(String),
     #[error("target: there is no bucket at {0}; make it first, this program never does")]
@@ -134,7 +136,7 @@ const fn over(is: usize, limit: usize) -> usize {
 impl Error {
     pub(super) fn is_name_taken(&self) -> bool {
         match self {
-            Self::Taken(_) => true,
+            Self::Taken(_) | Self::OnItsWay(_) => true,
             Self::Rclone(error) => error.is_name_taken(),
             _ => false,
         }
@@ -177,7 +179,7 @@ impl Error {
                 e.exit()
             }
             Self::Local { cause, .. } if is_denied(cause) => Exit::Denied,
-            Self::NotConfirmed { .. } | Self::Taken(_) | Self::Local { .. } => Exit::Store,
+            Self::NotConfirmed { .. } | Self::Taken(_) | Self::OnItsWay(_) | Self::Local { .. } => Exit::Store,
             Self::Denied { .. } | Self::UndecryptableNames { .. } | Self::Undecryptable { read: 0, .. } => Exit::Denied,
             Self::Undecryptable { .. } => Exit::Proof,
         }

@@ -13,10 +13,12 @@ use crate::backup::name::BackupName;
 use crate::rclone::{self, Call};
 
 /// One object of `rclone lsjson`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct RemoteObject {
     pub name: String,
+    /// From the directory that was listed.
+    pub path: String,
     /// -1 where the backend cannot tell.
     pub size: i64,
     #[serde(default)]

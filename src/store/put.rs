@@ -14,8 +14,8 @@ use crate::snapshot::FileHash;
 use crate::system::blocking::blocking;
 
 impl Store {
-    /// Stores `file`, which has `content`, as `name` and confirms it, or fails with [`Error::Taken`]. Nothing is ever
-    /// overwritten.
+    /// Stores `file`, which has `content`, as `name` and confirms it, or fails with [`Error::Taken`] or [`Error::OnItsWay`].
+    /// Nothing is ever overwritten.
     pub async fn put(&self, file: &Path, name: &BackupName, content: &FileHash) -> Result<Evidence, Error> {
         let error = match self.upload(file, &name.leaf()).await {
             Ok(ours) => {
@@ -33,6 +33,7 @@ impl Store {
                 tracing::warn!("the upload failed, but the object is there and identical to what was sent: {error}");
                 Ok(evidence)
             }
+            Err(Doubt::Absent) if matches!(error, Error::OnItsWay(_)) => Err(error),
             Err(_) if error.is_name_taken() => Err(Error::Taken(self.object_path(name))),
             Err(doubt @ Doubt::Differs(_)) => {
                 tracing::warn!("the upload failed: {error}");

@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime};
 use chrono::{DateTime, Utc};
 
 use super::error::{Doubt, Left};
+use super::gather::LARGEST;
+use super::list::RemoteObject;
 use super::local::LocalPart;
 use super::read::ONE_OBJECT;
 use super::remove::escape;
@@ -21,6 +23,8 @@ const SET_BACK: Duration = Duration::from_mins(5);
 /// How often the records are read while some of them cannot be.
 const READS: u8 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
+/// The folder of the parts is in that of the records.
+const THE_PARTS_TOO: [&str; 4] = ["--recursive", "--max-depth=2", "--include=/*", "--include=/parts/*"];
 /// Stores keep times to the second, some to two of them.
 const PRECISION: chrono::Duration = chrono::Duration::seconds(3);
 
@@ -28,6 +32,9 @@ const PRECISION: chrono::Duration = chrono::Duration::seconds(3);
 pub struct RecordFiles {
     /// Every file of the folder, those of other prefixes too.
     pub names: Vec<String>,
+    /// Those of the uploads that other runs have on their way, or were killed with. Empty where an upload has no name of its
+    /// own that others could see.
+    pub parts: Vec<String>,
     /// The lines of all records of this prefix that could be read, and of prefixes that begin with this one.
     pub text: Vec<u8>,
 }
@@ -42,19 +49,29 @@ impl Store {
     /// Reads all records of this prefix; none if the folder is missing.
     pub async fn record_files(&self) -> Result<RecordFiles, Error> {
         let folder = self.path_of(RECORDS);
-        let listed = self.objects(&folder, &["--no-modtime"], true).await;
-        let listed = listed.map_err(Error::of_records)?;
-        let names: Vec<String> = listed.into_iter().map(|object| object.name).collect();
+        // One question for both folders.
+        let with_parts = if self.uploads_a_part() { &THE_PARTS_TOO[..] } else { &[] };
+        let listed = self.objects(&folder, &[&["--no-modtime"], with_parts].concat(), true).await;
+        let (listed, parts): (Vec<_>, Vec<_>) =
+            listed.map_err(Error::of_records)?.into_iter().partition(|file| file.path == file.name);
+        let own = format!(".{}.part", self.rclone.mark());
+        let parts = parts.into_iter().map(|file| file.name).filter(|part| !part.ends_with(&own)).collect();
+        let names: Vec<String> = listed.iter().map(|object| object.name.clone()).collect();
         let prefix = self.config.naming.prefix.leaf();
-        let count = names.iter().filter(|name| name.starts_with(prefix) && name.ends_with(RECORD)).count();
-        if count == 0 {
-            return Ok(RecordFiles { names, text: Vec::new() });
+        let ours = listed.iter().filter(|file| file.name.starts_with(prefix) && file.name.ends_with(RECORD));
+        // One that is too large costs only itself, too.
+        let (readable, too_large): (Vec<_>, Vec<_>) = ours.partition(|file| file.size <= LARGEST);
+        for RemoteObject { name, size, .. } in too_large {
+            tracing::warn!("{folder}/{name} is not read: it has {size} bytes, and no record has more than {LARGEST}");
+        }
+        if readable.is_empty() {
+            return Ok(RecordFiles { names, parts, text: Vec::new() });
         }
         // Without the slash the pattern would match at any depth.
         let include = format!("--include=/{}*{RECORD}", escape(prefix));
         let mut text = Vec::new();
         for tries_left in (0..READS).rev() {
-            let (more, outcome) = self.gather(&folder, &include, count).await;
+            let (more, outcome) = self.gather(&folder, &include, &readable).await;
             text.extend(more);
             // The last line may have been cut.
             text.push(b'\n');
@@ -67,7 +84,7 @@ impl Store {
                 Err(error) => tracing::warn!("not every record could be read: {error}"),
             }
         }
-        Ok(RecordFiles { names, text })
+        Ok(RecordFiles { names, parts, text })
     }
 
     /// Writes one record with a newline at its end, whole or not at all, or fails with [`Error::Taken`]. A file that is

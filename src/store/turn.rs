@@ -29,7 +29,7 @@ enum Turn {
 }
 
 impl Store {
-    /// Waits until no other run has an upload on its way to `place`. Fails with [`Error::Taken`] if this one has to take
+    /// Waits until no other run has an upload on its way to `place`. Fails with [`Error::OnItsWay`] if this one has to take
     /// another name.
     pub(super) async fn await_turn(&self, place: &str) -> Result<(), Error> {
         let (own, folder) = (self.part_name(place), self.path_of(PARTS));
@@ -43,14 +43,17 @@ impl Store {
             match turn(&own, &parts) {
                 Turn::Ours => return Ok(()),
                 Turn::Unknown if is_late => {
-                    tracing::debug!(folder, "the store does not show what was just written there");
+                    tracing::warn!(
+                        "{folder} does not show what was just written there, so whether another run is about to store under \
+                         the same name is not known"
+                    );
                     return Ok(());
                 }
                 Turn::AfterOthers if !is_late => {
                     tracing::info!(?parts, "waiting for another run that is about to store under the same name");
                 }
                 Turn::Unknown => {}
-                Turn::AfterOthers | Turn::Never => return Err(Error::Taken(self.path_of(place))),
+                Turn::AfterOthers | Turn::Never => return Err(Error::OnItsWay(self.path_of(place))),
             }
             sleep(PAUSE).await;
         }

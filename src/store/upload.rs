@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::local::LocalPart;
-use super::{Error, PARTS, RETRY, Store};
+use super::{Error, PARTS, RECORDS, RETRY, Store};
 use crate::rclone::{self, Call};
 use crate::snapshot::Workspace;
 use crate::system::blocking::blocking;
@@ -40,8 +40,8 @@ impl Store {
     ///
     /// Another run may take a name that was free in the caller's listing. That is decided as late as the backend allows: by
     /// the system or by an S3 store itself at the last moment; where a finished upload is moved to its name, by
-    /// [`Store::await_turn`] and by rclone's own look directly before the move; elsewhere by rclone alone, directly before it
-    /// uploads.
+    /// [`Store::await_turn`], for backups, and by rclone's own look directly before the move; elsewhere by rclone alone,
+    /// directly before it uploads.
     pub(super) async fn upload(&self, file: &Path, place: &str) -> Result<Ours, Error> {
         if let Some(directory) = self.local_directory() {
             let part = LocalPart::new(&directory, &self.part_name(place))?;
@@ -71,7 +71,11 @@ impl Store {
         let part = self.part_path(place);
         let moved = async {
             self.copy(file, &part, &AS_A_PART).await?;
-            self.await_turn(place).await?;
+            // Of records, what is read afterwards decides: several runs may write the same one, and what a killed run left on
+            // the way to it must not keep it from being written.
+            if !is_record(place) {
+                self.await_turn(place).await?;
+            }
             let args = [&REFUSE_EXISTING[..], &["--", &part, path]].concat();
             Ok(self.rclone.call(Call { defaults: &RETRY, ..Call::new("moveto", path, &args) }).await.map(drop)?)
         };
@@ -152,6 +156,10 @@ impl Store {
         self.delete_file(&probe).await?;
         Ok(keeps)
     }
+}
+
+fn is_record(place: &str) -> bool {
+    place.strip_prefix(RECORDS).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// A file for rclone to send. It goes with its directory, which a later run sweeps if this one is killed.

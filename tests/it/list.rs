@@ -216,3 +216,37 @@ fn records_are_read_at_once_where_each_takes_its_time() {
     assert_eq!(listed.iter().filter(|backup| backup["class"] == "good").count(), 300, "{output}");
     assert!(output.took < Duration::from_secs(10), "{:?}", output.took);
 }
+
+/// In the packages, the temporary directory is a small one in memory.
+#[rstest]
+#[case::in_batches(2048)]
+#[case::one_after_another(256)]
+#[ignore = "slow: make test-all"]
+fn many_records_are_read_with_little_room(#[case] kib: u32) {
+    needs!("rclone", "unshare");
+    let remote = Remote::sftp();
+    fs::create_dir_all(remote.on_disk(".etcd-backup")).unwrap();
+    let note = |n: u32, more: &str| {
+        let name = format!("p-2020010{}{:02}{:02}.etcdb", n / 360 + 1, n / 60 % 6, n % 60);
+        let note = json!({
+            "schema": 1, "of": "dismissed", "name": name, "prefix": "p-", "at": "2026-01-01T00:00:00Z", "by": more,
+            "covers": [name],
+        });
+        fs::write(remote.on_disk(&name), "x").unwrap();
+        let file = format!(".etcd-backup/{name}.20260101T000000Z.dismissed.json");
+        fs::write(remote.on_disk(&file), note.to_string() + "\n").unwrap();
+    };
+    (0..600).for_each(|n| note(n, "tester"));
+    note(600, &"x".repeat(2 << 20));
+    let script = format!(
+        r#"mount -t tmpfs -o size={kib}k tmpfs "$TMPDIR" || exit 99; "$@"; code=$?; ls -A "$TMPDIR"; exit $code"#
+    );
+    let user: &[&str] = if rustix::process::geteuid().is_root() { &[] } else { &["--user", "--map-root-user"] };
+    let argv = [&["unshare"], user, &["--mount", "sh", "-c", &script, "sh"]].concat();
+    let output = list(&remote).through(argv).exits(0);
+    assert!(output.stderr.contains("dismissed.json is not read: it has 2097"), "{output}");
+    let report = output.report();
+    let why: Vec<_> = report.value("backups").as_array().unwrap().iter().map(|backup| &backup["why"]).collect();
+    assert_eq!((why.len(), why[0]), (601, &json!("its record cannot be read")));
+    assert!(why[1..].iter().all(|why| *why == "it was dismissed"), "{why:?}");
+}

@@ -36,7 +36,7 @@ fn one_takes_another_name(of: impl Fn(&Path) -> Store) {
             ahead.put(&second.path, &name, &second.content).await
         })
     });
-    assert!(matches!(of_second, Err(Error::Taken(_))), "{of_second:?}");
+    assert!(matches!(of_second, Err(Error::Taken(_) | Error::OnItsWay(_))), "{of_second:?}");
     of_first.unwrap();
     wait(held_up.confirm(&name, &first.content)).unwrap();
     let parts = wait(ahead.objects(&ahead.path_of(crate::store::PARTS), &[], true)).unwrap();
@@ -74,4 +74,36 @@ fn the_same_on_every_other_store_that_moves() {
     in_front_of_a_directory("near:x", "[near]\ntype = union\nupstreams = DATA/one DATA/two\ncreate_policy = ff\n");
     let password = support::file_server::obscured("right");
     in_front_of_a_directory("vault:x", &format!("[vault]\ntype = crypt\nremote = DATA\npassword = {password}\n"));
+}
+
+/// A part that a killed run left on the way to this leaf.
+fn leave_part(served: &Served, leaf: &str) {
+    let parts = served.data().join(".etcd-backup/parts");
+    fs::create_dir_all(&parts).unwrap();
+    // Before any that this process could write.
+    fs::write(parts.join(format!("{leaf}.00000000.part")), "cut").unwrap();
+}
+
+#[test]
+fn what_a_killed_run_left_keeps_no_record_from_being_written() {
+    needs!("rclone");
+    let served = Served::new("sftp");
+    let store = served.store("p-");
+    leave_part(&served, "p-.since.json");
+    wait(store.create_record("p-.since.json", b"{}")).unwrap();
+    assert_eq!(fs::read(served.data().join(".etcd-backup/p-.since.json")).unwrap(), b"{}\n");
+}
+
+#[test]
+fn a_name_that_is_only_on_its_way_is_not_called_taken() {
+    needs!("rclone");
+    let served = Served::new("sftp");
+    let (store, sent) = (served.store("p-"), Sent::new(b"a snapshot"));
+    leave_part(&served, "p-202601020304.etcdb");
+    let error = wait(store.put(&sent.path, &name("p-", "202601020304"), &sent.content)).unwrap_err();
+    assert!(error.to_string().ends_with("or was killed with one"), "{error}");
+    assert!(!served.data().join("p-202601020304.etcdb").exists());
+    // So another one is chosen at once.
+    let inventory = wait(store.record_files()).unwrap();
+    assert_eq!(inventory.parts, ["p-202601020304.etcdb.00000000.part"]);
 }
