@@ -112,6 +112,13 @@ pub struct StoreArgs {
     /// More flags for rclone, split as a shell would split them
     #[arg(long, env = "RCLONE_FLAGS", value_name = "FLAGS", allow_hyphen_values = true)]
     pub rclone_flags: Option<String>,
+    #[command(flatten)]
+    pub listing: ListingArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Store")]
+pub struct ListingArgs {
     /// How long one listing of the store may take [default: 30s]
     #[arg(long, env = "LIST_TIMEOUT", value_name = "DURATION")]
     pub list_timeout: Option<humantime::Duration>,

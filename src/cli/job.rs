@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{ConfirmArgs, EtcdArgs, NamingArgs, PatienceArgs, RetentionArgs, SettingsArgs, StoreArgs, WorkArgs};
+use super::{
+    ConfirmArgs, EtcdArgs, ListingArgs, NamingArgs, PatienceArgs, RetentionArgs, SettingsArgs, StoreArgs, WorkArgs,
+};
 
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
@@ -36,6 +38,8 @@ pub struct SnapshotArgs {
     pub naming: NamingArgs,
     #[command(flatten)]
     pub confirm: ConfirmArgs,
+    #[command(flatten)]
+    pub listing: ListingArgs,
 }
 
 /// `store`.

@@ -61,7 +61,7 @@ pub async fn execute(
     let work = with_settings(cli, &settings, now, report, unfinished);
     // Dropping `work` ends its child processes and removes its workspace.
     let ended = tokio::time::timeout(settings.timeout, work).await;
-    ended.unwrap_or_else(|_| late(settings.timeout, report.job.stage))
+    ended.unwrap_or_else(|_| late(settings.timeout, &report.job.stage))
 }
 
 /// Reads settings and the files that they name on a thread of its own: a disk that hangs may hold it for ever.
@@ -149,7 +149,7 @@ async fn with_settings(
 }
 
 /// How a command ends whose deadline passed. A backup that is stored stays stored.
-fn late(limit: Duration, stage: Stage) -> Result<Exit, Failure> {
+fn late(limit: Duration, stage: &Stage) -> Result<Exit, Failure> {
     let limit = humantime::format_duration(limit);
     let passed = format!("the deadline of {limit} passed; give more with --timeout");
     match stage {
@@ -157,7 +157,12 @@ fn late(limit: Duration, stage: Stage) -> Result<Exit, Failure> {
         Stage::Stored => Err(Failure::message(Exit::Retention, format!("{}: {passed}", stage.when_cut_short()))),
         Stage::Done(exit) => {
             tracing::warn!("{}: {passed}", stage.when_cut_short());
-            Ok(exit)
+            Ok(*exit)
+        }
+        // The deadline came after it, and is not why.
+        Stage::Failed(exit, why) => {
+            tracing::warn!("{passed}");
+            Err(Failure::message(*exit, why.clone()))
         }
     }
 }
@@ -168,11 +173,13 @@ mod tests {
 
     #[test]
     fn a_deadline_takes_nothing_back() {
-        let end = |stage| late(Duration::from_mins(5), stage).map_err(|failure| (failure.exit, failure.one_line()));
+        let end = |stage| late(Duration::from_mins(5), &stage).map_err(|failure| (failure.exit, failure.one_line()));
         let passed = "the deadline of 5m passed; give more with --timeout";
         assert_eq!(end(Stage::NotStored), Err((Exit::Deadline, passed.to_owned())));
         let safe = format!("the backup is safe, retention is not done: {passed}");
         assert_eq!(end(Stage::Stored), Err((Exit::Retention, safe)));
         assert_eq!(end(Stage::Done(Exit::Degraded)), Ok(Exit::Degraded));
+        let failed = (Exit::Retention, "could not delete x".to_owned());
+        assert_eq!(end(Stage::Failed(failed.0, failed.1.clone())), Err(failed));
     }
 }

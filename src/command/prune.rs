@@ -36,9 +36,7 @@ async fn alone(config: &PruneConfig, now: DateTime<Utc>, report: &mut Report) ->
     }
     let at_once = Patience::new(Duration::ZERO);
     let exit = retain::retain(&store, &at_once, &inventory, None, &config.policy, now, &mut report.job).await;
-    if let Ok(exit) = exit {
-        report.job.stage = Stage::Done(exit);
-    }
+    report.job.stage = retain::stage_after(&exit);
     if !report.job.dry_run {
         store.sweep(config.sweep_after, now).await;
     }

@@ -43,12 +43,18 @@ pub async fn conclude(
         return Err(not_listed(store, own.name).await);
     }
     let exit = retain(store, patience, &inventory, Some(own), policy, now, report).await;
-    if let Ok(exit) = exit {
-        report.stage = Stage::Done(exit);
-    }
+    report.stage = stage_after(&exit);
     remove_orphans(store, &inventory, now).await;
     store.sweep(sweep_after, now).await;
     exit
+}
+
+/// How far a job has come when retention has ended.
+pub fn stage_after(retention: &Result<Exit, Failure>) -> Stage {
+    match retention {
+        Ok(exit) => Stage::Done(*exit),
+        Err(failure) => Stage::Failed(failure.exit, failure.one_line()),
+    }
 }
 
 /// The listing may lag, or the backup may be at another target, as that of the record that `prune --after` was given.

@@ -36,7 +36,7 @@ const OF_PRUNE: [Setting; 3] = [
     ("keep-last", "KEEP_LAST", checked::<Count>),
 ];
 /// What `store` uses, too, and `snapshot` does not where there is no `store`.
-const OF_PRUNE_IN_PLACE: [Setting; 3] = [OF_STORE[1], OF_STORE[2], OF_STORE[4]];
+const OF_PRUNE_IN_PLACE: [Setting; 2] = [OF_STORE[1], OF_STORE[2]];
 
 fn checked<T: FromStr<Err: Display>>(dir: &SettingsDir, key: &str, variable: &str) -> Result<(), String> {
     // Also an empty one, as clap has it.

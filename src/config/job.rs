@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::rclone_flags::RcloneFlags;
 use super::target::Target;
-use super::{Confirm, EtcdConfig, LIST_TIMEOUT, Naming, Settings, StoreConfig, env, work_dir};
+use super::{Confirm, EtcdConfig, Naming, Settings, StoreConfig, env, work_dir};
 use crate::backup::retention::Policy;
 use crate::cli::{PruneArgs, RunArgs, SnapshotArgs, StoreStepArgs};
 use crate::exit::Failure;
@@ -106,7 +106,8 @@ impl Settings {
         };
         // `store` uses it, if there is one.
         let in_place = if is_in_place {
-            Some(self.in_place(&work_dir, naming.clone(), self.confirm(&args.confirm)?)?)
+            let (confirm, list_timeout) = (self.confirm(&args.confirm)?, self.list_timeout(&args.listing)?);
+            Some(self.in_place(&work_dir, naming.clone(), confirm, list_timeout)?)
         } else {
             None
         };
@@ -114,12 +115,17 @@ impl Settings {
         Ok(SnapshotConfig { naming, work_dir, in_place })
     }
 
-    fn in_place(&self, work_dir: &Path, naming: Naming, confirm: Confirm) -> Result<InPlaceConfig, Failure> {
+    fn in_place(
+        &self,
+        work_dir: &Path,
+        naming: Naming,
+        confirm: Confirm,
+        list_timeout: Duration,
+    ) -> Result<InPlaceConfig, Failure> {
         let absolute = std::path::absolute(work_dir).map_err(|e| Failure::settings(format!("work-dir: {e}")))?;
         let refused = |why| Failure::settings(format!("work-dir: `{}` {why}", absolute.display()));
         let target = absolute.to_string_lossy().parse().map_err(refused)?;
         let rclone_flags = RcloneFlags::default();
-        let list_timeout = LIST_TIMEOUT;
         let store = StoreConfig { target, naming, rclone_config: None, rclone_flags, confirm, list_timeout };
         Ok(InPlaceConfig { store, sweep_after: self.sweep_after() })
     }

@@ -29,7 +29,9 @@ use chrono_tz::Tz;
 use crate::backup::name::Prefix;
 use crate::backup::retention::Policy;
 use crate::cli::values::{Count, Span};
-use crate::cli::{ConfirmArgs, EtcdArgs, NamingArgs, PatienceArgs, RetentionArgs, SettingsArgs, StoreArgs, WorkArgs};
+use crate::cli::{
+    ConfirmArgs, EtcdArgs, ListingArgs, NamingArgs, PatienceArgs, RetentionArgs, SettingsArgs, StoreArgs, WorkArgs,
+};
 use crate::exit::Failure;
 use crate::system::fs::open_regular;
 use crate::url::Url;
@@ -212,11 +214,11 @@ impl Settings {
             rclone_config,
             rclone_flags: rclone_flags.map_err(Failure::settings)?.unwrap_or_default(),
             confirm: Confirm::default(),
-            list_timeout: self.list_timeout(args)?,
+            list_timeout: self.list_timeout(&args.listing)?,
         })
     }
 
-    fn list_timeout(&self, args: &StoreArgs) -> Result<Duration, Failure> {
+    fn list_timeout(&self, args: &ListingArgs) -> Result<Duration, Failure> {
         let set = self.dir.or(args.list_timeout, "list-timeout").map_err(Failure::settings)?;
         let set = set.map_or(LIST_TIMEOUT, Into::into);
         if set.is_zero() {

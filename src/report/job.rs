@@ -51,7 +51,7 @@ pub struct JobReport {
 }
 
 /// How far the job has come, which is what counts if it is cut short.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Stage {
     #[default]
     NotStored,
@@ -59,13 +59,15 @@ pub enum Stage {
     Stored,
     /// What earlier runs left is removed last. Whether that is done changes nothing.
     Done(Exit),
+    /// The same after a retention that failed, for this reason.
+    Failed(Exit, String),
 }
 
 impl Stage {
-    pub const fn when_cut_short(self) -> &'static str {
+    pub const fn when_cut_short(&self) -> &'static str {
         match self {
             Self::NotStored => "what is unfinished does not count as a backup",
-            Self::Stored => "the backup is safe, retention is not done",
+            Self::Stored | Self::Failed(..) => "the backup is safe, retention is not done",
             Self::Done(_) => "all is done, except that something of earlier runs may be left",
         }
     }

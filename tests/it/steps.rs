@@ -231,6 +231,21 @@ fn a_backup_that_the_store_does_not_list_authorises_no_pruning() {
     staging.prune(&remote).success();
 }
 
+/// A container that is killed is started again, and finds what it had on its way.
+#[test]
+fn what_a_killed_upload_left_does_not_hold_up_the_next() {
+    needs!("etcd", "rclone");
+    let (staging, remote) = (Staging::new(), Remote::sftp());
+    staging.snapshot(&Cluster::small()).env("TARGET", remote.target()).success();
+    let name = record(staging.path())["taken_at"].as_str().unwrap()[..16].replace(['-', 'T', ':'], "");
+    let parts = remote.on_disk(".etcd-backup/parts");
+    fs::create_dir_all(&parts).unwrap();
+    fs::write(parts.join(format!("{name}.etcdb.00000000.part")), "cut").unwrap();
+    let output = staging.store(&remote).exits(0);
+    assert!(!output.stderr.contains("another") && output.stderr.matches(" storing ").count() == 1, "{output}");
+    assert_eq!(output.report().text("name").len(), "20260102030405.etcdb".len(), "{output}");
+}
+
 /// What an overlay may give to another container: a wrong one is worth a warning, in a step that does not use it.
 #[test]
 fn a_step_warns_of_what_a_later_one_will_refuse() {
@@ -255,7 +270,8 @@ fn a_step_warns_of_what_a_later_one_will_refuse() {
     let by_map = staging.snapshot(&cluster).config_dir(&map).exits(0);
     // An environment, too, may be another container's.
     let variable = |key: &str| key.replace('-', "_").to_uppercase();
-    let in_environment = wrong.iter().filter(|(key, ..)| *key != "confirm");
+    // These two are arguments of `snapshot`, too.
+    let in_environment = wrong.iter().filter(|(key, ..)| !["confirm", "list-timeout"].contains(key));
     let run =
         in_environment.clone().fold(staging.snapshot(&cluster), |run, (key, value, _)| run.env(variable(key), value));
     let by_variables = run.exits(0);
@@ -275,6 +291,7 @@ fn a_step_warns_of_what_a_later_one_will_refuse() {
     let claim = Staging::new();
     let at = |run: Run| run.arg("--target").arg(claim.path());
     at(claim.snapshot(&cluster)).config_dir(&[("confirm", "hash")]).exits(2).says(&["confirm: `hash`"]);
+    at(claim.snapshot(&cluster)).config_dir(&[("list-timeout", "0s")]).exits(2).says(&["list-timeout: `0`"]);
     let output = at(claim.snapshot(&cluster)).config_dir(&[("retention", "10"), ("retry-for", "15")]).exits(0);
     warned(&output, "retention", "10", "snapshot", "prune --after");
     warned(&output, "retry-for", "15", "snapshot", "prune --after");
