@@ -70,12 +70,12 @@ impl Store {
         }
         let directory = keys.strip_suffix(self.config.naming.prefix.leaf()).unwrap_or(&keys);
         for place in old_uploads(&self.config.naming.prefix, directory, &open, before) {
-            let path = self.path_of(&place);
+            let path = self.path_of(start_of(&place));
             let max_age = format!("max-age={}s", older_than.as_secs());
             let args = ["cleanup", "-o", &max_age, "--", &path];
             let call = Call { defaults: &FAIL_FAST, limit, quiet, ..Call::new("backend", &path, &args) };
             match self.rclone.call(call).await {
-                Ok(_) => tracing::info!(path, "aborted an upload that an earlier run did not finish"),
+                Ok(_) => tracing::info!(place, "aborted an upload that an earlier run did not finish"),
                 Err(error) => tracing::debug!("aborting an old upload: {error}"),
             }
         }
@@ -93,6 +93,14 @@ impl Store {
     }
 }
 
+/// What `cleanup` is given: it aborts every upload whose key begins so. The whole key would not do, as rclone refuses one that
+/// is an object's, and another run may have stored its backup under this name since.
+fn start_of(key: &str) -> &str {
+    let mut start = key.chars();
+    start.next_back();
+    start.as_str()
+}
+
 /// The places, below the backups' directory, of the uploads that may be aborted. `directory` is that of the backups in the
 /// bucket, with a slash at its end.
 fn old_uploads(prefix: &Prefix, directory: &str, open: &[OpenUpload], before: DateTime<Utc>) -> Vec<String> {
@@ -102,8 +110,8 @@ fn old_uploads(prefix: &Prefix, directory: &str, open: &[OpenUpload], before: Da
             Some(leaf) => is_of_prefix(prefix, leaf),
             None => BackupName::parse(prefix, place).is_some(),
         };
-        // `cleanup` aborts every upload whose key begins with the one that it is given.
-        let alone = !open.iter().any(|other| other.key != upload.key && other.key.starts_with(&upload.key));
+        let start = start_of(&upload.key);
+        let alone = !open.iter().any(|other| other.key != upload.key && other.key.starts_with(start));
         // All uploads of one key go together.
         let old = open.iter().filter(|other| other.key == upload.key).all(|other| other.initiated < before);
         (ours && alone && old).then(|| place.to_owned())
