@@ -11,6 +11,8 @@ pub enum Taken {
     TheStore,
     /// A rename on this machine, which replaces nothing.
     TheSystem,
+    /// The runs among themselves, because a rename there replaces what has the name.
+    TheRuns,
     /// rclone, which looks and then writes.
     ALook,
 }
@@ -59,9 +61,9 @@ pub const ROWS: [Row; 13] = [
     },
     Row { name: "Google Cloud Storage", remote: Remote::google, taken: Taken::ALook, evidence: "read-back" },
     Row { name: "Azure Blob Storage", remote: Remote::azure, taken: Taken::ALook, evidence: "read-back" },
-    Row { name: "SFTP", remote: Remote::sftp_by_key, taken: Taken::ALook, evidence: "store-md5" },
-    Row { name: "WebDAV", remote: Remote::webdav, taken: Taken::ALook, evidence: "read-back" },
-    Row { name: "a mounted directory by `disk:`", remote: Remote::disk, taken: Taken::ALook, evidence: "read-back" },
+    Row { name: "SFTP", remote: Remote::sftp_by_key, taken: Taken::TheRuns, evidence: "store-md5" },
+    Row { name: "WebDAV", remote: Remote::webdav, taken: Taken::TheRuns, evidence: "read-back" },
+    Row { name: "a mounted directory by `disk:`", remote: Remote::disk, taken: Taken::TheRuns, evidence: "read-back" },
     Row {
         name: "a mounted directory by its path",
         remote: Remote::folder,
@@ -92,6 +94,7 @@ impl Taken {
         match self {
             Self::TheStore => "the store",
             Self::TheSystem => "the system",
+            Self::TheRuns => "the runs",
             Self::ALook => "a look",
         }
     }
