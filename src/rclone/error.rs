@@ -7,6 +7,7 @@ use super::away;
 use super::classify::classify;
 use super::sections::Unusable;
 use crate::exit::{Exit, Failure};
+use crate::system::blocking::CutShort;
 use crate::system::process::BadExit;
 
 /// The oldest version that has `--inplace` and the `--separator` of `cat`, and everything else that is used here.
@@ -22,6 +23,8 @@ pub enum Error {
     TooOld { program: PathBuf, version: String },
     #[error("cannot start {}: {cause}", program.display())]
     Start { program: PathBuf, cause: std::io::Error },
+    #[error("rclone-config: cannot read {}: {cause}", file.display())]
+    ConfigFile { file: PathBuf, cause: std::io::Error },
     #[error("cannot make a private copy of {}: {cause}", file.display())]
     Config { file: PathBuf, cause: std::io::Error },
     #[error("{}", why.message(file))]
@@ -33,15 +36,22 @@ pub enum Error {
     Unreadable { subcommand: String, cause: serde_json::Error },
     #[error("rclone {subcommand} {path}: no answer within {} s", limit.as_secs())]
     TimedOut { subcommand: String, path: String, limit: Duration },
+    #[error(transparent)]
+    CutShort(#[from] CutShort),
 }
 
 impl Error {
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Missing { .. } | Self::TooOld { .. } | Self::Start { .. } | Self::Unusable { .. } => Exit::Settings,
+            Self::Missing { .. }
+            | Self::TooOld { .. }
+            | Self::Start { .. }
+            | Self::ConfigFile { .. }
+            | Self::Unusable { .. } => Exit::Settings,
             Self::Failed { exit, .. } => classify(exit.code, &exit.complaint),
             Self::Config { .. } => Exit::Disk,
             Self::Unreadable { .. } | Self::TimedOut { .. } => Exit::Store,
+            Self::CutShort(_) => Exit::Unexpected,
         }
     }
 

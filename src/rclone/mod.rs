@@ -5,6 +5,7 @@
 mod away;
 pub mod backend;
 mod classify;
+mod config_files;
 mod environment;
 mod error;
 mod log;
@@ -25,7 +26,9 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::config;
+use crate::system::blocking::blocking;
 use crate::system::process::{BadExit, Child, Ended, Program};
+use config_files::Opened;
 use error::OLDEST;
 use log::ErrorOutput;
 use private_config::PrivateConfig;
@@ -96,20 +99,10 @@ impl Rclone {
         tracing::debug!("rclone is not given these variables: {}", dropped.join(", ").escape_debug());
         // Failures are told apart by English words, but helpers such as ssh would translate their messages.
         environment.insert("LC_ALL".into(), "C".into());
-        // rclone may print the secrets of any configuration that it reads, so all of them are searched.
-        let own = environment::own_configs(&program, &environment);
-        let config_text = match &store.rclone_config {
-            Some(file) => read_lossy(file),
-            None => own.iter().map(|file| read_lossy(file)).collect(),
-        };
+        let (named, own) = (store.rclone_config.clone(), environment::own_configs(&program, &environment));
+        let opened = blocking(move || config_files::open(named, own, environment)).await?;
+        let Opened { text: config_text, config, environment } = opened;
         let redactor = Arc::new(Redactor::new(&config_text, &environment));
-        let config = match &store.rclone_config {
-            None => PrivateConfig::of_own(&own, &mut environment),
-            Some(file) => {
-                let error = |cause| Error::Config { file: file.clone(), cause };
-                Some(PrivateConfig::new(file, &mut environment).map_err(error)?)
-            }
-        };
         let user_flags = store.rclone_flags.0.clone();
         let sections = None;
         let mut rclone = Self { program, config, user_flags, environment, redactor, sections, mark: new_mark() };
@@ -261,9 +254,4 @@ fn new_mark() -> String {
     // The keys of a new hasher are random, so two runs at once have different marks. Process ids would not do: that of the
     // first process of every container is 1.
     format!("{:08x}", std::hash::RandomState::new().hash_one("") >> 32)
-}
-
-fn read_lossy(path: &Path) -> String {
-    // A default configuration may be missing; that of the settings was opened when they were checked.
-    std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned() + "\n").unwrap_or_default()
 }

@@ -2,15 +2,16 @@
 //! becomes of the refresh tokens in it.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, Once, OnceLock};
-use std::{fs, io};
 
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, access, statx};
 
+use super::config_files::ConfigFile;
 use super::seal;
 use crate::snapshot::Workspace;
-use crate::system::fs::{create_new, parent_dir};
+use crate::system::fs::{create_new, parent_dir, read_small};
 
 /// With which rclone reads and writes a sealed configuration.
 const PASSWORD: &str = "RCLONE_CONFIG_PASS";
@@ -53,17 +54,16 @@ struct Copy {
 
 impl PrivateConfig {
     /// `environment` is rclone's, which gets the password of a copy.
-    pub fn new(original: &Path, environment: &mut BTreeMap<String, String>) -> io::Result<Self> {
+    pub fn new(file: &ConfigFile, environment: &mut BTreeMap<String, String>) -> io::Result<Self> {
         // rclone saves OAuth tokens that it renewed. Where it cannot, it tries that eleven times, which takes as many
         // seconds, and then logs an error.
-        let copy = if can_be_saved(original) { None } else { Some(Copy::new(original, environment)?) };
-        Ok(Self { original: original.to_owned(), copy })
+        let copy = if can_be_saved(&file.path) { None } else { Some(Copy::new(file, environment)?) };
+        Ok(Self { original: file.path.clone(), copy })
     }
 
-    /// Of rclone's own configuration, which is the first of these files that is there; `None` if rclone can save it, or if it
-    /// cannot be read, which rclone says better.
-    pub fn of_own(files: &[PathBuf], environment: &mut BTreeMap<String, String>) -> Option<Self> {
-        let file = files.iter().find(|file| file.is_file()).filter(|file| !can_be_saved(file))?;
+    /// Of rclone's own configuration, which is the first of these files; `None` if rclone can save it.
+    pub fn of_own(files: &[ConfigFile], environment: &mut BTreeMap<String, String>) -> Option<Self> {
+        let file = files.first().filter(|file| !can_be_saved(&file.path))?;
         Self::new(file, environment).ok()
     }
 
@@ -115,11 +115,11 @@ impl Drop for PrivateConfig {
 }
 
 impl Copy {
-    fn new(original: &Path, environment: &mut BTreeMap<String, String>) -> io::Result<Self> {
+    fn new(file: &ConfigFile, environment: &mut BTreeMap<String, String>) -> io::Result<Self> {
         let renewed = RENEWED.lock().ok().and_then(|renewed| renewed.clone());
         let text = match renewed {
-            Some((file, text)) if file == original => text,
-            _ => fs::read(original)?,
+            Some((original, text)) if original == file.path => text,
+            _ => file.text.clone(),
         };
         let was_sealed = seal::is_sealed(&text);
         let (first, password) = if was_sealed {
@@ -141,7 +141,7 @@ impl Copy {
 
     /// The sections whose refresh token is another one now.
     fn lost(&self) -> Vec<String> {
-        let now = match fs::read(&self.path) {
+        let now = match read_small(&self.path) {
             Ok(now) if now != self.first => now,
             _ => return Vec::new(),
         };
@@ -157,7 +157,7 @@ impl Copy {
     }
 
     fn hand_on(&self, original: &Path) {
-        let now = fs::read(&self.path).ok();
+        let now = read_small(&self.path).ok();
         let text = if self.was_sealed {
             now
         } else {
@@ -214,6 +214,7 @@ fn is_mounted(file: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
@@ -241,7 +242,8 @@ mod tests {
         let original = folder.path().join("rclone.conf");
         fs::write(&original, config("a", "r")).unwrap();
         let mut environment = BTreeMap::from([(PASSWORD_COMMAND.to_owned(), "false".to_owned())]);
-        let copy = Copy::new(&original, &mut environment).unwrap();
+        let read = || ConfigFile { path: original.clone(), text: fs::read(&original).unwrap() };
+        let copy = Copy::new(&read(), &mut environment).unwrap();
         assert_eq!(environment.keys().collect::<Vec<_>>(), [PASSWORD]);
         let written = fs::read(&copy.path).unwrap();
         assert!(seal::is_sealed(&written));
@@ -254,7 +256,7 @@ mod tests {
         assert_eq!(copy.lost(), ["drive"]);
         // The next one has what is valid now.
         copy.hand_on(&original);
-        let next = Copy::new(&original, &mut environment.clone()).unwrap();
+        let next = Copy::new(&read(), &mut environment.clone()).unwrap();
         let text = seal::open(&next.first, next.password.as_ref().unwrap()).unwrap();
         assert_eq!(String::from_utf8(text).unwrap(), config("b", "s"));
         // One whose password only rclone has.

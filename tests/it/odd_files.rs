@@ -47,6 +47,15 @@ fn a_named_pipe_is_refused_wherever_a_file_is_read() {
     }
     refused(Run::new().args(["snapshot", "--kubeadm-config", pipe]), "kubeadm-config: ", &why);
     refused(Run::new().arg("list").store(&remote).env("RCLONE_CONFIG", pipe), "rclone-config: ", &why);
+    // The places where rclone looks by itself.
+    for (variable, place) in [("HOME", ".config/rclone"), ("XDG_CONFIG_HOME", "rclone")] {
+        let home = tempfile::tempdir().unwrap();
+        let own = home.path().join(place).join("rclone.conf");
+        fs::create_dir_all(own.parent().unwrap()).unwrap();
+        mkfifoat(CWD, &own, Mode::RUSR | Mode::WUSR).unwrap();
+        let run = Run::new().arg("list").store(&remote).without_env("RCLONE_CONFIG").env(variable, home.path());
+        refused(run, "rclone-config: ", &format!("{}: it is a named pipe, not a regular file", own.display()));
+    }
     let restore = Run::new().args(["restore", "x/y", "--data-dir=/nowhere/d", "--etcd-file", pipe]).store(&remote);
     refused(restore, "etcd-file: ", "it is a named pipe, not a regular file");
     refused(Run::new().args(["inspect", pipe]), pipe, "is not a regular file");
