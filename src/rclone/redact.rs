@@ -60,6 +60,8 @@ const PLAIN: usize = 16;
 /// What a token stands behind that rclone got while it ran, and that no configuration has.
 const MARKS: [&str; 4] = ["Bearer ", "access_token\":\"", "refresh_token\":\"", "id_token\":\""];
 const HIDDEN: &str = "***";
+/// Begins the variables that are options of one remote, in lower case.
+const OF_REMOTE: &str = "rclone_config_";
 
 #[derive(Debug, Default)]
 pub struct Redactor {
@@ -80,8 +82,9 @@ impl Redactor {
                 None => secrets.push(line.to_owned()),
             }
         }
+        let remotes: Vec<_> = environment.keys().filter_map(|name| remote_with_type(name)).collect();
         for (name, value) in environment {
-            learn_variable(&name.to_lowercase(), value, &mut secrets);
+            learn_variable(&name.to_lowercase(), value, &remotes, &mut secrets);
         }
         Self { secrets: Vec::new() }.with(secrets)
     }
@@ -144,16 +147,35 @@ fn learn(option: &str, value: &str, secrets: &mut Vec<String>) {
 }
 
 /// Variables of rclone are options; of all others the name says whether they hold a secret, or they have it in a URL.
-fn learn_variable(name: &str, value: &str, secrets: &mut Vec<String>) {
+fn learn_variable(name: &str, value: &str, remotes: &[String], secrets: &mut Vec<String>) {
     // The path of a file.
     if name == "google_application_credentials" {
         return;
     }
-    if name.starts_with("rclone_") || names_secret(name) || value.contains("://") {
+    if let Some(rest) = name.strip_prefix(OF_REMOTE).filter(|rest| rest.contains('_')) {
+        learn(option_of(rest, remotes), value, secrets);
+    } else if name.starts_with("rclone_") || names_secret(name) || value.contains("://") {
         learn(name, value, secrets);
     } else {
         secrets.extend(url::secrets(value).into_iter().map(str::to_owned));
     }
+}
+
+/// The remote of which a variable such as `RCLONE_CONFIG_X_TYPE` tells that there is one.
+fn remote_with_type(name: &str) -> Option<String> {
+    Some(name.to_lowercase().strip_prefix(OF_REMOTE)?.strip_suffix("_type")?.to_owned())
+}
+
+/// The option in `x_region`, so that a remote's name such as `monkey` makes no secret of its region. Where the remote is not
+/// known, an address says so in its last word.
+fn option_of<'a>(rest: &'a str, remotes: &[String]) -> &'a str {
+    let of = |remote: &String| rest.strip_prefix(remote.as_str())?.strip_prefix('_');
+    if let Some(option) = remotes.iter().filter_map(of).max_by_key(|option| option.len()) {
+        return option;
+    }
+    // `access_key_id` ends in an address' word, too.
+    let last = rest.rsplit_once('_').map_or(rest, |(_, last)| last);
+    if last != "id" && ADDRESSES.contains(&last) { last } else { rest }
 }
 
 fn names_secret(option: &str) -> bool {
@@ -198,9 +220,46 @@ fn lines_of_key(value: &str) -> impl Iterator<Item = String> {
     value.split("\\n").filter(|line| line.len() >= DISTINCT && !line.starts_with("--")).map(str::to_owned)
 }
 
-/// A password among a command's words: behind `-p`, in `-pPASSWORD`, and of a flag that is called so.
+/// A command's words that may be secrets, and the command itself if it has more than its program's name.
 fn secrets_of_command(command: &str) -> Vec<String> {
     let words = shlex::split(command).unwrap_or_else(|| vec![command.to_owned()]);
+    let mut found = passwords(command, &words);
+    if words.len() > 1 {
+        found.push(command.to_owned());
+    }
+    for word in words.iter().skip(1) {
+        found.extend(long_parts(word));
+    }
+    found
+}
+
+/// The parts of a word that are long enough for a secret, and are no path, no flag, no address, and no name of a value.
+fn long_parts(word: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let chunks = word.split(|c: char| c.is_whitespace() || "\"'`".contains(c));
+    for chunk in chunks.filter(|chunk| !chunk.contains("://") || url::carries_credentials(chunk)) {
+        // As in `-uPASSWORD`.
+        let of_flag = chunk.strip_prefix('-').filter(|flag| !flag.starts_with('-')).and_then(|flag| flag.get(1..));
+        found.extend([Some(chunk), of_flag].into_iter().flatten().map(str::to_owned));
+        let mut parts = chunk.split([':', '=']).peekable();
+        while let Some(part) = parts.next() {
+            let is_name = parts.peek().is_some() && part.chars().all(|c| c.is_ascii_alphabetic() || "-_".contains(c));
+            found.extend(Some(part).filter(|_| !is_name).map(str::to_owned));
+        }
+    }
+    found.retain(|part| part.len() >= DISTINCT && !part.starts_with(['/', '-', '~', '.']) && !is_user_at_host(part));
+    found
+}
+
+/// Whether it is an address of SSH, such as `etcd@backup.example`.
+fn is_user_at_host(word: &str) -> bool {
+    let is_host =
+        |host: &str| host.contains('.') && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-".contains(c));
+    word.split_once('@').is_some_and(|(user, host)| user.chars().all(char::is_alphanumeric) && is_host(host))
+}
+
+/// A password among a command's words: behind `-p`, in `-pPASSWORD`, and of a flag that is called so.
+fn passwords(command: &str, words: &[String]) -> Vec<String> {
     let names = |flag: &str| flag == "-p" || (flag.starts_with('-') && is_credential(flag));
     let mut found = Vec::new();
     for (at, word) in words.iter().enumerate() {

@@ -106,6 +106,55 @@ fn a_secret_inside_a_value_is_known() {
 }
 
 #[test]
+fn the_words_of_a_command_are_secrets_and_its_program_is_none() {
+    for (command, secrets) in [
+        (
+            r#"curl -u svc:hunter2hunter2 -H "X-Tok: s3cr3tvalue99" https://h.example/token"#,
+            &["svc:hunter2hunter2", "hunter2hunter2", "X-Tok: s3cr3tvalue99", "s3cr3tvalue99"][..],
+        ),
+        (r#"curl -H "Authorization: Basic c3ZjOmh1bnRlcjI=""#, &["c3ZjOmh1bnRlcjI=", "c3ZjOmh1bnRlcjI"]),
+        (r#"ssh -o ProxyCommand="nc --proxy-auth user:topsecret" etcd@h.example"#, &["user:topsecret", "topsecret"]),
+        ("curl -uhunter2hunter2", &["hunter2hunter2"]),
+    ] {
+        let redactor = of(&format!("bearer_token_command = {command}"));
+        for secret in secrets {
+            let cleaned = redactor.clean(&format!("<{secret}>"));
+            assert!(!cleaned.contains(secret) && cleaned.contains("***"), "{command}: {cleaned}");
+        }
+        for whole in [command.to_owned(), quoted(command)] {
+            assert_eq!(redactor.clean(&format!("using \"{whole}\": no")), "using \"***\": no", "{command}");
+        }
+        let stays =
+            "curl ssh: authorization header is malformed, ProxyCommand of https://h.example/token etcd@h.example";
+        assert_eq!(redactor.clean(stays), stays, "{command}");
+    }
+    let redactor = of("bearer_token_command = /usr/bin/get-a-token");
+    assert_eq!(redactor.clean("fork/exec /usr/bin/get-a-token: no"), "fork/exec /usr/bin/get-a-token: no");
+}
+
+#[test]
+fn the_name_of_a_remote_makes_no_secret_of_its_address() {
+    let text = "eu-central-1 https://h.example:9000 client0001 AKIA0000000000";
+    let unknown = with(&[
+        ("RCLONE_CONFIG_MONKEY_REGION", "eu-central-1"),
+        ("RCLONE_CONFIG_MONKEY_ENDPOINT", "https://h.example:9000"),
+        ("RCLONE_CONFIG_MONKEY_ACCESS_KEY_ID", "AKIA0000000000"),
+    ]);
+    assert_eq!(unknown.clean(text), "eu-central-1 https://h.example:9000 client0001 ***");
+    let known = with(&[
+        ("RCLONE_CONFIG_MONKEY_TYPE", "s3"),
+        ("RCLONE_CONFIG_MONKEY_REGION", "eu-central-1"),
+        ("RCLONE_CONFIG_MONKEY_CLIENT_ID", "client0001"),
+        ("RCLONE_CONFIG_MONKEY_ACCESS_KEY_ID", "AKIA0000000000"),
+    ]);
+    assert_eq!(known.clean(text), "eu-central-1 https://h.example:9000 client0001 ***");
+    // Of two remotes, the secret word may be the option's.
+    let both =
+        [("RCLONE_CONFIG_A_TYPE", "x"), ("RCLONE_CONFIG_A_PASS_TYPE", "x"), ("RCLONE_CONFIG_A_PASS_X", "hunterhunter")];
+    assert_eq!(with(&both).clean("hunterhunter"), "***");
+}
+
+#[test]
 fn an_encrypted_configuration_is_known_by_its_sections() {
     let sections =
         Sections::from([("a".into(), BTreeMap::from([("secret_access_key".into(), "hunter2hunter2".into())]))]);
