@@ -3,7 +3,7 @@
 use crate::exit::Exit;
 
 /// Parts of the messages of rclone and of stores about a wrong setting, in lower case.
-const SETTINGS: [&str; 56] = [
+const SETTINGS: [&str; 53] = [
     // Of rclone about its configuration and its flags.
     "didn't find section in config file",
     "didn't find backend called",
@@ -41,17 +41,14 @@ const SETTINGS: [&str; 56] = [
     "\": key not found",
     "access_key_id not found",
     "secret_access_key not found",
-    "bad configuration:",
     "error opening service account credentials file",
     "error processing credentials",
-    "could not find default credentials",
     "empty token found",
     "there's no refresh token",
     "failed to read private key file",
     "failed to parse private key file",
     "couldn't connect to ssh-agent",
     "couldn't parse known_hosts_file",
-    "failed to get bearer token using",
     "ssh external: start process",
     "unsupported protocol scheme",
     "in host name",
@@ -104,7 +101,7 @@ pub fn classify(code: Option<i32>, complaint: &str) -> Exit {
     // Before rclone 1.69 this is the code of failures of no other kind, so the words decide here too.
     let is_usage = code == Some(2) && has(&["unknown flag", "usage"]);
     // Settings first, because a message about one may quote a name such as `forbidden`.
-    if is_usage || has(&SETTINGS) {
+    if is_usage || has(&SETTINGS) || names_no_program(&complaint) {
         Exit::Settings
     } else if has(&DENIED) && !has(&LIMITED) {
         Exit::Denied
@@ -113,9 +110,31 @@ pub fn classify(code: Option<i32>, complaint: &str) -> Exit {
     }
 }
 
+/// Whether the command that gets a token is not there. If it runs and fails, the server that it asks may be away.
+fn names_no_program(complaint: &str) -> bool {
+    let is_missing = ["no such file", "not found in $path"].iter().any(|words| complaint.contains(words));
+    let is_started = ["fork/exec ", ": exec: "].iter().any(|words| complaint.contains(words));
+    complaint.contains("failed to get bearer token using") && is_started && is_missing
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A Job tries again only what is not a setting.
+    #[test]
+    fn what_may_mend_by_itself_is_no_setting() {
+        for complaint in [
+            r#"Failed to create file system for "c:b": failed to get bearer token using "/t": curl: (7) Failed to connect to h port 80: Connection refused: exit status 7"#,
+            r#"Failed to create file system for "c:b": failed to get bearer token using "/t": cat: x: No such file or directory: exit status 1"#,
+            r#"Failed to create file system for "c:b": failed to configure Google Cloud Storage: google: could not find default credentials. See https://cloud.google.com/docs/authentication/external/set-up-adc for more information"#,
+            r#"Failed to create file system for "c:b": can not create client, bad configuration: did not find a proper configuration for tenancy"#,
+        ] {
+            assert_eq!(classify(Some(1), complaint), Exit::Store, "{complaint}");
+        }
+        let missing = r#"failed to get bearer token using "t": : exec: "t": executable file not found in $PATH"#;
+        assert_eq!(classify(Some(1), missing), Exit::Settings);
+    }
 
     #[test]
     fn classes() {
@@ -156,7 +175,6 @@ mod tests {
             r#"Failed to create file system for "c:b": read metadata failed: Propfind "foo/b": unsupported protocol scheme """#,
             r#"Failed to create file system for "c:b": parse "http://a b/": invalid character " " in host name"#,
             r#"Failed to create file system for "c:b": failed configuring Google Cloud Storage Service Account: error processing credentials: invalid character 'o' in literal null (expecting 'u')"#,
-            r#"Failed to create file system for "c:b": failed to configure Google Cloud Storage: google: could not find default credentials. See https://cloud.google.com/docs/authentication/external/set-up-adc for more information"#,
             r#"Failed to create file system for "c:b": drive: failed when making oauth client: failed to create oauth client: empty token found - please run "rclone config reconnect c:""#,
             r#"Failed to create file system for "c:b": couldn't find root directory ID: Get "https://www.googleapis.com/x": token expired and there's no refresh token - manually refresh with "rclone config reconnect c:""#,
             r#"Failed to create file system for "c:b": alias can't point to an empty remote - check the value of the remote setting"#,
@@ -165,7 +183,6 @@ mod tests {
             r#"Failed to create file system for "c:b": no "=" in upstream definition "x""#,
             r#"Failed to create file system for "c:b": failed to parse remote "" to wrap: can't use empty string as a path"#,
             r#"Failed to create file system for "c:": unknown file name encryption mode "foo""#,
-            r#"Failed to create file system for "c:b": can not create client, bad configuration: did not find a proper configuration for tenancy"#,
             "operation error S3: ListObjectsV2, resolve auth scheme: resolve endpoint: endpoint rule error, Custom endpoint `http://a b` was not a valid URI",
             r#"Failed to read --ca-cert file "/nonex" : open /nonex: no such file or directory"#,
             r#"Failed to add certificates from --ca-cert file "k""#,
