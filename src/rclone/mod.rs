@@ -40,8 +40,11 @@ pub use private_config::lost_token;
 
 /// How long an answer may take that needs no remote.
 const PROMPT: Duration = Duration::from_secs(20);
-/// How many bytes an answer may have that is kept in memory. A listing of 100,000 backups has 30 MB, their records 120.
-const LONGEST_ANSWER: usize = 256 << 20;
+/// How many bytes an answer may have that is kept in memory, of which the container has 256 MiB. A listing of 200,000 backups
+/// has 60 MB.
+const LONGEST_ANSWER: usize = 64 << 20;
+/// What to do if it has more.
+const TOO_LONG: &str = "give each cluster a backup-prefix of its own, and remove with rclone what is no backup there";
 
 /// The program, found and new enough, with what every call of it is given.
 #[derive(Debug)]
@@ -241,6 +244,10 @@ fn outcome(
 ) -> Result<(Vec<u8>, ErrorOutput), Error> {
     let failed = |exit: BadExit| match exit.never_started(program) {
         Some(cause) => Error::Start { program: program.to_owned(), cause },
+        None if exit.is_too_much() => {
+            let exit = BadExit { complaint: format!("{}; {TOO_LONG}", exit.complaint), ..exit };
+            Error::Failed { subcommand: subcommand.to_owned(), path: path.to_owned(), exit }
+        }
         None => Error::Failed { subcommand: subcommand.to_owned(), path: path.to_owned(), exit },
     };
     let complaint = |mut stderr: ErrorOutput| {

@@ -28,6 +28,8 @@ const TERM_GRACE: Duration = Duration::from_secs(7);
 const KILL_GRACE: Duration = Duration::from_secs(1);
 /// The most bytes of a child's complaint that an error repeats.
 const COMPLAINT_LIMIT: usize = 600;
+/// How a program ended that printed too much.
+const ENDED_BY_US: &str = "ended by us";
 
 pub struct Program {
     pub path: PathBuf,
@@ -163,10 +165,10 @@ impl<T> Ended<T> {
     pub fn success(self, complaint: impl FnOnce(T) -> String) -> Result<(Vec<u8>, T), BadExit> {
         let stdout = self.stdout.map_err(|TooMuch { limit }| {
             let complaint = format!(
-                "it printed more than {}, which is more than it ever should",
+                "it printed more than {}, and no more is kept in memory",
                 ByteSize(u64::try_from(limit).unwrap_or(u64::MAX))
             );
-            BadExit::new(complaint, "ended by us".to_owned(), None)
+            BadExit::new(complaint, ENDED_BY_US.to_owned(), None)
         })?;
         let (status, code) = match self.status {
             Ok(status) if status.success() => return Ok((stdout, self.stderr)),
@@ -181,6 +183,11 @@ impl BadExit {
     /// Why `program` was never started, if that is what this is about.
     pub fn never_started(&self, program: &Path) -> Option<io::Error> {
         launch::never_started(program, self.code, &self.complaint)
+    }
+
+    /// Whether it was ended because it printed too much.
+    pub fn is_too_much(&self) -> bool {
+        self.status == ENDED_BY_US
     }
 
     fn new(mut complaint: String, status: String, code: Option<i32>) -> Self {
