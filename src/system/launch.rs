@@ -7,11 +7,10 @@ use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::{LazyLock, mpsc};
 use std::thread;
 
-use rustix::io::Errno;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
 /// The binary that runs, even if another one has its path by now.
@@ -24,6 +23,14 @@ const NOT_STARTED: u8 = 127;
 /// SIGTERM would let rclone abort its uploads, but nobody would be left to end a program that hangs in that, is stopped, or
 /// ignores it. Open uploads are swept by a later run.
 const AT_PARENTS_END: Signal = Signal::KILL;
+
+static IS_FOUND: LazyLock<bool> = LazyLock::new(|| {
+    let found = File::open(OURSELVES);
+    if let Err(error) = &found {
+        tracing::debug!("{OURSELVES}: {error}; programs that are started do not end with this one if it is killed");
+    }
+    found.is_ok()
+});
 
 type Start = Box<dyn FnOnce() + Send>;
 
@@ -39,8 +46,8 @@ static STARTER: LazyLock<mpsc::Sender<Start>> = LazyLock::new(|| {
 
 /// What is to be started for `program` to run with `args`.
 pub fn bound_to_us<'a>(program: &'a Path, args: &[OsString]) -> (&'a OsStr, Vec<OsString>) {
-    // The binary of the unit tests has another `main`.
-    if cfg!(test) {
+    // The binary of the unit tests has another `main`. Without `/proc` a program that may outlive us is better than none.
+    if cfg!(test) || !*IS_FOUND {
         return (program.as_os_str(), args.to_owned());
     }
     let mut all: Vec<OsString> = vec![BECOME.into(), std::process::id().to_string().into(), program.into()];
@@ -83,11 +90,22 @@ fn exec(program: &Path, args: impl Iterator<Item = OsString>) -> io::Error {
     // The C library gives to a shell what the kernel cannot run. The kernel itself says what else is wrong with the file.
     if let (Ok(head), Ok(own)) = (head(program), head(Path::new(OURSELVES)))
         && !is_of_this_machine(&head, &own)
+        && let Err(error) = try_to_start(program)
     {
-        return Errno::NOEXEC.into();
+        return error;
     }
     #[expect(clippy::disallowed_methods, reason = "the process itself becomes the program, and starts nothing")]
     Command::new(program).args(args).exec()
+}
+
+/// Starts the program and ends it at once. The kernel may run a file of another machine by an emulator (`binfmt_misc`), and
+/// this way alone there is no shell that would take what it refuses.
+#[expect(clippy::disallowed_methods, reason = "it is only tried, and ended before the real one is started")]
+fn try_to_start(program: &Path) -> io::Result<()> {
+    let nothing = || Stdio::null();
+    let mut child = Command::new(program).stdin(nothing()).stdout(nothing()).stderr(nothing()).spawn()?;
+    child.kill()?;
+    child.wait().map(drop)
 }
 
 /// The file's first bytes, up to and with the machine in an ELF header.
@@ -153,6 +171,20 @@ mod tests {
         // Another type of file, and narrower words.
         assert!(is(with(16, 2)) && is(with(4, 1)));
         assert!(!is(with(18, 0xb7)) && !is(own[..19].to_vec()) && !is(b"echo".to_vec()) && !is(Vec::new()));
+    }
+
+    #[test]
+    fn the_kernel_says_what_it_cannot_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("program");
+        for content in ["\u{7f}ELF of elsewhere", "touch \"$0.ran\"\n"] {
+            std::fs::write(&path, content).unwrap();
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+            let error = try_to_start(&path).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::NOEXEC.raw_os_error()), "{content}: {error}");
+        }
+        assert!(!folder.path().join("program.ran").exists());
+        try_to_start(&std::env::current_exe().unwrap()).unwrap();
     }
 
     #[test]
