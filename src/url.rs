@@ -102,6 +102,11 @@ pub fn carries_credentials(text: &str) -> bool {
         || without_scheme(text).is_some_and(|password| !password.is_empty())
 }
 
+/// Whether a text has a URL with a user.
+pub fn has_user_in_url(text: &str) -> bool {
+    after_schemes(text).any(|rest| user_of(rest).is_some())
+}
+
 /// The secrets in the URLs of a text, spelled as they are there: passwords, long users without one, and the values of
 /// parameters that are called so or are long. Some may be empty.
 pub fn secrets(text: &str) -> Vec<&str> {
@@ -157,12 +162,31 @@ pub fn without_credentials(text: &str) -> String {
     while !left.is_empty() {
         let ends = |c: char| c.is_whitespace() || "\"'`<>()\\".contains(c);
         let (word, rest) = left.split_at(left.find(ends).unwrap_or(left.len()));
-        push_without_credentials(&mut cleaned, word);
+        for url in split_urls(word) {
+            push_without_credentials(&mut cleaned, url);
+        }
         let end = rest.chars().next();
         cleaned.extend(end);
         left = &rest[end.map_or(0, char::len_utf8)..];
     }
     cleaned
+}
+
+/// The URLs of a list with `,` or `;` between them. A password or a query may have these characters, too, so only what looks
+/// like the next URL begins one.
+fn split_urls(mut word: &str) -> Vec<&str> {
+    let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    let mut urls = Vec::new();
+    while let Some(at) = word.match_indices([',', ';']).map(|(at, _)| at + 1).find(|at| {
+        word[*at..].split_once("://").is_some_and(|(scheme, _)| !scheme.is_empty() && scheme.chars().all(is_scheme))
+            && !word[..*at].contains('?')
+    }) {
+        let (first, rest) = word.split_at(at);
+        urls.push(first);
+        word = rest;
+    }
+    urls.push(word);
+    urls
 }
 
 fn push_without_credentials(cleaned: &mut String, word: &str) {
@@ -262,6 +286,8 @@ mod tests {
             "https://h/?sig=x",
             "x https://h/?y",
             "http://u:@h",
+            "https://a,https://u:p@h",
+            "https://a;https://u@h",
         ] {
             assert!(carries_credentials(text), "{text}");
         }
@@ -276,6 +302,8 @@ mod tests {
         for (text, cleaned) in [
             ("Get \"https://u:p@h:1/b?sig=S\": refused", "Get \"https://***@h:1/b?***\": refused"),
             ("Propfind http://h/b?x=1: refused", "Propfind http://h/b?***: refused"),
+            ("https://a,https://u:p@h;http://c:d@i/", "https://a,https://***@h;http://***@i/"),
+            ("https://u:p,w@h https://h?a=b,https://c", "https://***@h https://h?***"),
             ("parse http://u:p/w@h: no", "parse http://***@h: no"),
             ("PUT /c?comp=block&sig=S done", "PUT /c?*** done"),
             ("is it obscured? no", "is it obscured? no"),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::rclone_options::{is_credential, why_refused_as_flag, why_refused_as_value};
+use crate::url;
 
 /// Checked flags and their values, one argument each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,8 +53,11 @@ fn check_value(flag: &str, value: &str) -> Result<(), String> {
 
 fn check_header(header: &str) -> Result<(), String> {
     // Every process of a machine can read the arguments of the others.
-    let name = header.split(':').next().unwrap_or(header).to_lowercase();
-    if is_credential(&name) || name.contains("auth") || name.contains("cookie") {
+    let (name, value) = header.split_once(':').unwrap_or((header, header));
+    let (name, scheme) = (name.to_lowercase(), value.trim().to_lowercase());
+    let is_named = is_credential(&name) || name.contains("auth") || name.contains("cookie");
+    let has_scheme = ["basic ", "bearer ", "authorization"].iter().any(|word| scheme.contains(word));
+    if is_named || has_scheme || url::secrets(value).iter().any(|secret| !secret.is_empty()) {
         return Err("carries a credential in a header; put it into rclone.conf".into());
     }
     Ok(())
@@ -72,6 +76,11 @@ mod tests {
             "--sftp-user etcd@backup",
             "--user-agent 'etcd-backup (ops@h.example)'",
             "--header 'From: ops@h.example'",
+            "--user-agent ops:team@example.org",
+            "--header 'Referer: https://x/?a=b'",
+            "--header Referer:https://x/?a=b",
+            "--s3-sse-kms-key-id arn:aws:kms:eu-central-1:1:key/2",
+            "--onedrive-no-versions",
             "--http-proxy http://h.example:3128",
             "--sftp-ciphers aes128-gcm@openssh.com",
             "--s3-endpoint=https://h.example:9000/path/a@b",
@@ -113,6 +122,11 @@ mod tests {
             "--drive-trashed-only=true",
             "--header 'Authorization: x'",
             "--header=Cookie:x",
+            "--header 'X: Basic PW'",
+            "--header X:bearer\\ PW",
+            "--header 'X: Authorization PW'",
+            "--header 'Referer: https://x/?sig=PW'",
+            "--s3-endpoint https://a,https://U:PW@h",
             "--password-command=x",
             "--s3-no-check-bucket=false --delete-before",
             "--http-proxy http://U:PW@h.example:1",

@@ -1,7 +1,7 @@
 //! What the names and values of rclone's options tell: which hold a secret, which run a command, and which change what this
 //! program decides. Flags, connection strings and variables are judged alike. Pure.
 
-use crate::url::carries_credentials;
+use crate::url::{carries_credentials, has_user_in_url};
 
 /// Parts of the names of options whose values are secrets.
 const CREDENTIALS: [&str; 15] = [
@@ -94,7 +94,9 @@ pub fn is_credential(option: &str) -> bool {
     let option = as_option(option);
     // Of two flags for a client's certificate, both with a path.
     let is_path = option.ends_with("_file") || option.ends_with("_agent") || option == "client_key";
-    CREDENTIALS.iter().any(|word| option.contains(word)) && !is_path
+    // The name of a key that the store keeps.
+    let is_name = option.ends_with("kms_key_id");
+    CREDENTIALS.iter().any(|word| option.contains(word)) && !is_path && !is_name
 }
 
 /// Whether the value is a command that rclone runs, here or on a server. Secrets are often an argument of one, and what it
@@ -115,7 +117,8 @@ pub fn decides_for_us(flag: &str) -> bool {
 /// Whether an option of a backend, with the backend's name before it, hides objects or shows old versions of them.
 pub fn hides_objects(option: &str) -> bool {
     let option = option.to_lowercase().replace('_', "-");
-    HIDING.iter().any(|ending| option.ends_with(ending))
+    // OneDrive's option to keep none.
+    HIDING.iter().any(|ending| option.ends_with(ending)) && !option.ends_with("-no-versions")
 }
 
 /// Why an option in a section of rclone.conf is refused: it is a global flag that this program would refuse.
@@ -158,7 +161,10 @@ pub fn why_refused_as_flag(flag: &str) -> Option<String> {
 
 /// Why the value of a flag is refused, which is not repeated.
 pub fn why_refused_as_value(flag: &str, value: &str) -> Option<String> {
-    (carries_credentials(value) || has_user(flag, value))
+    // A header's colon and a mail address are no user with a password.
+    let is_free_text = flag == "user-agent" || flag.starts_with("header");
+    let is_credential = if is_free_text { has_user_in_url(value) } else { carries_credentials(value) };
+    (is_credential || has_user(flag, value))
         .then(|| format!("carries a credential in the value of `--{flag}`; put it into rclone.conf"))
 }
 
@@ -180,6 +186,7 @@ mod tests {
     #[test]
     fn files_of_secrets_are_no_secrets() {
         assert!(!is_credential("service_account_file") && !is_credential("client-key") && !is_credential("env_auth"));
+        assert!(!is_credential("s3-sse-kms-key-id") && is_credential("s3-access-key-id"));
         assert!(is_credential("s3-secret-access-key") && is_credential("azureblob_connection_string"));
     }
 
@@ -188,7 +195,7 @@ mod tests {
         for flag in ["dry-run", "dry_run", "DRY_RUN", "delete-never-heard-of", "S3_VERSIONS", "b2-version-at"] {
             assert!(decides_for_us(flag), "{flag}");
         }
-        for flag in ["bwlimit", "s3-region", "onedrive-access-scopes"] {
+        for flag in ["bwlimit", "s3-region", "onedrive-access-scopes", "onedrive-no-versions", "ONEDRIVE_NO_VERSIONS"] {
             assert!(!decides_for_us(flag), "{flag}");
         }
     }
