@@ -25,6 +25,14 @@ impl Target {
         self.path.trim_matches('/').is_empty()
     }
 
+    /// What rclone makes of the place that another remote wraps, which need not be one that is allowed as a target; `None` for
+    /// a path without a remote.
+    pub fn as_wrapped(text: &str) -> Option<Self> {
+        let (_, end) = connection(text).ok().flatten()?;
+        let (remote, path) = text.split_at(end);
+        Some(Self { remote: remote.to_owned(), path: path.to_owned() })
+    }
+
     /// What stands behind the remote.
     pub fn path(&self) -> &str {
         &self.path

@@ -106,7 +106,7 @@ fn in_use(known: &Known, target: Target, depth: usize) -> Vec<InUse> {
     let (kind, options) = options(place, shown, known.environment, known.flags);
     let wrapped = if depth == DEEPEST { Vec::new() } else { wrapped(&kind, &options) };
     let is_relative = |text: &String| !text.is_empty() && !text.starts_with('/') && Connection::of(text).is_none();
-    let below = wrapped.iter().filter_map(|text| text.parse::<Target>().ok());
+    let below = wrapped.iter().filter_map(|text| text.parse().ok().or_else(|| Target::as_wrapped(text)));
     // rclone appends the path of the outer one, and an absolute one remains absolute.
     let with_path = |inner: Target| {
         let takes_path = inner.path().is_empty() && target.path().starts_with('/');
@@ -217,6 +217,9 @@ mod tests {
             ("lost".into(), section(&[("type", "crypt"), ("remote", "nosuch:bucket")])),
             ("here".into(), section(&[("type", "local")])),
             ("below".into(), section(&[("type", "alias"), ("remote", "here:dir")])),
+            ("blank".into(), section(&[("type", "alias"), ("remote", "here: dir")])),
+            ("dots".into(), section(&[("type", "crypt"), ("remote", "here:../dir")])),
+            ("odd".into(), section(&[("type", "alias"), ("remote", "minio:a//b")])),
             ("root".into(), section(&[("type", "alias"), ("remote", "here:")])),
             ("disk".into(), section(&[("type", "alias"), ("remote", "/mnt/x")])),
             ("bare".into(), section(&[("type", "crypt"), ("remote", "dir/x")])),
@@ -230,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_placeholder_is_found_below_what_wraps_it() {
-        for target in ["minio:b", "vault:", "twice:x", "both:", "tree:x", "minio,region=x:b"] {
+        for target in ["minio:b", "odd:", "vault:", "twice:x", "both:", "tree:x", "minio,region=x:b"] {
             let found = found(target, &[], &[]);
             let expected =
                 "rclone-config: the section [minio] of FILE is only a placeholder, where `access_key_id` is ";
@@ -274,6 +277,9 @@ mod tests {
             ("below:/x", "rclone-config", "here:dir"),
             ("root:x", "rclone-config", "here:"),
             ("bare:", "rclone-config", "dir/x"),
+            ("blank:", "rclone-config", "here: dir"),
+            ("blank:/x", "rclone-config", "here: dir"),
+            ("dots:x", "rclone-config", "here:../dir"),
         ] {
             let expected = format!("{setting}: `{place}` is relative to the working directory");
             let found = found(target, &[], &[]);
@@ -306,7 +312,7 @@ mod tests {
     #[test]
     fn a_missing_section_is_named_with_those_that_are_there() {
         let missing = |target: &str| found(target, &[], &[]).unwrap();
-        let expected = "there is no section [nosuch] in FILE, which has [bare], [below], ";
+        let expected = "there is no section [nosuch] in FILE, which has [bare], [below], [blank], ";
         assert!(missing("nosuch:b").starts_with(&format!("target: {expected}")), "{}", missing("nosuch:b"));
         assert!(missing("lost:b").starts_with(&format!("rclone-config: {expected}")), "{}", missing("lost:b"));
         assert_eq!(found("nosuch:b", &[("RCLONE_CONFIG_NOSUCH_TYPE", "s3")], &[]), None);
