@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, Once, OnceLock};
 
@@ -208,8 +209,25 @@ fn can_be_saved(original: &Path) -> bool {
 
 /// Whether the file itself is mounted, as containers do with single files. Nothing can be renamed over that.
 fn is_mounted(file: &Path) -> bool {
-    let attributes = statx(CWD, file, AtFlags::empty(), StatxFlags::empty()).map(|stat| stat.stx_attributes);
-    attributes.is_ok_and(|attributes| attributes.contains(StatxAttributes::MOUNT_ROOT))
+    let root = StatxAttributes::MOUNT_ROOT;
+    match statx(CWD, file, AtFlags::empty(), StatxFlags::empty()) {
+        Ok(stat) if stat.stx_attributes_mask.contains(root) => stat.stx_attributes.contains(root),
+        // Kernels before 5.8 do not tell.
+        _ => read_small(Path::new("/proc/self/mountinfo")).is_ok_and(|mounts| is_mount_point(&mounts, file)),
+    }
+}
+
+/// Whether one of the lines of `/proc/self/mountinfo` has `file` as its mount point, the fifth field, in which blanks and
+/// backslashes are escaped in octal.
+fn is_mount_point(mounts: &[u8], file: &Path) -> bool {
+    let mut escaped = Vec::new();
+    for &byte in file.as_os_str().as_bytes() {
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\\' => escaped.extend(format!("\\{byte:03o}").bytes()),
+            _ => escaped.push(byte),
+        }
+    }
+    mounts.split(|byte| *byte == b'\n').any(|line| line.split(|byte| *byte == b' ').nth(4) == Some(&escaped))
 }
 
 #[cfg(test)]
@@ -273,6 +291,9 @@ mod tests {
         assert!(!can_be_saved(&original));
         fs::write(&original, "").unwrap();
         assert!(can_be_saved(&original));
+        let mounts = b"22 1 0:21 / / rw - x x rw\n23 22 0:5 /f /a\\040b\\134c rw,x - ext4 /dev/x rw\n";
+        let is = |file: &str| is_mount_point(mounts, Path::new(file));
+        assert!(is("/a b\\c") && is("/") && !is("/a") && !is("/f"));
         // To root, who may write everywhere, too.
         assert!(!is_mounted(&original) && is_mounted(Path::new("/proc")) && !can_be_saved(Path::new("/proc")));
     }
