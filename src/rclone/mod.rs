@@ -40,6 +40,8 @@ pub use private_config::lost_token;
 
 /// How long an answer may take that needs no remote.
 const PROMPT: Duration = Duration::from_secs(20);
+/// The same at our own end, which may be one that a signal asked for.
+const PROMPT_AT_END: Duration = Duration::from_secs(2);
 /// How many bytes an answer may have that is kept in memory, of which the container has 256 MiB. A listing of 200,000 backups
 /// has 60 MB.
 const LONGEST_ANSWER: usize = 64 << 20;
@@ -233,6 +235,17 @@ impl Rclone {
 impl RunningCall {
     pub async fn finish(self) -> Result<(), Error> {
         outcome(&self.program, &self.subcommand, &self.path, self.child.wait().await).map(drop)
+    }
+}
+
+impl Drop for Rclone {
+    fn drop(&mut self) {
+        let Some(config) = self.config.as_ref().filter(|config| config.has_sealed_change()) else { return };
+        if let (Some(first), Some(now)) = (&self.sections, self.sections_at_end()) {
+            config.compare(first, &now);
+        } else {
+            tracing::debug!("rclone-config: whether a refresh token was renewed cannot be told");
+        }
     }
 }
 

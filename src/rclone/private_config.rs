@@ -11,6 +11,7 @@ use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, access, statx};
 
 use super::config_files::ConfigFile;
 use super::seal;
+use super::sections::Sections;
 use crate::snapshot::Workspace;
 use crate::system::fs::{create_new, parent_dir, read_small};
 
@@ -50,7 +51,18 @@ struct Copy {
     first: Vec<u8>,
     /// The sections with a refresh token that are in use.
     renewable: OnceLock<Vec<String>>,
+    /// The sections whose refresh token is another one, as rclone reads a copy that cannot be read here.
+    told: OnceLock<Vec<String>>,
     _directory: Workspace,
+}
+
+/// What rclone has changed in a copy.
+#[derive(Debug, PartialEq, Eq)]
+enum Change {
+    /// The sections whose refresh token is another one now.
+    Known(Vec<String>),
+    /// Only rclone has the password.
+    Sealed,
 }
 
 impl PrivateConfig {
@@ -77,6 +89,23 @@ impl PrivateConfig {
         self.copy.as_ref().map_or(&self.original, |copy| &copy.path)
     }
 
+    /// Whether there is a token in use, and a change that only rclone can read.
+    pub fn has_sealed_change(&self) -> bool {
+        let is_in_use = |copy: &&Copy| copy.renewable.get().is_some_and(|sections| !sections.is_empty());
+        self.copy.as_ref().filter(is_in_use).is_some_and(|copy| copy.change() == Change::Sealed)
+    }
+
+    /// Learns what was changed from what rclone reads at the start and at the end.
+    pub fn compare(&self, first: &Sections, now: &Sections) {
+        let Some(copy) = &self.copy else { return };
+        let tokens = |sections: &Sections| {
+            let of = |name: &String| Some((name.clone(), refresh_token(sections.get(name)?.get("token")?)?));
+            copy.renewable.get().into_iter().flatten().filter_map(of).collect()
+        };
+        // At the end it is asked once.
+        let _ = copy.told.set(renewed(tokens(first), &tokens(now)));
+    }
+
     /// Warns of refresh tokens that could not be saved, once in a process. `sections` are those in use that have one.
     pub fn expect_renewal(&self, sections: Vec<String>) {
         let Some(copy) = self.copy.as_ref().filter(|_| !sections.is_empty()) else { return };
@@ -98,7 +127,13 @@ const ADVICE: &str = "put the file into a directory that this user can write to,
 impl Drop for PrivateConfig {
     fn drop(&mut self) {
         let Some(copy) = &self.copy else { return };
-        let lost = copy.lost();
+        let lost = match copy.change() {
+            Change::Known(lost) => lost,
+            Change::Sealed => {
+                copy.hand_on(&self.original);
+                copy.told.get().cloned().unwrap_or_default()
+            }
+        };
         if lost.is_empty() {
             return;
         }
@@ -137,23 +172,29 @@ impl Copy {
             Workspace::create(&temporary).map_err(|e| io::Error::other(format!("{:#}", anyhow::Error::new(e))))?;
         let path = directory.path().join("rclone.conf");
         io::copy(&mut first.as_slice(), &mut create_new(&path)?)?;
-        Ok(Self { path, password, was_sealed, first, renewable: OnceLock::new(), _directory: directory })
+        Ok(Self {
+            path,
+            password,
+            was_sealed,
+            first,
+            renewable: OnceLock::new(),
+            told: OnceLock::new(),
+            _directory: directory,
+        })
     }
 
-    /// The sections whose refresh token is another one now.
-    fn lost(&self) -> Vec<String> {
+    fn change(&self) -> Change {
         let now = match read_small(&self.path) {
             Ok(now) if now != self.first => now,
-            _ => return Vec::new(),
+            _ => return Change::Known(Vec::new()),
         };
         let tokens = |sealed: &[u8]| {
             let text = seal::open(sealed, self.password.as_ref()?)?;
             Some(refresh_tokens(&String::from_utf8_lossy(&text)))
         };
         match (tokens(&self.first), tokens(&now)) {
-            (Some(first), Some(now)) => renewed(first, &now),
-            // What rclone has changed cannot be read here. Where there is a token, it was most probably that.
-            _ => self.renewable.get().cloned().unwrap_or_default(),
+            (Some(first), Some(now)) => Change::Known(renewed(first, &now)),
+            _ => Change::Sealed,
         }
     }
 
@@ -267,11 +308,11 @@ mod tests {
         assert!(seal::is_sealed(&written));
         assert_eq!(fs::metadata(&copy.path).unwrap().permissions().mode() & 0o777, 0o600);
         let change = |text: &str| fs::write(&copy.path, seal::seal(text.as_bytes(), &environment[PASSWORD]).unwrap());
-        assert_eq!(copy.lost(), [""; 0]);
+        assert_eq!(copy.change(), Change::Known(Vec::new()));
         change(&config("b", "r")).unwrap();
-        assert_eq!(copy.lost(), [""; 0]);
+        assert_eq!(copy.change(), Change::Known(Vec::new()));
         change(&config("b", "s")).unwrap();
-        assert_eq!(copy.lost(), ["drive"]);
+        assert_eq!(copy.change(), Change::Known(vec!["drive".into()]));
         // The next one has what is valid now.
         copy.hand_on(&original);
         let next = Copy::new(&read(), &mut environment.clone()).unwrap();
@@ -279,9 +320,16 @@ mod tests {
         assert_eq!(String::from_utf8(text).unwrap(), config("b", "s"));
         // One whose password only rclone has.
         let copy = Copy { password: None, ..copy };
-        assert_eq!(copy.lost(), [""; 0]);
-        copy.renewable.set(vec!["drive".into()]).unwrap();
-        assert_eq!(copy.lost(), ["drive"]);
+        let section = |token: &str| BTreeMap::from([("token".to_owned(), format!(r#"{{"refresh_token":"{token}"}}"#))]);
+        let sections =
+            |drive, other| Sections::from([("drive".into(), section(drive)), ("other".into(), section(other))]);
+        let private = PrivateConfig { original: original.clone(), copy: Some(copy) };
+        assert!(!private.has_sealed_change());
+        private.copy.as_ref().unwrap().renewable.set(vec!["drive".into()]).unwrap();
+        assert!(private.has_sealed_change());
+        // One that is not in use may be renewed by others.
+        private.compare(&sections("r", "a"), &sections("r", "b"));
+        assert_eq!(private.copy.as_ref().unwrap().told.get(), Some(&Vec::new()));
     }
 
     #[test]

@@ -2,10 +2,11 @@
 //! more than an example.
 
 use std::collections::BTreeMap;
+use std::thread;
 
 use super::backend::{Place, options};
 use super::private_config::{PrivateConfig, refresh_token};
-use super::{Call, Error, PROMPT, Rclone};
+use super::{Call, Error, PROMPT, PROMPT_AT_END, Rclone};
 use crate::config::rclone_options::why_refused_in_section;
 use crate::config::target::{Connection, Target};
 
@@ -54,6 +55,19 @@ impl Rclone {
         let dump = self.call(Call { limit, ..Call::new("config", target.root(), &["dump"]) }).await?;
         // What an old rclone prints beside JSON must not cost the backup: rclone itself finds what is wrong a little later.
         Ok(serde_json::from_slice(&dump).ok())
+    }
+
+    /// What it has when this value is dropped; `None` if rclone does not tell in time.
+    pub(super) fn sections_at_end(&self) -> Option<Sections> {
+        let ask = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().ok()?;
+            let call = Call { limit: Some(PROMPT_AT_END), quiet: true, ..Call::new("config", "", &["dump"]) };
+            let dump = runtime.block_on(self.call(call));
+            runtime.shutdown_background();
+            serde_json::from_slice(&dump.ok()?).ok()
+        };
+        // The thread of a runtime may not wait for another one.
+        thread::scope(|scope| thread::Builder::new().spawn_scoped(scope, ask).ok()?.join().ok()?)
     }
 
     /// Fails if the section of the target's remote, or of one that it wraps, is missing, still that of an example, or of no use.

@@ -19,6 +19,8 @@ use crate::{
 
 const FIRST: &str = "the-first-refresh-token";
 const PASSWORD: &str = "of the configuration";
+const BY_VALUE: (&str, &str) = ("RCLONE_CONFIG_PASS", PASSWORD);
+const BY_COMMAND: (&str, &str) = ("RCLONE_PASSWORD_COMMAND", "echo of the configuration");
 static RENEWALS: AtomicU32 = AtomicU32::new(0);
 
 /// Answers as Google's token server and as its store, and gives a new refresh token with each access token if it `rotates`.
@@ -69,18 +71,24 @@ fn config(folder: &Path, port: u16) -> PathBuf {
     path
 }
 
-fn prune(variable: &str, path: &Path) -> (Report, String) {
-    let run = Run::new().args(["prune", "--retention=10d"]).env("TARGET", "g:bucket/etcd");
-    let run = run.env(variable, path).env("RCLONE_CONFIG_PASS", PASSWORD).secret(FIRST).secret("refresh-token-");
+fn prune(variable: &str, path: &Path, password: (&str, &str)) -> (Report, String) {
+    let run = Run::new().args(["prune", "--retention=10d"]).env(password.0, password.1).env("TARGET", "g:bucket/etcd");
+    let run = run.env(variable, path).secret(FIRST).secret("refresh-token-");
     let output = run.exits(0);
     (output.report(), output.stderr)
 }
 
 #[rstest]
-#[case::only_an_access_token(false, false)]
-#[case::another_refresh_token(true, false)]
-#[case::another_one_in_an_encrypted_configuration(true, true)]
-fn a_token_that_cannot_be_saved_costs_no_run_and_is_told(#[case] rotates: bool, #[case] encrypted: bool) {
+#[case::only_an_access_token(false, false, BY_VALUE)]
+#[case::another_refresh_token(true, false, BY_VALUE)]
+#[case::another_one_in_an_encrypted_configuration(true, true, BY_VALUE)]
+#[case::only_an_access_token_in_one_whose_password_rclone_gets(false, true, BY_COMMAND)]
+#[case::another_refresh_token_in_one_whose_password_rclone_gets(true, true, BY_COMMAND)]
+fn a_token_that_cannot_be_saved_costs_no_run_and_is_told(
+    #[case] rotates: bool,
+    #[case] encrypted: bool,
+    #[case] password: (&str, &str),
+) {
     needs!("rclone");
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path(), google(rotates));
@@ -91,7 +99,7 @@ fn a_token_that_cannot_be_saved_costs_no_run_and_is_told(#[case] rotates: bool, 
         assert!(status.success());
     }
     let mounted = Mounted::new(&config);
-    let (report, log) = prune("RCLONE_CONFIG", &mounted.config());
+    let (report, log) = prune("RCLONE_CONFIG", &mounted.config(), password);
     let path = mounted.config().display().to_string();
     let warning = format!("WARN rclone-config: {path} is where rclone cannot save it; when the refresh token of [g]");
     assert_eq!(log.matches(&warning).count(), 1, "{log}");
@@ -107,7 +115,7 @@ fn the_same_holds_of_rclones_own_configuration() {
     let folder = tempfile::tempdir().unwrap();
     let mounted = Mounted::new(&config(folder.path(), google(true)));
     std::os::unix::fs::symlink(mounted.config(), folder.path().join(".rclone.conf")).unwrap();
-    let (report, log) = prune("HOME", folder.path());
+    let (report, log) = prune("HOME", folder.path(), BY_VALUE);
     assert!(log.contains("is where rclone cannot save it"), "{log}");
     assert!(report.text("lost_token").contains("/.rclone.conf"), "{report:?}");
 }
@@ -117,7 +125,7 @@ fn a_token_that_can_be_saved_is() {
     needs!("rclone");
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path(), google(true));
-    let (report, log) = prune("RCLONE_CONFIG", &config);
+    let (report, log) = prune("RCLONE_CONFIG", &config, BY_VALUE);
     assert!(report.value("lost_token").is_null() && !log.contains("rclone-config"), "{log}");
     let text = fs::read_to_string(&config).unwrap();
     assert!(text.contains("\"refresh_token\":\"refresh-token-"), "{text}");
