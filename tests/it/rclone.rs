@@ -204,7 +204,7 @@ fn output_without_an_end_is_too_much_and_takes_no_memory() {
     };
     let (output, peak) = list("[ \"$1\" = lsjson ] && exec yes");
     output.assert().code(6);
-    output.says(&["rclone lsjson", "it printed more than 64.0 MiB", "give each cluster a backup-prefix"]);
+    let output = output.says(&["rclone lsjson", "it printed more than 64.0 MiB", "give each cluster a backup-prefix"]);
     // A vector doubles while it grows.
     assert!((64 << 10..200 << 10).contains(&peak), "{peak} KiB\n{output}");
     let (output, peak) = list("head -c 100m /dev/zero >&2");
