@@ -94,7 +94,7 @@ const NO_SECRETS: [&str; 36] = [
     "url",
     "user",
 ];
-const NO_SECRETS_EITHER: [&str; 4] = ["user_id", "user_project", "username", "workspace_id"];
+const NO_SECRETS_EITHER: [&str; 5] = ["sse_kms_key_id", "user_id", "user_project", "username", "workspace_id"];
 
 /// The options whose help has a word of commands, and that run none.
 const NO_COMMANDS: [&str; 12] = [
