@@ -212,6 +212,19 @@ fn output_without_an_end_is_too_much_and_takes_no_memory() {
     assert!((1_000..48 << 10).contains(&peak), "{peak} KiB\n{output}");
 }
 
+/// As in some sandboxes and chroots.
+#[test]
+fn programs_start_without_proc() {
+    needs!("rclone");
+    let remote = Remote::folder();
+    remote.put("202601010000.etcdb", sample::snapshot());
+    let script = r#"mount -t tmpfs none /proc && exec "$@""#;
+    let run = Run::new().arg("list").store(&remote).env("LOG_LEVEL", "debug");
+    let run = run.through(["unshare", "--mount", "sh", "-c", script, "sh"]);
+    let output = run.exits(0).says(&["/proc/self/exe: No such file"]);
+    assert!(output.stdout.contains("202601010000.etcdb"), "{output}");
+}
+
 /// Where a CronJob's container happens to stand is no place for backups.
 #[test]
 fn a_path_in_the_working_directory_is_refused_by_every_command() {
