@@ -22,6 +22,8 @@ const NOTHING_MORE: [&str; 3] = ["--use-server-modtime", "--local-no-set-modtime
 /// The copies lie in a directory that may be a small one in memory, and at most so many at a time.
 const BATCH: usize = 256;
 const BATCH_BYTES: u64 = 4 << 20;
+/// How much is asked for in one answer, in bytes: half of what is kept of one.
+const ONE_ANSWER: i64 = 32 << 20;
 /// What a file takes of a disk at least.
 const BLOCK: u64 = 4096;
 /// No record that this program writes is nearly as large. A larger file is read by nobody.
@@ -37,7 +39,8 @@ impl Store {
         include: &str,
         files: &[&RemoteObject],
     ) -> (Vec<u8>, Result<(), Error>) {
-        if files.len() < MANY || self.local_directory().is_some() {
+        let bytes: i64 = files.iter().map(|file| file.size.max(0)).sum();
+        if files.len() < MANY || (self.local_directory().is_some() && bytes <= ONE_ANSWER) {
             // A record that was cut off has no newline at its end.
             return self.cat(folder, &["--max-depth=1", include, NO_LARGER], Vec::new()).await;
         }
