@@ -255,13 +255,14 @@ fn outcome(
     path: &str,
     ended: Ended<ErrorOutput>,
 ) -> Result<(Vec<u8>, ErrorOutput), Error> {
-    let failed = |exit: BadExit| match exit.never_started(program) {
-        Some(cause) => Error::Start { program: program.to_owned(), cause },
-        None if exit.is_too_much() => {
-            let exit = BadExit { complaint: format!("{}; {TOO_LONG}", exit.complaint), ..exit };
-            Error::Failed { subcommand: subcommand.to_owned(), path: path.to_owned(), exit }
+    let failed = |mut exit: BadExit| {
+        if let Some(cause) = exit.never_started(program) {
+            return Error::Start { program: program.to_owned(), cause };
         }
-        None => Error::Failed { subcommand: subcommand.to_owned(), path: path.to_owned(), exit },
+        if exit.is_too_much() {
+            exit.complaint = format!("{}; {TOO_LONG}", exit.complaint);
+        }
+        Error::Failed { subcommand: subcommand.to_owned(), path: path.to_owned(), exit }
     };
     let complaint = |mut stderr: ErrorOutput| {
         stderr.last_error.forget_if_in(&stderr.complaint);

@@ -166,10 +166,7 @@ impl Copy {
             environment.insert(PASSWORD.into(), password.clone());
             (seal::seal(&text, &password)?, Some(password))
         };
-        // A workspace refuses a link, which another user could have made; here the link is the system's own.
-        let temporary = std::env::temp_dir().canonicalize()?;
-        let directory =
-            Workspace::create(&temporary).map_err(|e| io::Error::other(format!("{:#}", anyhow::Error::new(e))))?;
+        let directory = Workspace::temporary()?;
         let path = directory.path().join("rclone.conf");
         io::copy(&mut first.as_slice(), &mut create_new(&path)?)?;
         Ok(Self {

@@ -48,6 +48,13 @@ impl Workspace {
         Err(Error::io("keep a new directory in", &work_dir)(error))
     }
 
+    /// One below the system's temporary directory, for other files that are nobody else's business.
+    pub fn temporary() -> io::Result<Self> {
+        // A link is refused because another user could have made it; here the link is the system's own.
+        let temporary = std::env::temp_dir().canonicalize()?;
+        Self::create(&temporary).map_err(|error| io::Error::other(format!("{:#}", anyhow::Error::new(error))))
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }

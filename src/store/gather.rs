@@ -6,7 +6,6 @@ use std::io;
 use std::path::Path;
 
 use super::list::RemoteObject;
-use super::upload::stage;
 use super::{FAIL_FAST, RECORD, Store};
 use crate::rclone::{Call, Error};
 use crate::snapshot::Workspace;
@@ -87,7 +86,7 @@ impl Store {
 
     /// The error is one of this machine's disk.
     async fn copied(&self, folder: &str, leaves: &[String]) -> io::Result<(Copies, Result<(), Error>)> {
-        let stage: Workspace = stage()?;
+        let stage = Workspace::temporary()?;
         let copies = stage.path().join("records");
         fs::create_dir(&copies)?;
         let to = copies.to_string_lossy();

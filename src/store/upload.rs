@@ -1,6 +1,6 @@
 //! Brings a file to a name of the store that is free, whole or not at all, and takes away what is left of a failure.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::local::LocalPart;
@@ -170,15 +170,10 @@ pub struct Staged {
 
 pub fn staged(text: &[u8]) -> Result<Staged, Error> {
     let write = || {
-        let directory = stage()?;
+        let directory = Workspace::temporary()?;
         let path = directory.path().join("staged");
         create_new(&path)?.write_all(text)?;
         Ok(Staged { _directory: directory, path })
     };
     write().map_err(|cause| Error::Local { doing: "write a file in", path: std::env::temp_dir(), cause })
-}
-
-/// A directory for files on their way.
-pub fn stage() -> io::Result<Workspace> {
-    Workspace::create(&std::env::temp_dir().canonicalize()?).map_err(io::Error::other)
 }
