@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 
 use super::list::RemoteObject;
+use super::remove::as_lines;
 use super::{FAIL_FAST, RECORD, Store};
 use crate::rclone::{Call, Error};
 use crate::snapshot::Workspace;
@@ -126,10 +127,6 @@ impl Copies {
         let text = self.0.iter().flat_map(|(_, text)| [text, &b"\n"[..]]);
         text.flatten().copied().collect()
     }
-}
-
-fn as_lines(names: &[String]) -> Vec<u8> {
-    names.iter().flat_map(|name| [name.as_bytes(), b"\n"]).flatten().copied().collect()
 }
 
 /// Names of files that need little room together.

@@ -60,7 +60,7 @@ impl Store {
         let mut found = String::new();
         for how in [&[][..], &[ONE_OBJECT]] {
             let args = [how, &["--files-only", "--files-from-raw=-", "--", &directory]].concat();
-            let stdin = (leaves.join("\n") + "\n").into_bytes();
+            let stdin = as_lines(leaves);
             let call = Call { defaults: &FAIL_FAST, stdin, ..Call::new("lsf", &directory, &args) };
             let stdout = self.rclone.call(call).await.map_err(|e| Error::of(e, "read there"))?;
             found.push_str(&String::from_utf8_lossy(&stdout));
@@ -71,17 +71,26 @@ impl Store {
 
     /// Deletes the files in a directory that `filter` selects, which reads `lines` from stdin.
     pub(super) async fn delete(&self, directory: &str, filter: &[&str], lines: Vec<String>, quiet: bool) -> Deletion {
+        // A filter without lines may select everything.
+        if lines.is_empty() {
+            return Deletion::default();
+        }
         // Should a pattern ever match more than it is meant to, rclone stops at this number.
         let max_delete = format!("--max-delete={}", lines.len());
         let defaults = ["--retries=1", "--low-level-retries=3", "--contimeout=10s", "--timeout=60s"];
         let mut args = vec![max_delete.as_str()];
         args.extend(filter);
         args.extend(["--", directory]);
-        let stdin = (lines.join("\n") + "\n").into_bytes();
+        let stdin = as_lines(&lines);
         let call = Call { defaults: &defaults, stdin, quiet, ..Call::new("delete", directory, &args) };
         let (leaves, outcome) = self.rclone.delete(call).await;
         Deletion { leaves, complaint: outcome.err().map(|e| Error::of(e, "delete there").to_string()) }
     }
+}
+
+/// For rclone's flags that read names from stdin.
+pub(super) fn as_lines(names: &[String]) -> Vec<u8> {
+    names.iter().flat_map(|name| [name.as_bytes(), b"\n"]).flatten().copied().collect()
 }
 
 /// Escapes the characters that have a meaning in rclone's patterns.
