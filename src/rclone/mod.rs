@@ -111,8 +111,10 @@ impl Rclone {
         let user_flags = store.rclone_flags.0.clone();
         let sections = None;
         let mut rclone = Self { program, config, user_flags, environment, redactor, sections, mark: new_mark() };
-        rclone.check_version().await?;
-        rclone.sections = rclone.read_sections(&store.target).await?;
+        // Neither touches a remote. If both fail, the version is the reason.
+        let (version, sections) = tokio::join!(rclone.check_version(), rclone.read_sections(&store.target));
+        version?;
+        rclone.sections = sections?;
         if let Some(sections) = &rclone.sections {
             // What an encrypted configuration has in it only rclone can tell.
             rclone.redactor = Arc::new(Redactor::new(&config_text, &rclone.environment).and_sections(sections));
