@@ -186,6 +186,26 @@ pub fn is_of_prefix(prefix: &Prefix, file: &str) -> bool {
     parse_file(prefix, file).is_some()
 }
 
+/// The lines of this prefix that can be read, each with the name of the file that it is the content of.
+pub fn files_in<'a>(prefix: &Prefix, text: &'a [u8]) -> impl Iterator<Item = (String, &'a [u8])> {
+    let file = |line: &Line| match line {
+        Line::Backup(record) if record.prefix == prefix.leaf() => {
+            BackupName::parse(prefix, &record.name).map(|name| record_file(&name))
+        }
+        Line::Accepted(note) => ruling_of(prefix, note, Ruling::Accepted),
+        Line::Dismissed(note) => ruling_of(prefix, note, Ruling::Dismissed),
+        Line::Since(since) if since.prefix == prefix.leaf() => Some(since_file(prefix)),
+        Line::Backup(_) | Line::Since(_) => None,
+    };
+    let lines = text.split(|byte| *byte == b'\n');
+    lines.filter_map(move |line| Some((file(&Line::decode(line)?)?, line)))
+}
+
+fn ruling_of(prefix: &Prefix, note: &Note, ruling: Ruling) -> Option<String> {
+    let name = BackupName::parse(prefix, &note.name).filter(|_| note.prefix == prefix.leaf())?;
+    Some(ruling_file(&name, note.at, ruling))
+}
+
 impl Beside {
     /// `files` are the names of the folder's files, and `text` the content of those that could be read, in any order.
     pub fn parse(prefix: &Prefix, files: &[String], text: &[u8]) -> Self {

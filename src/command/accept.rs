@@ -13,11 +13,11 @@ use crate::backup::ruling::covered;
 use crate::config::JudgeConfig;
 use crate::exit::Failure;
 use crate::report::Answer;
-use crate::store::Store;
+use crate::store::{Next, Store};
 
 pub async fn accept(config: JudgeConfig, now: DateTime<Utc>, answer: &mut Answer) -> Result<(), Failure> {
     let JudgeConfig { store, work_dir, name, by } = config;
-    let store = Arc::new(Store::open(store).await?);
+    let store = Arc::new(Store::open(store, Next::Look).await?);
     let inventory = Inventory::read(&store).await?;
     let entry = ruling::find(&inventory, &name, &store)?;
     // Nobody should have to accept what cannot be restored.

@@ -10,11 +10,11 @@ use crate::backup::ruling::refuses_dismissal;
 use crate::config::JudgeConfig;
 use crate::exit::Failure;
 use crate::report::Answer;
-use crate::store::Store;
+use crate::store::{Next, Store};
 
 pub async fn dismiss(config: JudgeConfig, now: DateTime<Utc>, answer: &mut Answer) -> Result<(), Failure> {
     let JudgeConfig { store, name, by, .. } = config;
-    let store = Store::open(store).await?;
+    let store = Store::open(store, Next::Look).await?;
     let inventory = Inventory::read(&store).await?;
     let entry = ruling::find(&inventory, &name, &store)?;
     if let Some(why) = refuses_dismissal(&inventory.catalog, entry, now) {

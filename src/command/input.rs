@@ -15,7 +15,7 @@ use crate::config::{Input, ReadConfig, StoreConfig};
 use crate::exit::{Exit, Failure};
 use crate::logging::progress::Metered;
 use crate::snapshot::{self, Db, FileHash, PartFile, Proof, Snapshot, Workspace, prove_file, prove_stream};
-use crate::store::{BackupStream, Store, StoredBackup};
+use crate::store::{BackupStream, Next, Store, StoredBackup};
 use crate::system::blocking::blocking;
 use crate::system::fs::open_regular;
 
@@ -166,12 +166,15 @@ fn copy(path: &Path, mut part: PartFile) -> Result<Snapshot, snapshot::Error> {
 
 impl StoredSource {
     async fn find(selector: &Selector, config: StoreConfig, now: DateTime<Utc>) -> Result<Self, Failure> {
-        let store = Store::open(config).await?;
-        let listing = store.list().await?;
-        let entry = match (Inventory::complete(&store, &listing).await, selector) {
+        let store = Store::open(config, Next::Look).await?;
+        let entry = match (Inventory::read(&store).await, selector) {
             (Ok(inventory), _) => found(selector, &inventory, &store, now)?,
             // A full name needs no record, and this may be the day on which there is none.
-            (Err(error), Selector::Named(text)) if exact(text, listing.names()).is_some() => {
+            (Err(error), Selector::Named(text)) => {
+                let listing = store.list().await?;
+                if exact(text, listing.names()).is_none() {
+                    return Err(error.into());
+                }
                 tracing::warn!("no record was read: {error}");
                 let inventory = Inventory::without_records(&listing, store.config().naming.zone);
                 found(selector, &inventory, &store, now)?

@@ -20,25 +20,20 @@ pub struct Inventory {
 impl Inventory {
     /// Asks the store a number of questions that does not depend on the number of backups.
     pub async fn read(store: &Store) -> Result<Self, store::Error> {
-        Self::complete(store, &store.list().await?).await
-    }
-
-    pub async fn read_patiently(store: &Store, patience: &Patience) -> Result<Self, store::Error> {
-        let what = format!("listing {}", store.config().target);
-        patience.wait_out(&what, store::Error::is_away, || Self::read(store)).await
-    }
-
-    /// Adds to a listing what the records say.
-    pub async fn complete(store: &Store, listing: &Listing) -> Result<Self, store::Error> {
         let naming = &store.config().naming;
-        let files = store.record_files().await?;
-        let mut inventory = Self::new(listing, Beside::parse(&naming.prefix, &files.names, &files.text), naming.zone);
+        let (listing, files) = store.look().await?;
+        let mut inventory = Self::new(&listing, Beside::parse(&naming.prefix, &files.names, &files.text), naming.zone);
         // To another run's name, this one would wait in vain after it has uploaded all.
         inventory.taken.extend(files.parts.iter().filter_map(|part| BackupName::borne_by(&naming.prefix, part)));
         for warning in &inventory.catalog.warnings {
             tracing::warn!("{warning}");
         }
         Ok(inventory)
+    }
+
+    pub async fn read_patiently(store: &Store, patience: &Patience) -> Result<Self, store::Error> {
+        let what = format!("listing {}", store.config().target);
+        patience.wait_out(&what, store::Error::is_away, || Self::read(store)).await
     }
 
     pub fn without_records(listing: &Listing, zone: Tz) -> Self {

@@ -8,23 +8,22 @@ use crate::config::ListConfig;
 use crate::exit::Failure;
 use crate::report::Answer;
 use crate::report::list::{Listed, ListedBackup};
-use crate::store::Store;
+use crate::store::{Next, Store};
 
 pub async fn list(config: ListConfig, now: DateTime<Utc>, answer: &mut Answer) -> Result<(), Failure> {
     let ListConfig { store, quick } = config;
-    let store = Store::open(store).await?;
-    let listing = store.list().await?;
+    let store = Store::open(store, if quick { Next::Other } else { Next::Look }).await?;
     let inventory = if quick {
-        Inventory::without_records(&listing, store.config().naming.zone)
+        Inventory::without_records(&store.list().await?, store.config().naming.zone)
     } else {
-        Inventory::complete(&store, &listing).await?
+        Inventory::read(&store).await?
     };
     let config = store.config();
     let listed = Listed {
         target: config.target.to_string(),
         prefix: config.naming.prefix.to_string(),
         backups: inventory.catalog.entries.into_iter().map(|entry| line(entry, quick, now)).collect(),
-        foreign: listing.foreign,
+        foreign: inventory.foreign,
     };
     *answer = Answer::Document { text: listed.text(), json: serde_json::json!(listed) };
     Ok(())

@@ -8,21 +8,23 @@ use chrono::{DateTime, Utc};
 use super::inventory::Inventory;
 use crate::backup::name::BackupName;
 use crate::config::StoreConfig;
-use crate::store::{self, Store};
+use crate::store::{self, Next, Store, fits_everywhere};
 use crate::system::patience::Patience;
 
-/// Fails for what is wrong with the settings. Most remotes are not asked for that, and none is waited for.
-async fn prepare(config: &StoreConfig, now: DateTime<Utc>) -> Result<Arc<Store>, store::Error> {
-    let store = Store::open(config.clone()).await?;
+/// Fails for what is wrong with the settings. Unless a look is next, most remotes are not asked for that, and none is waited
+/// for.
+async fn prepare(config: &StoreConfig, now: DateTime<Utc>, next: Next) -> Result<Arc<Store>, store::Error> {
     // With seconds, as after a name that was taken.
     let longest_leaf = BackupName::new(&config.naming.prefix, now, config.naming.zone).leaf().len() + 2;
+    let next = if fits_everywhere(config, longest_leaf) { next } else { Next::Other };
+    let store = Store::open(config.clone(), next).await?;
     store.check_name_length(longest_leaf).await?;
     Ok(Arc::new(store))
 }
 
 /// As [`prepare`], with `None` for a failure that is not one of the settings. It shows again when the store is used.
 pub async fn check_settings(config: &StoreConfig, now: DateTime<Utc>) -> Result<Option<Arc<Store>>, store::Error> {
-    match prepare(config, now).await {
+    match prepare(config, now, Next::Other).await {
         Err(error) if !error.is_of_settings() => {
             tracing::debug!("the store cannot be prepared: {error}");
             Ok(None)
@@ -32,7 +34,7 @@ pub async fn check_settings(config: &StoreConfig, now: DateTime<Utc>) -> Result<
 }
 
 async fn open(config: &StoreConfig, now: DateTime<Utc>) -> Result<Arc<Store>, store::Error> {
-    let store = prepare(config, now).await?;
+    let store = prepare(config, now, Next::Look).await?;
     look(&store).await?;
     Ok(store)
 }

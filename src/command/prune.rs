@@ -13,7 +13,7 @@ use crate::config::{PruneConfig, PruneMode};
 use crate::exit::{Exit, Failure};
 use crate::report::job::Stage;
 use crate::report::{Report, since};
-use crate::store::Store;
+use crate::store::{Next, Store};
 use crate::system::patience::Patience;
 
 pub async fn prune(config: PruneConfig, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
@@ -29,7 +29,7 @@ pub async fn prune(config: PruneConfig, now: DateTime<Utc>, report: &mut Report)
 }
 
 async fn alone(config: &PruneConfig, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
-    let store = Store::open(config.store.clone()).await?;
+    let store = Store::open(config.store.clone(), Next::Look).await?;
     let inventory = Inventory::read(&store).await?;
     if !report.job.dry_run {
         store.sweep(config.sweep_after, now).await;

@@ -13,7 +13,7 @@ use crate::exit::{Exit, Failure};
 use crate::report::Answer;
 use crate::report::verify::{self, Verdict, VerifiedBackup};
 use crate::snapshot::{Contents, FileHash};
-use crate::store::{self, Store};
+use crate::store::{self, Next, Store};
 
 /// The contents are known only if every page was walked.
 type Verification = Result<(FileHash, Option<Contents>), Failure>;
@@ -48,7 +48,7 @@ pub async fn verify(config: VerifyConfig, now: DateTime<Utc>, answer: &mut Answe
 }
 
 async fn stored(config: StoreConfig) -> Result<Vec<Source>, Failure> {
-    let store = Arc::new(Store::open(config).await?);
+    let store = Arc::new(Store::open(config, Next::Look).await?);
     let inventory = Inventory::read(&store).await?;
     if inventory.catalog.entries.is_empty() {
         return Err(Failure::new(Exit::Settings, SelectError::Empty));

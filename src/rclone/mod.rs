@@ -37,6 +37,7 @@ use sections::Sections;
 
 pub use error::Error;
 pub use private_config::lost_token;
+pub use sections::Asked;
 
 /// How long an answer may take that needs no remote.
 const PROMPT: Duration = Duration::from_secs(20);

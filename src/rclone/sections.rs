@@ -20,6 +20,14 @@ const DEEPEST: usize = 8;
 /// All sections of the configuration, decrypted: the output of `rclone config dump`.
 pub type Sections = BTreeMap<String, BTreeMap<String, String>>;
 
+/// How a remote may be asked several things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    AtOnce,
+    /// One wraps another, saves tokens, or is not known.
+    InTurn,
+}
+
 #[derive(Debug, PartialEq, Eq)]
 pub enum Unusable {
     NoSection {
@@ -71,8 +79,12 @@ impl Rclone {
     }
 
     /// Fails if the section of the target's remote, or of one that it wraps, is missing, still that of an example, or of no use.
-    pub fn check_sections(&self, target: &Target) -> Result<(), Error> {
-        let Some(sections) = &self.sections else { return Ok(()) };
+    /// Otherwise tells how the remote may be asked.
+    pub fn check_sections(&self, target: &Target) -> Result<Asked, Error> {
+        let Some(sections) = &self.sections else {
+            let is_local = Place::of(target.root()) == Place::Local;
+            return Ok(if is_local { Asked::AtOnce } else { Asked::InTurn });
+        };
         let own = || "rclone's own configuration".to_owned();
         let file = || self.config.as_ref().map_or_else(own, PrivateConfig::shown);
         let known = Known { sections, environment: &self.environment, flags: &self.user_flags };
@@ -80,12 +92,14 @@ impl Rclone {
         if let Some(why) = in_use.iter().find_map(|remote| remote.unusable(&known)) {
             return Err(Error::Unusable { file: file(), why });
         }
+        // Of two that renew a token at once, one may be refused, and its new token is the one that is kept.
+        let is_plain = in_use.len() == 1 && !in_use.iter().any(InUse::is_renewed);
         if let Some(config) = &self.config {
             config.expect_renewal(
                 in_use.into_iter().filter(InUse::is_renewed).filter_map(|remote| remote.name).collect(),
             );
         }
-        Ok(())
+        Ok(if is_plain { Asked::AtOnce } else { Asked::InTurn })
     }
 }
 

@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 use super::list::RemoteObject;
-use super::remove::as_lines;
+use super::remove::{as_lines, escape};
 use super::{FAIL_FAST, RECORD, Store};
 use crate::rclone::{Call, Error};
 use crate::snapshot::Workspace;
@@ -31,18 +31,24 @@ pub(super) const LARGEST: i64 = 1 << 20;
 const NO_LARGER: &str = "--max-size=1M";
 
 impl Store {
-    /// The text of these files of a folder, in any order, as far as they could be read. `include` is the flag that selects
-    /// them and larger ones.
+    /// The text of these records in a folder, in any order, as far as they could be read. Without `others`, there are no more
+    /// of this prefix, except larger ones.
     pub(super) async fn gather(
         &self,
         folder: &str,
-        include: &str,
         files: &[&RemoteObject],
+        others: bool,
     ) -> (Vec<u8>, Result<(), Error>) {
         let bytes: i64 = files.iter().map(|file| file.size.max(0)).sum();
         if files.len() < MANY || (self.local_directory().is_some() && bytes <= ONE_ANSWER) {
-            // A record that was cut off has no newline at its end.
-            return self.cat(folder, &["--max-depth=1", include, NO_LARGER], Vec::new()).await;
+            if others {
+                let names = files.iter().map(|file| file.name.clone()).collect();
+                return self.cat(folder, &["--files-from-raw=-"], names).await;
+            }
+            // A pattern takes one question for all of them, names take one for each. Without the slash it would match at any
+            // depth.
+            let include = format!("--include=/{}*{RECORD}", escape(self.config.naming.prefix.leaf()));
+            return self.cat(folder, &["--max-depth=1", &include, NO_LARGER], Vec::new()).await;
         }
         let (mut text, mut outcome) = (Vec::new(), Ok(()));
         for batch in batches(files) {
@@ -79,6 +85,7 @@ impl Store {
     }
 
     async fn cat(&self, folder: &str, which: &[&str], lines: Vec<String>) -> (Vec<u8>, Result<(), Error>) {
+        // A record that was cut off has no newline at its end.
         let args = [which, &["--separator=\n", "--", folder]].concat();
         let call =
             Call { defaults: &FAIL_FAST, stdin: as_lines(&lines), quiet: true, ..Call::new("cat", folder, &args) };

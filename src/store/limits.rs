@@ -1,6 +1,7 @@
 //! How long a name may be in this store.
 
 use super::{Error, FAIL_FAST, QUERY_LIMIT, RECORDS, Store};
+use crate::config::StoreConfig;
 use crate::rclone::Call;
 
 /// File systems, and most stores that are built on one. S3 has this limit only for the whole key, but not all of its servers.
@@ -13,13 +14,25 @@ const LONGEST_ENCRYPTED: usize = 143;
 const LONGEST_ENDING: &str = ".20261121T010203Z.dismissed.json";
 const PART_ENDING: &str = ".01234567.part";
 
+/// The longest name that belongs to a backup whose leaf has so many bytes.
+fn longest_name(config: &StoreConfig, longest_leaf: usize, part: &str) -> String {
+    let prefix = config.naming.prefix.leaf();
+    let digits = "0".repeat(longest_leaf.saturating_sub(prefix.len()));
+    format!("{prefix}{digits}{LONGEST_ENDING}{part}")
+}
+
+/// Whether every store that does not encrypt names keeps all that belongs to a backup whose leaf has so many bytes.
+pub fn fits_everywhere(config: &StoreConfig, longest_leaf: usize) -> bool {
+    let name = longest_name(config, longest_leaf, PART_ENDING);
+    let directory = config.target.join(config.naming.prefix.directory());
+    name.len() <= LONGEST_LEAF && directory.len() + RECORDS.len() + name.len() + 2 <= LONGEST_KEY
+}
+
 impl Store {
     /// Fails with [`Error::NameTooLong`] if the store cannot keep all that belongs to a backup whose leaf has so many bytes.
     pub async fn check_name_length(&self, longest_leaf: usize) -> Result<(), Error> {
-        let prefix = self.config.naming.prefix.leaf();
-        let digits = "0".repeat(longest_leaf.saturating_sub(prefix.len()));
         let part = if self.uploads_a_part() { PART_ENDING } else { "" };
-        let name = format!("{prefix}{digits}{LONGEST_ENDING}{part}");
+        let name = longest_name(&self.config, longest_leaf, part);
         let too_long = |is: usize, unit, limit| {
             let name = name.clone();
             if is > limit { Err(Error::NameTooLong { name, is, unit, limit }) } else { Ok(()) }

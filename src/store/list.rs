@@ -70,7 +70,11 @@ impl Listing {
 impl Store {
     /// Lists the backups' directory and nothing below it. A missing directory is an empty one, a missing bucket an error.
     pub async fn list(&self) -> Result<Listing, Error> {
-        let objects = self.objects(&self.directory(), &["--no-modtime"], false).await?;
+        Ok(self.listing_of(&self.objects(&self.directory(), &["--no-modtime"], false).await?))
+    }
+
+    /// `objects` are the files of the backups' directory.
+    pub(super) fn listing_of(&self, objects: &[RemoteObject]) -> Listing {
         let naming = &self.config.naming;
         let backup = |object: &RemoteObject| {
             BackupName::parse(&naming.prefix, &object.name).map(|name| StoredBackup::new(name, object))
@@ -80,7 +84,7 @@ impl Store {
         let borne = objects.iter().filter_map(|object| BackupName::borne_by(&naming.prefix, &object.name)).collect();
         // `snapshot` leaves one for `store`, and an earlier job may have had its work directory here.
         let own = objects.iter().filter(|object| object.name == Handover::FILE).count();
-        Ok(Listing { foreign: objects.len() - backups.len() - own, backups, borne })
+        Listing { foreign: objects.len() - backups.len() - own, backups, borne }
     }
 
     /// Every file in a directory; none if the directory is missing.
@@ -97,15 +101,21 @@ impl Store {
         let call = Call { defaults: &FAIL_FAST, limit, quiet, ..Call::new("lsjson", directory, &args) };
         let directory = directory.to_owned();
         match self.rclone.listing::<Vec<RemoteObject>>(call).await {
-            // A bucket has no directories of its own: a listing below one that is there is empty and no error.
-            Err(e) if e.is_directory_not_found() && self.is_bucket_based() => Err(Error::NoBucket(directory)),
-            Err(e) if e.is_directory_not_found() => Ok(Vec::new()),
-            Err(e @ rclone::Error::TimedOut { .. }) => Err(Error::SlowListing(Box::new(e))),
-            Err(e) => Err(Error::of(e, "list that directory")),
+            Err(e) if e.is_directory_not_found() && !self.is_bucket_based() => Ok(Vec::new()),
+            Err(e) => Err(self.listing_failed(e, &directory)),
             // A crypt remote leaves out the names that its password does not decrypt. If that passed for an empty
             // directory, the next backup would be encrypted with another password than the others.
             Ok((objects, names @ 1..)) if objects.is_empty() => Err(Error::UndecryptableNames { directory, names }),
             Ok((objects, _)) => Ok(objects),
+        }
+    }
+
+    pub(super) fn listing_failed(&self, error: rclone::Error, directory: &str) -> Error {
+        match error {
+            // A bucket has no directories of its own: a listing below one that is there is empty and no error.
+            e if e.is_directory_not_found() && self.is_bucket_based() => Error::NoBucket(directory.to_owned()),
+            e @ rclone::Error::TimedOut { .. } => Error::SlowListing(Box::new(e)),
+            e => Error::of(e, "list that directory"),
         }
     }
 

@@ -8,6 +8,7 @@ mod hash;
 mod limits;
 mod list;
 mod local;
+mod look;
 mod put;
 mod read;
 mod records;
@@ -29,9 +30,12 @@ use crate::backup::beside;
 use crate::backup::name::BackupName;
 use crate::config;
 use crate::config::target::Target;
-use crate::rclone::{Call, Rclone};
+use crate::rclone::{Asked, Call, Rclone};
+
+use look::Seen;
 
 pub use error::{Error, ReadError};
+pub use limits::fits_everywhere;
 pub use list::{Listing, StoredBackup};
 pub use read::BackupStream;
 
@@ -77,16 +81,33 @@ pub struct Store {
     rclone: Rclone,
     config: config::StoreConfig,
     features: Features,
+    seen: Seen,
+}
+
+/// What is done with a store that is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// A look, which may begin at once.
+    Look,
+    /// Something else, and that may be not to ask the remote at all.
+    Other,
 }
 
 impl Store {
-    pub async fn open(config: config::StoreConfig) -> Result<Self, Error> {
-        Self::open_with(Rclone::find(&config).await?, config).await
+    pub async fn open(config: config::StoreConfig, next: Next) -> Result<Self, Error> {
+        Self::open_with(Rclone::find(&config).await?, config, next).await
     }
 
-    async fn open_with(rclone: Rclone, config: config::StoreConfig) -> Result<Self, Error> {
-        rclone.check_sections(&config.target)?;
-        let features = ask_features(&rclone, &config.target).await?;
+    async fn open_with(rclone: Rclone, config: config::StoreConfig, next: Next) -> Result<Self, Error> {
+        let asked = rclone.check_sections(&config.target)?;
+        let features = ask_features(&rclone, &config.target);
+        // Of a whole remote its features decide whether it may be a target.
+        let (features, ahead) = if (next, asked) == (Next::Look, Asked::AtOnce) && !config.target.is_whole_remote() {
+            let (features, answer) = tokio::join!(features, look::ask(&rclone, &config));
+            (features?, Some(answer))
+        } else {
+            (features.await?, None)
+        };
         // Directly below such a remote, the first part of a backup's name would be the bucket. A remote with a root, such as
         // an alias, names its bucket itself.
         let names_no_bucket =
@@ -94,7 +115,7 @@ impl Store {
         if names_no_bucket && config.target.is_whole_remote() {
             return Err(Error::WholeRemote(config.target.root().to_owned()));
         }
-        Ok(Self { rclone, config, features })
+        Ok(Self { rclone, config, features, seen: Seen::with(ahead) })
     }
 
     pub const fn config(&self) -> &config::StoreConfig {
@@ -112,7 +133,7 @@ impl Store {
 
     /// The directory that the backups are in, as rclone writes it.
     fn directory(&self) -> String {
-        self.config.target.join(self.config.naming.prefix.directory())
+        look::directory_of(&self.config)
     }
 
     /// The same as a path of this machine, if the target is one.

@@ -11,9 +11,9 @@ use super::gather::LARGEST;
 use super::list::RemoteObject;
 use super::local::LocalPart;
 use super::read::ONE_OBJECT;
-use super::remove::escape;
 use super::upload::staged;
-use super::{Error, FAIL_FAST, QUERY_LIMIT, RECORD, RECORDS, Store};
+use super::{Error, FAIL_FAST, QUERY_LIMIT, RECORDS, Store};
+use crate::backup::beside::{files_in, is_of_prefix};
 use crate::exit::Exit;
 use crate::rclone::Call;
 use crate::system::blocking::blocking;
@@ -46,32 +46,59 @@ pub struct RecordWritten {
 }
 
 impl Store {
-    /// Reads all records of this prefix; none if the folder is missing.
-    pub async fn record_files(&self) -> Result<RecordFiles, Error> {
-        let folder = self.path_of(RECORDS);
+    /// Every file beside the backups; none if the folder is missing.
+    pub(super) async fn beside(&self) -> Result<Vec<RemoteObject>, Error> {
         // One question for both folders.
         let with_parts = if self.uploads_a_part() { &THE_PARTS_TOO[..] } else { &[] };
-        let listed = self.objects(&folder, &[&["--no-modtime"], with_parts].concat(), true).await;
-        let (listed, parts): (Vec<_>, Vec<_>) =
-            listed.map_err(Error::of_records)?.into_iter().partition(|file| file.path == file.name);
+        let listed = self.objects(&self.path_of(RECORDS), &[&["--no-modtime"], with_parts].concat(), true).await;
+        listed.map_err(Error::of_records)
+    }
+
+    /// Reads the records of this prefix among these files, as far as that was not done before.
+    pub(super) async fn read_records(&self, listed: Vec<RemoteObject>) -> Result<RecordFiles, Error> {
+        let (listed, parts): (Vec<_>, Vec<_>) = listed.into_iter().partition(|file| file.path == file.name);
         let own = format!(".{}.part", self.rclone.mark());
-        let parts = parts.into_iter().map(|file| file.name).filter(|part| !part.ends_with(&own)).collect();
+        let parts = parts.into_iter().map(|file| file.name).filter(|part| !part.ends_with(&own));
+        let parts: Vec<_> = parts.filter(|_| self.uploads_a_part()).collect();
         let names: Vec<String> = listed.iter().map(|object| object.name.clone()).collect();
-        let prefix = self.config.naming.prefix.leaf();
-        let ours = listed.iter().filter(|file| file.name.starts_with(prefix) && file.name.ends_with(RECORD));
+        let prefix = &self.config.naming.prefix;
+        let mut unread: Vec<_> = listed.iter().filter(|file| is_of_prefix(prefix, &file.name)).collect();
+        let mut text = {
+            let told = self.seen.told();
+            unread.retain(|file| !told.read.contains(&file.name));
+            told.text.clone()
+        };
         // One that is too large costs only itself, too.
-        let (readable, too_large): (Vec<_>, Vec<_>) = ours.partition(|file| file.size <= LARGEST);
+        let (readable, too_large): (Vec<_>, Vec<_>) = unread.into_iter().partition(|file| file.size <= LARGEST);
         for RemoteObject { name, size, .. } in too_large {
+            let folder = self.path_of(RECORDS);
             tracing::warn!("{folder}/{name} is not read: it has {size} bytes, and no record has more than {LARGEST}");
         }
-        if readable.is_empty() {
-            return Ok(RecordFiles { names, parts, text: Vec::new() });
+        if !readable.is_empty() {
+            let others = readable.len() < names.iter().filter(|name| is_of_prefix(prefix, name)).count();
+            let more = self.read_files(&readable, others).await?;
+            self.remember(&more);
+            text.extend(more);
         }
-        // Without the slash the pattern would match at any depth.
-        let include = format!("--include=/{}*{RECORD}", escape(prefix));
+        Ok(RecordFiles { names, parts, text })
+    }
+
+    fn remember(&self, text: &[u8]) {
+        let mut told = self.seen.told();
+        for (file, line) in files_in(&self.config.naming.prefix, text) {
+            if told.read.insert(file) {
+                told.text.extend_from_slice(line);
+                told.text.push(b'\n');
+            }
+        }
+    }
+
+    /// The text of these records, as far as they can be read; see [`Store::gather`].
+    async fn read_files(&self, files: &[&RemoteObject], others: bool) -> Result<Vec<u8>, Error> {
+        let folder = self.path_of(RECORDS);
         let mut text = Vec::new();
         for tries_left in (0..READS).rev() {
-            let (more, outcome) = self.gather(&folder, &include, &readable).await;
+            let (more, outcome) = self.gather(&folder, files, others).await;
             text.extend(more);
             // The last line may have been cut.
             text.push(b'\n');
@@ -84,27 +111,35 @@ impl Store {
                 Err(error) => tracing::warn!("not every record could be read: {error}"),
             }
         }
-        Ok(RecordFiles { names, parts, text })
+        Ok(text)
     }
 
     /// Writes one record with a newline at its end, whole or not at all, or fails with [`Error::Taken`]. A file that is
     /// there already with the same bytes counts as written.
     pub async fn create_record(&self, leaf: &str, line: &[u8]) -> Result<RecordWritten, Error> {
-        let (place, text) = (format!("{RECORDS}/{leaf}"), [line, b"\n"].concat());
+        let text = [line, b"\n"].concat();
+        let written = self.write_record(leaf, &text).await?;
+        // It was read as it is there now.
+        self.remember(&text);
+        Ok(written)
+    }
+
+    async fn write_record(&self, leaf: &str, text: &[u8]) -> Result<RecordWritten, Error> {
+        let place = format!("{RECORDS}/{leaf}");
         if let Some(directory) = self.local_directory() {
-            let created = self.create_here(&directory, &place, text.clone()).await;
-            return self.or_identical(created, &place, &text).await.map(|()| RecordWritten { modified: None });
+            let created = self.create_here(&directory, &place, text.to_vec()).await;
+            return self.or_identical(created, &place, text).await.map(|()| RecordWritten { modified: None });
         }
-        let sent = staged(&text)?;
+        let sent = staged(text)?;
         let told = set_back(&sent.path)?;
         let created = match self.upload(&sent.path, &place).await {
             // rclone looked and then moved, or the store may not know the condition. Of two runs at once, one finds the
             // other's record here.
-            Ok(_) if !self.reads_as(&place, &text).await? => Err(Error::Taken(self.path_of(&place))),
+            Ok(_) if !self.reads_as(&place, text).await? => Err(Error::Taken(self.path_of(&place))),
             outcome => outcome.map(drop).map_err(|error| error.may(WRITE_RECORDS)),
         };
         let was_there = created.is_err();
-        self.or_identical(created, &place, &text).await?;
+        self.or_identical(created, &place, text).await?;
         let written = self.look_at_record(leaf, &place, text.len(), told).await?;
         // One that an earlier try has written has that try's time.
         Ok(if was_there { RecordWritten { modified: None } } else { written })

@@ -47,7 +47,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::runtime::Builder;
 
-use super::Store;
+use super::{Next, Store};
 use crate::backup::name::BackupName;
 use crate::config::{Confirm, Naming, StoreConfig};
 use crate::rclone::Rclone;
@@ -75,7 +75,8 @@ fn store_with(target: &str, config: &Path, prefix: &str, rclone: &Path) -> Store
         confirm: Confirm::Auto,
         list_timeout: crate::config::LIST_TIMEOUT,
     };
-    wait(async { Store::open_with(Rclone::at(rclone.to_owned(), &config).await.unwrap(), config).await }).unwrap()
+    wait(async { Store::open_with(Rclone::at(rclone.to_owned(), &config).await.unwrap(), config, Next::Other).await })
+        .unwrap()
 }
 
 fn store(remote: &Remote, prefix: &str) -> Store {

@@ -5,30 +5,35 @@ use std::os::unix::fs::PermissionsExt;
 use super::*;
 use crate::exit::{Exit, Failure};
 use crate::store::Error;
+use crate::store::records::RecordFiles;
+
+fn beside(store: &Store) -> RecordFiles {
+    wait(store.look()).unwrap().1
+}
 
 /// Writes records, once each, and reads them.
 fn keeps_records(store: &Store, has_a_clock: bool) {
-    assert!(wait(store.record_files()).unwrap().names.is_empty());
+    assert!(beside(store).names.is_empty());
     let begun = chrono::Utc::now();
-    let written = wait(store.create_record("p[1]-7.json", b"{\"n\":1}")).unwrap();
+    let written = wait(store.create_record("p[1]-202601020307.etcdb.json", b"{\"n\":1}")).unwrap();
     assert_eq!(written.modified.is_some(), has_a_clock, "{written:?}");
     if let Some(modified) = written.modified {
         assert!((modified - begun).abs() < chrono::Duration::seconds(60), "{modified}");
     }
     // The same bytes again are no second record, others are refused.
-    wait(store.create_record("p[1]-7.json", b"{\"n\":1}")).unwrap();
-    let other = wait(store.create_record("p[1]-7.json", b"{\"n\":3}"));
+    wait(store.create_record("p[1]-202601020307.etcdb.json", b"{\"n\":1}")).unwrap();
+    let other = wait(store.create_record("p[1]-202601020307.etcdb.json", b"{\"n\":3}"));
     assert!(matches!(other, Err(Error::Taken(_))), "{other:?}");
-    wait(store.create_record("p[1]-8.json", b"{\"n\":2}")).unwrap();
+    wait(store.create_record("p[1]-202601020308.etcdb.json", b"{\"n\":2}")).unwrap();
     wait(store.create_record("other.json", b"not ours")).unwrap();
-    let files = wait(store.record_files()).unwrap();
+    let files = beside(store);
     let mut lines: Vec<_> = files.text.split(|b| *b == b'\n').filter(|line| !line.is_empty()).collect();
     lines.sort_unstable();
     assert_eq!(lines, [b"{\"n\":1}", b"{\"n\":2}"]);
-    assert_eq!(wait(store.remove_records(&["p[1]-7.json".into()])), None);
-    let mut left = wait(store.record_files()).unwrap().names;
+    assert_eq!(wait(store.remove_records(&["p[1]-202601020307.etcdb.json".into()])), None);
+    let mut left = beside(store).names;
     left.sort();
-    assert_eq!(left, ["other.json", "p[1]-8.json"]);
+    assert_eq!(left, ["other.json", "p[1]-202601020308.etcdb.json"]);
     assert_eq!(wait(store.list()).unwrap().foreign, 0);
 }
 
@@ -68,25 +73,28 @@ fn the_next_step_of_the_job_reads_and_writes_there() {
 
 #[test]
 fn a_record_that_cannot_be_read_costs_only_itself() {
+    const A: &str = "202601020304.etcdb.json";
+    const B: &str = "202601020305.etcdb.json";
+    const C: &str = "202601020306.etcdb.json";
     needs!("rclone");
     let (remote, sent) = (Remote::folder(), Sent::new(b""));
     let store = store(&remote, "");
-    for leaf in ["a.json", "b.json"] {
+    for leaf in [A, B] {
         wait(store.create_record(leaf, leaf.as_bytes())).unwrap();
     }
     let folder = Path::new(remote.target()).join(".etcd-backup");
-    fs::write(folder.join("c.json"), "cut off").unwrap();
+    fs::write(folder.join(C), "cut off").unwrap();
     fs::create_dir(folder.join("deeper")).unwrap();
-    fs::write(folder.join("deeper/d.json"), "deeper\n").unwrap();
-    let all = String::from_utf8(wait(store.record_files()).unwrap().text).unwrap();
+    fs::write(folder.join("deeper/202601020307.etcdb.json"), "deeper\n").unwrap();
+    let all = String::from_utf8(beside(&store).text).unwrap();
     let mut lines: Vec<_> = all.lines().filter(|line| !line.is_empty()).collect();
     lines.sort_unstable();
-    assert_eq!(lines, ["a.json", "b.json", "cut off"]);
+    assert_eq!(lines, [A, B, "cut off"]);
     // Root may read every file, so rclone itself has to fail.
     let half =
         "#!/bin/bash\n[ \"$1\" = cat ] && { echo a; echo 'Failed to cat: 1 error' >&2; exit 1; }\nexec REAL \"$@\"\n";
     let with = |script: &str| store_with(remote.target(), remote.config(), "", &sent.rclone_is(script));
-    let files = wait(with(half).record_files()).unwrap();
+    let files = beside(&with(half));
     let text = String::from_utf8(files.text).unwrap();
     assert_eq!(files.names.len(), 3);
     assert!(text.lines().all(|line| line.is_empty() || line == "a") && text.contains("a\n"), "{text:?}");
@@ -95,9 +103,9 @@ fn a_record_that_cannot_be_read_costs_only_itself() {
         "#!/bin/bash\n[ \"$1\" = cat ] && mkdir '{0}' 2>/dev/null && exit 1\nexec REAL \"$@\"\n",
         sent.path.with_extension("seen").display()
     );
-    let text = String::from_utf8(wait(with(&once).record_files()).unwrap().text).unwrap();
-    assert!(["a.json", "b.json", "cut off"].iter().all(|line| text.lines().any(|found| found == *line)), "{text:?}");
-    let error = wait(with(&half.replace("echo a; ", "")).record_files()).unwrap_err();
+    let text = String::from_utf8(beside(&with(&once)).text).unwrap();
+    assert!([A, B, "cut off"].iter().all(|line| text.lines().any(|found| found == *line)), "{text:?}");
+    let error = wait(with(&half.replace("echo a; ", "")).look()).unwrap_err();
     assert!(error.to_string().contains("/.etcd-backup: "), "{error}");
     assert_eq!(Failure::from(error).exit, Exit::Store);
 }
@@ -106,9 +114,9 @@ fn a_record_that_cannot_be_read_costs_only_itself() {
 fn a_key_that_may_not_read_the_records_is_told_so() {
     needs!("rclone", "weed");
     let remote = Remote::seaweedfs();
-    wait(store(&remote, "").create_record("a.json", b"{}")).unwrap();
+    wait(store(&remote, "").create_record("202601020304.etcdb.json", b"{}")).unwrap();
     let config = remote.config_that_may(&["s3:ListBucket"]);
-    let error = wait(store_at(remote.target(), &config, "").record_files()).unwrap_err();
+    let error = wait(store_at(remote.target(), &config, "").look()).unwrap_err();
     let text = error.to_string();
     assert!(text.contains(".etcd-backup") && text.contains("may list and read there"), "{text}");
     assert_eq!(Failure::from(error).exit, Exit::Denied);
@@ -120,12 +128,16 @@ fn three_thousand_records_are_read_in_seconds() {
     needs!("rclone", "weed");
     let (remote, folder) = (Remote::seaweedfs(), tempfile::tempdir().unwrap());
     for n in 0..3000 {
-        fs::write(folder.path().join(format!("p-{n:04}.json")), format!("{{\"n\":{n}}}\n")).unwrap();
+        fs::write(
+            folder.path().join(format!("p-2026010203{:02}{:02}.etcdb.json", n / 60, n % 60)),
+            format!("{{\"n\":{n}}}\n"),
+        )
+        .unwrap();
     }
     let to = format!("{}/.etcd-backup", remote.target());
     remote.rclone(&["copy", "--transfers=32", folder.path().to_str().unwrap(), &to]);
     let begun = std::time::Instant::now();
-    let files = wait(store(&remote, "p-").record_files()).unwrap();
+    let files = beside(&store(&remote, "p-"));
     let took = begun.elapsed();
     eprintln!("3000 records: {took:?}");
     assert_eq!((files.names.len(), files.text.split(|b| *b == b'\n').filter(|l| !l.is_empty()).count()), (3000, 3000));

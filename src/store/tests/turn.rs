@@ -104,6 +104,6 @@ fn a_name_that_is_only_on_its_way_is_not_called_taken() {
     assert!(error.to_string().ends_with("or was killed with one"), "{error}");
     assert!(!served.data().join("p-202601020304.etcdb").exists());
     // So another one is chosen at once.
-    let inventory = wait(store.record_files()).unwrap();
+    let inventory = wait(store.look()).unwrap().1;
     assert_eq!(inventory.parts, ["p-202601020304.etcdb.00000000.part"]);
 }
