@@ -33,16 +33,17 @@ pub async fn run(config: RunConfig, now: DateTime<Utc>, report: &mut Report) -> 
     let snapshot = take::snapshot(choice, &etcd, &workspace, now, &mut report.job);
     // A remote that is away may be back when the snapshot is done, so that is taken meanwhile.
     let (backup, store) = tokio::try_join!(snapshot, async {
-        match opened {
-            Some(store) => Ok(store),
-            None => Ok(open_patiently(&store, &patience, now).await?),
-        }
+        let store = match opened {
+            Some(store) => store,
+            None => open_patiently(&store, &patience, now).await?,
+        };
+        store.sweep(sweep_after, now).await;
+        Ok(store)
     })?;
     report.job.backup = Some(backup.facts.clone());
     report.seconds.snapshot = Some(since(begun_snapshot));
 
     let begun_storing = Instant::now();
-    store.sweep(sweep_after, now).await;
     let keeper =
         Keeper { store: &store, patience: &patience, work_dir: &work_dir, began: (now, begun), in_place: false };
     let kept = keeper.keep(&backup, &mut report.job).await?;

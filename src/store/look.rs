@@ -33,6 +33,10 @@ pub(super) struct Told {
     pub text: Vec<u8>,
     /// The files that these lines are the content of.
     pub read: BTreeSet<String>,
+    /// The parts that the latest look has found; `None` before the first one.
+    pub parts: Option<Vec<String>>,
+    /// Whether what earlier runs have left was looked for.
+    pub is_swept: bool,
 }
 
 impl Seen {

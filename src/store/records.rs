@@ -64,7 +64,8 @@ impl Store {
         let prefix = &self.config.naming.prefix;
         let mut unread: Vec<_> = listed.iter().filter(|file| is_of_prefix(prefix, &file.name)).collect();
         let mut text = {
-            let told = self.seen.told();
+            let mut told = self.seen.told();
+            told.parts = Some(parts.clone());
             unread.retain(|file| !told.read.contains(&file.name));
             told.text.clone()
         };

@@ -27,20 +27,30 @@ impl Store {
         else {
             return;
         };
-        if self.uploads_a_part() {
-            if let Err(error) = self.sweep_parts(&self.path_of(PARTS), before).await {
-                tracing::debug!("looking for old parts of uploads: {error}");
-            }
-        } else if !self.is_crypt()
-            && let Err(error) = self.sweep_uploads(before, older_than).await
-        {
-            tracing::debug!("looking for old unfinished uploads: {error}");
+        // Nothing gets old while a run lasts.
+        if self.seen.told().is_swept {
+            return;
+        }
+        let swept = if self.uploads_a_part() {
+            self.sweep_parts(&self.path_of(PARTS), before).await
+        } else if self.is_crypt() {
+            Ok(())
+        } else {
+            self.sweep_uploads(before, older_than).await
+        };
+        match swept {
+            Ok(()) => self.seen.told().is_swept = true,
+            Err(error) => tracing::debug!("looking for what uploads have left that did not finish: {error}"),
         }
     }
 
     async fn sweep_parts(&self, folder: &str, before: DateTime<Utc>) -> Result<(), Error> {
         let only_parts = ["--include=/*.part", "--use-server-modtime"];
         let prefix = &self.config.naming.prefix;
+        // The latest look has their names, and not their times.
+        if self.seen.told().parts.as_ref().is_some_and(|parts| !parts.iter().any(|part| is_part(prefix, part))) {
+            return Ok(());
+        }
         let found = self.objects(folder, &only_parts, true).await?;
         let is_old = |modified: Option<DateTime<Utc>>| modified.is_some_and(|modified| modified < before);
         let old = found.into_iter().filter(|object| is_part(prefix, &object.name) && is_old(object.modified()));
@@ -58,16 +68,13 @@ impl Store {
     async fn sweep_uploads(&self, before: DateTime<Utc>, older_than: Duration) -> Result<(), Error> {
         let (quiet, limit) = (true, Some(QUERY_LIMIT));
         let (bucket, keys) = self.bucket_and_key_of(self.config.naming.prefix.leaf());
-        // The path is a bare prefix of the keys, so this lists other prefixes' uploads too.
-        let path = self.path_of(self.config.naming.prefix.leaf());
-        let records = self.path_of(RECORDS);
-        let mut open = Vec::new();
-        for path in [&path, &records] {
-            let args = ["list-multipart-uploads", "--", path];
-            let call = Call { defaults: &FAIL_FAST, limit, quiet, ..Call::new("backend", path, &args) };
-            let listed: BTreeMap<String, Option<Vec<OpenUpload>>> = self.rclone.json(call).await?;
-            open.extend(listed.into_iter().filter(|(name, _)| *name == bucket).filter_map(|(_, of)| of).flatten());
-        }
+        // The path is a bare prefix of the keys, so this lists others' uploads, too, and those of records.
+        let path = self.directory();
+        let args = ["list-multipart-uploads", "--", &path];
+        let call = Call { defaults: &FAIL_FAST, limit, quiet, ..Call::new("backend", &path, &args) };
+        let listed: BTreeMap<String, Option<Vec<OpenUpload>>> = self.rclone.json(call).await?;
+        let open = listed.into_iter().filter(|(name, _)| *name == bucket).filter_map(|(_, of)| of).flatten();
+        let open: Vec<_> = open.collect();
         let directory = keys.strip_suffix(self.config.naming.prefix.leaf()).unwrap_or(&keys);
         for place in old_uploads(&self.config.naming.prefix, directory, &open, before) {
             let path = self.path_of(start_of(&place));

@@ -109,13 +109,13 @@ fn old_open_uploads_of_this_prefix_are_aborted() {
         keys.sort_unstable();
         keys.into_iter().map(str::to_owned).collect::<Vec<_>>()
     };
-    let store = store(&remote, "a/prod-");
+    let swept_after = |age| wait(store(&remote, "a/prod-").sweep(age, chrono::Utc::now()));
     let all = open();
     // Nothing is old yet.
-    wait(store.sweep(DAY, chrono::Utc::now()));
+    swept_after(DAY);
     assert_eq!(open(), all);
     std::thread::sleep(Duration::from_secs(2));
-    wait(store.sweep(Duration::from_secs(1), chrono::Utc::now()));
+    swept_after(Duration::from_secs(1));
     let mut expected = not_ours.to_vec();
     expected.sort_unstable();
     assert_eq!(open(), expected);
