@@ -8,7 +8,6 @@ use super::error::{Doubt, Left};
 use super::{Error, RETRY, ReadError, Store, StoredBackup, hash};
 use crate::backup::evidence::Evidence;
 use crate::backup::name::BackupName;
-use crate::config::Confirm;
 use crate::snapshot::FileHash;
 use crate::system::blocking::blocking;
 
@@ -29,11 +28,7 @@ impl Store {
         file: Option<&Path>,
     ) -> Result<Evidence, Doubt> {
         // Without the file, its SHA-256 is the only hash that is known.
-        let trusted = match self.config.confirm {
-            Confirm::Auto => self.trusted_hash(content.bytes),
-            Confirm::Read => None,
-        };
-        let kind = trusted.filter(|kind| *kind == "sha256" || file.is_some());
+        let kind = self.witness(content.bytes).filter(|kind| *kind == "sha256" || file.is_some());
         let mut args = vec!["--no-modtime"];
         args.extend(kind.iter().flat_map(|kind| ["--hash", "--hash-type", kind]));
         // No limit, because a backend such as `local` reads the whole file to hash it.
@@ -77,7 +72,7 @@ impl Store {
     }
 }
 
-/// `kind` is one that [`Store::trusted_hash`] names.
+/// `kind` is one that [`Store::witness`] names.
 fn evidence(kind: &str) -> Evidence {
     match kind {
         "md5" => Evidence::StoreMd5,

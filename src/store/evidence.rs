@@ -1,6 +1,7 @@
 //! Which of a store's hashes are evidence: computed by the store from what it holds, not this program's own word read back.
 
 use super::{Store, hash};
+use crate::config::Confirm;
 use crate::rclone::backend::Backend;
 
 /// A remote whose hashes can be relied on.
@@ -57,7 +58,14 @@ fn trusted(backend: &Backend, offered: &[String], bytes: u64) -> Option<&'static
 
 impl Store {
     /// The kind of hash, by rclone's name, that is evidence for an object of so many bytes; `None` if it has to be read back.
-    pub(super) fn trusted_hash(&self, bytes: u64) -> Option<&'static str> {
+    pub(super) fn witness(&self, bytes: u64) -> Option<&'static str> {
+        match self.config.confirm {
+            Confirm::Auto => self.trusted_hash(bytes),
+            Confirm::Read => None,
+        }
+    }
+
+    fn trusted_hash(&self, bytes: u64) -> Option<&'static str> {
         let backend = self.rclone.backend(&self.config.target);
         trusted(&backend, self.features.hashes.as_deref().unwrap_or_default(), bytes)
     }

@@ -12,7 +12,7 @@ use super::list::RemoteObject;
 use super::local::LocalPart;
 use super::read::ONE_OBJECT;
 use super::upload::staged;
-use super::{Error, FAIL_FAST, QUERY_LIMIT, RECORDS, Store};
+use super::{Error, FAIL_FAST, QUERY_LIMIT, RECORDS, Store, hash};
 use crate::backup::beside::{files_in, is_of_prefix};
 use crate::exit::Exit;
 use crate::rclone::Call;
@@ -107,7 +107,10 @@ impl Store {
                 Ok(()) => break,
                 // A record that is only unreadable for a moment must not change what is known.
                 Err(_) if tries_left > 0 => tokio::time::sleep(PAUSE).await,
-                Err(error) if text.iter().all(|byte| *byte == b'\n') => return Err(Error::of(error, READ_RECORDS)),
+                // Where others are known, this may be the one that nobody can read.
+                Err(error) if (!others || error.is_away()) && text.iter().all(|byte| *byte == b'\n') => {
+                    return Err(Error::of(error, READ_RECORDS));
+                }
                 // One that cannot be read costs only itself. Its name is in the list, so it is known to be there.
                 Err(error) => tracing::warn!("not every record could be read: {error}"),
             }
@@ -134,16 +137,16 @@ impl Store {
         let sent = staged(text)?;
         let told = set_back(&sent.path)?;
         let created = match self.upload(&sent.path, &place).await {
-            // rclone looked and then moved, or the store may not know the condition. Of two runs at once, one finds the
-            // other's record here.
-            Ok(_) if !self.reads_as(&place, text).await? => Err(Error::Taken(self.path_of(&place))),
-            outcome => outcome.map(drop).map_err(|error| error.may(WRITE_RECORDS)),
+            Ok(_) => match self.found_with(text, leaf, &place).await? {
+                Some(found) => return Ok(RecordWritten { modified: by_own_clock(&found, told) }),
+                // rclone looked and then moved, or the store may not know the condition. Of two runs at once, one finds the
+                // other's record here.
+                None => Err(Error::Taken(self.path_of(&place))),
+            },
+            Err(error) => Err(error.may(WRITE_RECORDS)),
         };
-        let was_there = created.is_err();
-        self.or_identical(created, &place, text).await?;
-        let written = self.look_at_record(leaf, &place, text.len(), told).await?;
         // One that an earlier try has written has that try's time.
-        Ok(if was_there { RecordWritten { modified: None } } else { written })
+        self.or_identical(created, &place, text).await.map(|()| RecordWritten { modified: None })
     }
 
     async fn create_here(&self, directory: &Path, place: &str, text: Vec<u8>) -> Result<(), Error> {
@@ -180,28 +183,23 @@ impl Store {
         Ok(self.rclone.call(call).await.map_err(|error| Error::of(error, READ_RECORDS))? == text)
     }
 
-    async fn look_at_record(
-        &self,
-        leaf: &str,
-        place: &str,
-        bytes: usize,
-        told: DateTime<Utc>,
-    ) -> Result<RecordWritten, Error> {
+    /// What stands at `place`, if it has exactly this text.
+    async fn found_with(&self, text: &[u8], leaf: &str, place: &str) -> Result<Option<RemoteObject>, Error> {
         let not_confirmed = |doubt, left| Error::NotConfirmed { name: leaf.to_owned(), doubt, left };
-        let path = self.path_of(place);
-        let found = self.object(&path, &FAIL_FAST, &["--use-server-modtime"], Some(QUERY_LIMIT)).await;
-        let found = match found {
+        let kind = self.witness(text.len().try_into().unwrap_or(u64::MAX));
+        let mut args = vec!["--use-server-modtime"];
+        args.extend(kind.iter().flat_map(|kind| ["--hash", "--hash-type", kind]));
+        let found = match self.object(&self.path_of(place), &FAIL_FAST, &args, Some(QUERY_LIMIT)).await {
             Ok(Some(found)) => found,
             Ok(None) => return Err(not_confirmed(Doubt::Absent, Left::Nothing)),
             Err(error) => return Err(not_confirmed(Doubt::unread(error), Left::There)),
         };
-        if usize::try_from(found.size).is_ok_and(|size| size != bytes) {
-            let doubt = Doubt::Differs(format!("it has {} bytes, {bytes} were sent", found.size));
-            return Err(not_confirmed(doubt, Left::There));
-        }
-        // rclone gives a file the time of the one that it sends, where it can. Then that is what comes back.
-        let modified = found.modified().filter(|modified| (*modified - told).abs() > PRECISION);
-        Ok(RecordWritten { modified })
+        // A hash that differs may be another's word. The content decides.
+        let theirs = kind.and_then(|kind| Some((kind, found.hashes.get(kind)?)));
+        let is_it = theirs.is_some_and(|(kind, theirs)| {
+            hash::of(kind, &mut &*text).is_ok_and(|ours| ours.eq_ignore_ascii_case(theirs))
+        });
+        Ok((is_it || self.reads_as(place, text).await?).then_some(found))
     }
 
     /// Deletes these files of the records' folder. Returns what went wrong.
@@ -224,6 +222,12 @@ impl Error {
             error => error,
         }
     }
+}
+
+/// When the store's own clock says that a file came, which was `told` as its time.
+fn by_own_clock(found: &RemoteObject, told: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    // rclone gives a file the time of the one that it sends, where it can. Then that is what comes back.
+    found.modified().filter(|modified| (*modified - told).abs() > PRECISION)
 }
 
 /// Sets the time of a file back, and returns the new one.
