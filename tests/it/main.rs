@@ -17,6 +17,7 @@ mod evidence;
 mod export;
 mod faults;
 mod fetch;
+mod few_calls;
 mod image;
 mod inspect;
 mod interrupt;
