@@ -2,6 +2,7 @@
 //!
 //! Each module imports only those above it; a test checks that.
 
+mod digest;
 mod error;
 mod trailer;
 
@@ -19,6 +20,8 @@ pub mod tests;
 
 pub use bolt::Db;
 pub use contents::Contents;
+#[expect(unused_imports, reason = "what streams a snapshot feeds one")]
+pub use digest::{Digest, DigestKind};
 pub use error::Error;
 #[cfg(test)]
 pub use mvcc::Revision;
