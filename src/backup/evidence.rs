@@ -14,6 +14,8 @@ pub enum Evidence {
     StoreSha256,
     StoreSha1,
     StoreMd5,
+    /// The MD5s of the parts in which it was sent, which the store computed from what it received.
+    StoreMd5OfParts,
 }
 
 impl fmt::Display for Evidence {
@@ -23,6 +25,7 @@ impl fmt::Display for Evidence {
             Self::StoreSha256 => "the store's SHA-256",
             Self::StoreSha1 => "the store's SHA-1",
             Self::StoreMd5 => "the store's MD5",
+            Self::StoreMd5OfParts => "the store's MD5 of its parts",
         })
     }
 }

@@ -119,7 +119,7 @@ impl Source {
             }
             Self::Stored(_) => {
                 let workspace = Workspace::create(work_dir)?;
-                let Snapshot { path, proof } = self.receive(&workspace).await?;
+                let Snapshot { path, proof, .. } = self.receive(&workspace).await?;
                 Ok(ProvedFile { path, label, proof, _workspace: Some(workspace) })
             }
         }

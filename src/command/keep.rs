@@ -16,8 +16,7 @@ use crate::backup::name::BackupName;
 use crate::backup::record::{Record, to_the_second};
 use crate::exit::{Exit, Failure};
 use crate::report::JobReport;
-use crate::snapshot::FileHash;
-use crate::store::{self, Store};
+use crate::store::{self, Content, Store};
 use crate::system::patience::Patience;
 
 /// How many names are tried, in case other runs take them first.
@@ -114,7 +113,7 @@ impl Keeper<'_> {
         mut look: Option<Inventory>,
         tries: &mut Tries,
     ) -> Result<(BackupName, Evidence), Failure> {
-        let content = FileHash { bytes: backup.facts.bytes, sha256: backup.facts.sha256.clone() };
+        let content = backup.content();
         let mut left = 1..=NAMES;
         loop {
             let once = async || self.upload_once(backup, &content, look.take(), tries).await;
@@ -131,7 +130,7 @@ impl Keeper<'_> {
     async fn upload_once(
         &self,
         backup: &Backup,
-        content: &FileHash,
+        content: &Content,
         look: Option<Inventory>,
         tries: &mut Tries,
     ) -> Result<(BackupName, Evidence), store::Error> {
@@ -164,7 +163,7 @@ impl Keeper<'_> {
     /// Some remotes look whether a name is free and then move a file there, which may replace one that came in between. If
     /// ours is what stands there now, the other run's record is about a backup that is gone.
     async fn dismiss_if_replaced(&self, backup: &Backup, name: &BackupName) -> Result<(), Failure> {
-        let content = FileHash { bytes: backup.facts.bytes, sha256: backup.facts.sha256.clone() };
+        let content = backup.content();
         match self.store.confirm(name, &content).await {
             Ok(_) => {}
             // The other run's backup stands there, and its record is right.
@@ -174,7 +173,7 @@ impl Keeper<'_> {
         // Two runs can send the same bytes, and then that record is right, too.
         let inventory = Inventory::read_patiently(self.store, self.patience).await?;
         let recorded = inventory.catalog.find(name).and_then(|entry| entry.facts.as_ref());
-        if recorded.is_some_and(|facts| facts.sha256 == content.sha256) {
+        if recorded.is_some_and(|facts| facts.sha256 == content.hash.sha256) {
             return Ok(());
         }
         let at = to_the_second(self.now());

@@ -1,5 +1,6 @@
 //! `run`: the whole job in one process.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
@@ -30,11 +31,11 @@ pub async fn run(config: RunConfig, now: DateTime<Utc>, report: &mut Report) -> 
     report.seconds.survey = Some(since(begun));
 
     let begun_snapshot = Instant::now();
-    let snapshot = take::snapshot(choice, &etcd, &workspace, now, &mut report.job);
+    let snapshot = take::snapshot(choice, &etcd, &workspace, now, opened.as_ref(), &mut report.job);
     // A remote that is away may be back when the snapshot is done, so that is taken meanwhile.
     let (backup, store) = tokio::try_join!(snapshot, async {
-        let store = match opened {
-            Some(store) => store,
+        let store = match &opened {
+            Some(store) => Arc::clone(store),
             None => open_patiently(&store, &patience, now).await?,
         };
         store.sweep(sweep_after, now).await;

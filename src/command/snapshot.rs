@@ -58,7 +58,7 @@ pub async fn snapshot(
     let choice = members::choose(&etcd, |refused| report.job.refuse(refused)).await?;
     report.seconds.survey = Some(since(begun));
     let begun_snapshot = Instant::now();
-    let backup = take::snapshot(choice, &etcd, &workspace, now, &mut report.job).await?;
+    let backup = take::snapshot(choice, &etcd, &workspace, now, None, &mut report.job).await?;
     report.job.backup = Some(backup.facts.clone());
     // The next step may run as another user of the same group (fsGroup).
     let shared = fs::set_permissions(&backup.file, Permissions::from_mode(0o640));

@@ -1,5 +1,6 @@
 //! `store`: the second step of the job alone. It stores what `snapshot` left, and says so in the record.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
@@ -12,7 +13,8 @@ use crate::config::StoreStepConfig;
 use crate::exit::{Exit, Failure};
 use crate::report::job::Stage;
 use crate::report::{Report, since};
-use crate::snapshot::prove_file;
+use crate::snapshot::{Digested, prove_file_with_digest};
+use crate::store::Store;
 use crate::system::blocking::blocking;
 use crate::system::patience::Patience;
 
@@ -34,8 +36,8 @@ pub async fn store(config: StoreStepConfig, now: DateTime<Utc>, report: &mut Rep
     let begun = Instant::now();
     // The proof takes long, so what the store refuses comes before it, unless the store is away.
     let seen = look_if_there(prepared.clone(), retry_for).await?;
-    let backup = Backup { facts: facts.clone(), file: work_dir.join(&handover.file) };
-    prove(&backup).await?;
+    let mut backup = Backup { facts: facts.clone(), file: work_dir.join(&handover.file), digest: None };
+    backup.digest = prove(&backup, seen.clone()).await?;
     let patience = Patience::new(retry_for);
     let store = match seen {
         Some(store) => store,
@@ -52,12 +54,14 @@ pub async fn store(config: StoreStepConfig, now: DateTime<Utc>, report: &mut Rep
     Ok(Exit::Ok)
 }
 
-async fn prove(backup: &Backup) -> Result<(), Failure> {
+/// Proves the file, with the digest that the store wants, if that is open.
+async fn prove(backup: &Backup, store: Option<Arc<Store>>) -> Result<Option<Digested>, Failure> {
     // Again, because other containers can write to the volume that the file comes from.
     let file = backup.file.clone();
-    let proof = blocking(move || prove_file(&file)).await?;
+    let wanted = move |bytes| store.as_ref().and_then(|store| store.digest_kind(bytes));
+    let (proof, digest) = blocking(move || prove_file_with_digest(&file, wanted)).await?;
     if proof.file.sha256 == backup.facts.sha256 {
-        return Ok(());
+        return Ok(digest);
     }
     let why = format!("{} is not the file of its record: its SHA-256 differs", backup.file.display());
     Err(Failure::message(Exit::Proof, why))

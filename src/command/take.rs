@@ -1,6 +1,7 @@
 //! The first step of the job: a proved snapshot from the best member.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -14,7 +15,8 @@ use crate::logging::progress::Meter;
 use crate::member::{self, Choice, Member, Refusal};
 use crate::recovery::etcdutl::Etcdutl;
 use crate::report::JobReport;
-use crate::snapshot::{self, Snapshot, Workspace};
+use crate::snapshot::{self, Digested, FileHash, Snapshot, Workspace};
+use crate::store::{Content, Store};
 use crate::url::Url;
 
 /// Advice must not cost the backup its time.
@@ -24,20 +26,35 @@ const ETCDUTL: Duration = Duration::from_secs(5);
 pub struct Backup {
     pub facts: Facts,
     pub file: PathBuf,
+    /// Of the kind that the store wanted, if that was known when the file was proved.
+    pub digest: Option<Digested>,
 }
 
-/// Takes a snapshot from the best member; when that one fails, or its database does not fit, from the next.
+impl Backup {
+    /// What is to be stored.
+    pub fn content(&self) -> Content {
+        let hash = FileHash { bytes: self.facts.bytes, sha256: self.facts.sha256.clone() };
+        Content { hash, digest: self.digest.clone() }
+    }
+}
+
+/// Takes a snapshot from the best member; when that one fails, or its database does not fit, from the next. `store` is where it
+/// goes, if that is open.
 pub async fn snapshot(
     choice: Choice,
     etcd: &config::EtcdConfig,
     workspace: &Workspace,
     now: DateTime<Utc>,
+    store: Option<&Arc<Store>>,
     report: &mut JobReport,
 ) -> Result<Backup, Failure> {
     let Choice { members, degraded, .. } = choice;
     let mut failures = Failures::default();
     for (n, member) in fitting_first(members, workspace)?.iter().enumerate() {
-        let part = workspace.part_file(&format!("snapshot-{n}"))?;
+        let mut part = workspace.part_file(&format!("snapshot-{n}"))?;
+        if let Some(store) = store.cloned() {
+            part.want_digest(Box::new(move |bytes| store.digest_kind(bytes)));
+        }
         let mut meter = Meter::new("snapshot");
         let taken = etcd::snapshot(member, etcd, degraded.is_some(), part, |done, total| meter.show(done, total)).await;
         match taken {
@@ -160,7 +177,7 @@ async fn backup(
         "proved the snapshot of {}",
         member.endpoint
     );
-    Ok(Backup { facts, file: snapshot.path })
+    Ok(Backup { facts, file: snapshot.path, digest: snapshot.digest })
 }
 
 /// Why the etcdutl that is here may not restore the backup, said now and not when it is needed. Where there is none, the

@@ -6,15 +6,22 @@ use super::Rclone;
 use crate::config::target::{Connection, Target};
 
 /// The options that are kept. None of them is a secret.
-const WANTED: [&str; 7] = [
+const WANTED: [&str; 11] = [
     "type",
     "provider",
     "endpoint",
     "upload_cutoff",
+    "chunk_size",
+    "max_upload_parts",
+    "use_multipart_uploads",
+    "disable_checksum",
     "server_side_encryption",
     "sse_customer_algorithm",
     "directory_bucket",
 ];
+
+/// Not one of a backend: stands for each flag of its family, wherever it is set.
+const MULTI_THREAD: &str = "multi_thread";
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Backend {
@@ -77,15 +84,33 @@ impl Place {
         if self == Self::Local {
             return Backend { kind: "local".into(), ..Backend::default() };
         }
-        let (kind, mut options) = options(self, section.into_iter().collect(), environment, flags);
+        let (kind, options) = options(self, section.into_iter().collect(), environment, flags);
+        Backend::of(kind, options, environment, flags)
+    }
+}
+
+impl Backend {
+    /// `options` are all of them, from wherever they are set.
+    pub(super) fn of(
+        kind: String,
+        mut options: BTreeMap<String, String>,
+        environment: &BTreeMap<String, String>,
+        flags: &[String],
+    ) -> Self {
+        let is_multi_thread = |name: &str| name.replace('-', "_").starts_with(MULTI_THREAD);
+        let is_in_section =
+            options.keys().any(|name| name.split_once('.').is_some_and(|(_, flag)| is_multi_thread(flag)));
         options.retain(|name, _| WANTED.contains(&name.as_str()) && name != "type");
         // The libraries of AWS read these too.
         if ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"].iter().any(|name| environment.contains_key(*name)) {
             options.insert("endpoint".into(), String::new());
         }
+        if is_in_section || flags.iter().any(|flag| is_multi_thread(flag.trim_start_matches('-'))) {
+            options.insert(MULTI_THREAD.into(), String::new());
+        }
         // That there is one is all that is asked, and a URL may have a password in it.
         options.entry("endpoint".into()).and_modify(String::clear);
-        Backend { kind, options }
+        Self { kind, options }
     }
 }
 
@@ -187,6 +212,18 @@ mod tests {
             assert_eq!(cutoff("aws:", &[of_kind, of_remote], flags).as_deref(), Some("3M"));
         }
         assert_eq!(cutoff("aws,upload_cutoff=4M:", &[of_remote], &["--s3-upload-cutoff=3M"]).as_deref(), Some("4M"));
+    }
+
+    #[test]
+    fn a_flag_that_makes_parts_is_noticed_wherever_it_is_set() {
+        let is_noticed =
+            |section: &str, flags: &[&str]| backend("aws:", section, &[], flags).option("multi_thread") == Some("");
+        assert!(!is_noticed(AWS, &["--s3-upload-cutoff=1M"]));
+        assert!(is_noticed(AWS, &["--multi-thread-cutoff=1M"]));
+        assert!(is_noticed(AWS, &["--multi_thread_cutoff", "1M"]));
+        for kind in ["global", "override"] {
+            assert!(is_noticed(&format!("{AWS}{kind}.multi_thread_cutoff = 1M\n"), &[]), "{kind}");
+        }
     }
 
     #[test]

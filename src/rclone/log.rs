@@ -4,6 +4,7 @@ use std::io::{BufReader, Read};
 
 use serde::Deserialize;
 
+use super::dump::Dump;
 use super::redact::Redactor;
 use crate::system::lines::{LONGEST, Line, lines};
 
@@ -16,9 +17,9 @@ const BODY: &str = "<?xml";
 
 /// One line of `--use-json-log`.
 #[derive(Deserialize)]
-struct LogLine {
-    level: String,
-    msg: String,
+pub struct LogLine {
+    pub level: String,
+    pub msg: String,
     object: Option<String>,
 }
 
@@ -31,6 +32,8 @@ pub struct ErrorOutput {
     /// The objects of which it said that it deleted them.
     pub deleted: Vec<String>,
     pub last_error: LastError,
+    /// If headers were dumped.
+    pub dump: Option<Dump>,
 }
 
 /// The last line about an error. It is not logged when it comes, because the error of the whole call may have its words; if
@@ -78,7 +81,16 @@ struct Complaint {
 
 /// Logs every line until the end of stderr, errors as warnings unless it is to be `quiet`, and all but the last of them.
 pub fn relay(stderr: impl Read, subcommand: &str, quiet: bool, redactor: &Redactor) -> ErrorOutput {
-    let mut output = ErrorOutput::default();
+    read(stderr, subcommand, quiet, redactor, None)
+}
+
+/// As [`relay`], of a call that dumps headers. None of its lines at the debug level is logged.
+pub fn relay_dump(stderr: impl Read, subcommand: &str, quiet: bool, redactor: &Redactor) -> ErrorOutput {
+    read(stderr, subcommand, quiet, redactor, Some(Dump::default()))
+}
+
+fn read(stderr: impl Read, subcommand: &str, quiet: bool, redactor: &Redactor, dump: Option<Dump>) -> ErrorOutput {
+    let mut output = ErrorOutput { dump, ..ErrorOutput::default() };
     let mut cause = String::new();
     for line in lines(BufReader::new(stderr)) {
         let Line::Text(line) = line else {
@@ -88,7 +100,7 @@ pub fn relay(stderr: impl Read, subcommand: &str, quiet: bool, redactor: &Redact
             continue;
         };
         let line = line.trim();
-        if line.is_empty() {
+        if line.is_empty() || output.dump.as_mut().is_some_and(|dump| dump.takes(line)) {
             continue;
         }
         output.undecryptable += usize::from(line.contains("Skipping undecryptable file name"));
@@ -184,6 +196,17 @@ mod tests {
         assert_eq!(fatal, "Failed to create file system for \"x:\": didn't find section in config file");
         let usage = relay(&b"Error: unknown flag: --x\nUsage:\n\xff\n"[..], "copyto", false, &redactor);
         assert_eq!(usage, ErrorOutput { complaint: "unknown flag: --x".into(), ..ErrorOutput::default() });
+    }
+
+    #[test]
+    fn of_a_dump_only_what_is_wrong_is_kept() {
+        let log = "Error: X-Amz-Security-Token: secret
+            {\"level\":\"debug\",\"msg\":\"HEAD / HTTP/1.1\\r\\nX-Amz-Security-Token: secret\"}
+            {\"level\":\"notice\",\"msg\":\"Failed to lsjson: denied\"}
+            Failed to see X-Amz-Security-Token: secret";
+        let output = relay_dump(log.as_bytes(), "lsjson", false, &Redactor::default());
+        assert_eq!(output.complaint, "Failed to lsjson: denied");
+        assert_eq!(output.dump, Some(Dump::default()));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod away;
 pub mod backend;
 mod classify;
 mod config_files;
+mod dump;
 mod environment;
 mod error;
 mod log;
@@ -29,6 +30,7 @@ use crate::config;
 use crate::system::blocking::blocking;
 use crate::system::process::{BadExit, Child, Ended, Program};
 use config_files::Opened;
+use dump::Dump;
 use error::OLDEST;
 use log::ErrorOutput;
 use private_config::PrivateConfig;
@@ -67,7 +69,7 @@ pub struct Call<'a> {
     pub subcommand: &'a str,
     /// The remote, directory or object that it is about, for error messages.
     pub path: &'a str,
-    /// Flags that the user's own override. Only those belong here that can change nothing but how long a call takes.
+    /// Flags that the user's own override. Only those belong here that change no content and no name.
     pub defaults: &'a [&'a str],
     /// Everything after the user's flags, which these override.
     pub args: &'a [&'a str],
@@ -76,12 +78,15 @@ pub struct Call<'a> {
     pub limit: Option<Duration>,
     /// Whether a failure is of no interest to a user. Then nothing of it is logged above the debug level.
     pub quiet: bool,
+    /// Whether rclone shows the headers of requests and answers. Then nothing of its log at the debug level is.
+    pub dumps_headers: bool,
 }
 
 impl<'a> Call<'a> {
     /// A call without defaults, without input and without a limit.
     pub const fn new(subcommand: &'a str, path: &'a str, args: &'a [&'a str]) -> Self {
-        Self { subcommand, path, defaults: &[], args, stdin: Vec::new(), limit: None, quiet: false }
+        let stdin = Vec::new();
+        Self { subcommand, path, defaults: &[], args, stdin, limit: None, quiet: false, dumps_headers: false }
     }
 }
 
@@ -160,6 +165,17 @@ impl Rclone {
         Ok((serde_json::from_slice(&stdout).map_err(unreadable)?, stderr.undecryptable))
     }
 
+    /// As [`Self::json`], with the `ETag` of the one object of S3 that the call is about, if it was sent in parts.
+    pub async fn json_and_etag<T>(&self, call: Call<'_>) -> Result<(T, Option<String>), Error>
+    where
+        T: for<'de> Deserialize<'de>,
+    {
+        let call = Call { dumps_headers: true, ..call };
+        let (stdout, stderr) = self.run_to_end(&call).await?;
+        let unreadable = |cause| Error::Unreadable { subcommand: call.subcommand.to_owned(), cause };
+        Ok((serde_json::from_slice(&stdout).map_err(unreadable)?, stderr.dump.and_then(Dump::etag)))
+    }
+
     /// As [`Self::call`], for a call whose output is of use although it failed.
     pub async fn partial_output(&self, call: Call<'_>) -> (Vec<u8>, Result<(), Error>) {
         match self.wait(&call).await {
@@ -203,7 +219,8 @@ impl Rclone {
 
     fn stderr_reader(&self, call: &Call<'_>) -> impl FnOnce(PipeReader) -> ErrorOutput + Send + 'static {
         let (subcommand, quiet, redactor) = (call.subcommand.to_owned(), call.quiet, Arc::clone(&self.redactor));
-        move |stderr| log::relay(stderr, &subcommand, quiet, &redactor)
+        let relay = if call.dumps_headers { log::relay_dump } else { log::relay };
+        move |stderr| relay(stderr, &subcommand, quiet, &redactor)
     }
 
     fn not_started(&self, cause: io::Error) -> Error {
@@ -227,6 +244,9 @@ impl Rclone {
         argv.extend(self.user_flags.iter().map(OsString::from));
         // Without the last one, rclone would ask for the password of an encrypted configuration.
         argv.extend(["--use-json-log", "--log-level=INFO", "--ask-password=false"].map(OsString::from));
+        if call.dumps_headers {
+            argv.push("--dump=headers".into());
+        }
         if let Some(config) = &self.config {
             argv.extend(["--config".into(), config.path().into()]);
         }

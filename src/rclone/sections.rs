@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::thread;
 
-use super::backend::{Place, options};
+use super::backend::{Backend, Place, options};
 use super::private_config::{PrivateConfig, refresh_token};
 use super::{Call, Error, PROMPT, PROMPT_AT_END, Rclone};
 use crate::config::rclone_options::why_refused_in_section;
@@ -87,7 +87,7 @@ impl Rclone {
         };
         let own = || "rclone's own configuration".to_owned();
         let file = || self.config.as_ref().map_or_else(own, PrivateConfig::shown);
-        let known = Known { sections, environment: &self.environment, flags: &self.user_flags };
+        let known = self.known(sections);
         let in_use = in_use(&known, target.clone(), 0);
         if let Some(why) = in_use.iter().find_map(|remote| remote.unusable(&known)) {
             return Err(Error::Unusable { file: file(), why });
@@ -100,6 +100,20 @@ impl Rclone {
             );
         }
         Ok(if is_plain { Asked::AtOnce } else { Asked::InTurn })
+    }
+
+    /// The target's remote, and behind it those that it wraps; none if the configuration cannot be read.
+    pub fn chain(&self, target: &Target) -> Vec<Backend> {
+        if Place::of(target.root()) == Place::Local {
+            return vec![self.backend(target)];
+        }
+        let Some(sections) = &self.sections else { return Vec::new() };
+        let in_use = in_use(&self.known(sections), target.clone(), 0).into_iter();
+        in_use.map(|remote| Backend::of(remote.kind, remote.options, &self.environment, &self.user_flags)).collect()
+    }
+
+    fn known<'a>(&'a self, sections: &'a Sections) -> Known<'a> {
+        Known { sections, environment: &self.environment, flags: &self.user_flags }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The digests that a store makes of what it receives, computed beside the proof from the same bytes.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "what streams a snapshot feeds one"))]
+use std::io::{self, Read};
 
 use md5::Md5;
 use sha1::Sha1;
@@ -18,7 +18,18 @@ pub enum DigestKind {
 }
 
 /// A digest that is being computed.
-pub struct Digest(State);
+pub struct Digest {
+    kind: DigestKind,
+    state: State,
+}
+
+/// One that is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Digested {
+    pub kind: DigestKind,
+    /// As of [`Digest::finish`].
+    pub text: String,
+}
 
 enum State {
     Md5(Md5),
@@ -38,16 +49,17 @@ struct Parts {
 
 impl Digest {
     pub fn new(kind: DigestKind) -> Self {
-        Self(match kind {
+        let state = match kind {
             DigestKind::Md5 => State::Md5(Md5::new()),
             DigestKind::Sha1 => State::Sha1(Sha1::new()),
             DigestKind::Md5OfParts { part_bytes } => State::Parts(Parts::new(part_bytes)),
-        })
+        };
+        Self { kind, state }
     }
 
     /// Takes the next bytes, split anywhere.
     pub fn push(&mut self, blob: &[u8]) {
-        match &mut self.0 {
+        match &mut self.state {
             State::Md5(md5) => md5.update(blob),
             State::Sha1(sha1) => sha1.update(blob),
             State::Parts(parts) => parts.push(blob),
@@ -56,11 +68,42 @@ impl Digest {
 
     /// In lower-case hexadecimal; of parts, with their number behind a hyphen.
     pub fn finish(self) -> String {
-        match self.0 {
+        match self.state {
             State::Md5(md5) => hex::encode(md5.finalize()),
             State::Sha1(sha1) => hex::encode(sha1.finalize()),
             State::Parts(parts) => parts.finish(),
         }
+    }
+
+    pub fn digested(self) -> Digested {
+        Digested { kind: self.kind, text: self.finish() }
+    }
+}
+
+/// Bytes that are read, and go into a digest if one is wanted.
+pub struct Digesting<R> {
+    reader: R,
+    digest: Option<Digest>,
+}
+
+impl<R> Digesting<R> {
+    pub fn new(reader: R, wanted: Option<DigestKind>) -> Self {
+        Self { reader, digest: wanted.map(Digest::new) }
+    }
+
+    /// Of what was read so far.
+    pub fn digested(self) -> Option<Digested> {
+        self.digest.map(Digest::digested)
+    }
+}
+
+impl<R: Read> Read for Digesting<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        if let (Some(digest), Some(read)) = (&mut self.digest, buffer.get(..count)) {
+            digest.push(read);
+        }
+        Ok(count)
     }
 }
 

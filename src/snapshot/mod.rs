@@ -20,13 +20,12 @@ pub mod tests;
 
 pub use bolt::Db;
 pub use contents::Contents;
-#[expect(unused_imports, reason = "what streams a snapshot feeds one")]
-pub use digest::{Digest, DigestKind};
+pub use digest::{Digest, DigestKind, Digested, Digesting};
 pub use error::Error;
 #[cfg(test)]
 pub use mvcc::Revision;
 pub use mvcc::{Alarm, Change, KeyState, RecordedMember, SortedKeys, alarms, changes, find, find_all, members};
 pub use part_file::{PartFile, Snapshot};
-pub use proof::{Proof, prove_file};
+pub use proof::{Proof, prove_file, prove_file_with_digest};
 pub use trailer::{FileHash, prove_stream};
 pub use workspace::Workspace;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::bolt::Db;
 use super::contents::Contents;
+use super::digest::{Digest, DigestKind, Digested};
 use super::error::{Damage, Error};
 use super::proof::Proof;
 use super::trailer::{TrailerHasher, with_trailer};
@@ -16,7 +17,12 @@ use crate::system::fs::{create_new, free_bytes, read_chunks, with_reserve};
 pub struct Snapshot {
     pub path: PathBuf,
     pub proof: Proof,
+    /// Of the same bytes, if one was wanted.
+    pub digest: Option<Digested>,
 }
+
+/// Which digest is wanted of a file of so many bytes.
+pub type WantedDigest = Box<dyn Fn(u64) -> Option<DigestKind> + Send>;
 
 /// A file that is being received, of mode 0600. It is removed when it is dropped before [`PartFile::finish`].
 pub struct PartFile {
@@ -25,6 +31,8 @@ pub struct PartFile {
     name: String,
     file: File,
     hasher: TrailerHasher,
+    wanted: Option<WantedDigest>,
+    digest: Option<Digest>,
     written: u64,
     /// Bytes of the whole file, trailer included, once they are announced.
     expected: Option<u64>,
@@ -40,9 +48,16 @@ impl PartFile {
             name: name.to_owned(),
             file,
             hasher: TrailerHasher::default(),
+            wanted: None,
+            digest: None,
             written: 0,
             expected: None,
         })
+    }
+
+    /// Has a digest computed, too, once the size is announced.
+    pub fn want_digest(&mut self, wanted: WantedDigest) {
+        self.wanted = Some(wanted);
     }
 
     /// Announces the size of the database. etcd counts only that in its messages; the trailer comes on top.
@@ -58,6 +73,7 @@ impl PartFile {
             return Err(Error::NoSpace { path: self.dir.clone(), needed, free });
         }
         self.expected = Some(bytes);
+        self.digest = self.wanted.as_ref().and_then(|wanted| wanted(bytes)).map(Digest::new);
         Ok(())
     }
 
@@ -70,6 +86,9 @@ impl PartFile {
         }
         self.file.write_all(blob).map_err(|error| self.write_error(after, error))?;
         self.hasher.push(blob);
+        if let Some(digest) = &mut self.digest {
+            digest.push(blob);
+        }
         self.written = after;
         Ok(())
     }
@@ -101,7 +120,8 @@ impl PartFile {
             return Err(self.damaged(format!("it is at revision {revision}, but the cluster was already at {floor}")));
         }
         let path = self.publish()?;
-        Ok(Snapshot { path, proof: Proof { file: hash, contents } })
+        let digest = self.digest.take().map(Digest::digested);
+        Ok(Snapshot { path, proof: Proof { file: hash, contents }, digest })
     }
 
     fn publish(&self) -> Result<PathBuf, Error> {

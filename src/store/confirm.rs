@@ -5,88 +5,121 @@ use std::io;
 use std::path::Path;
 
 use super::error::{Doubt, Left};
+use super::evidence::Testimony;
+use super::list::RemoteObject;
 use super::{Error, RETRY, ReadError, Store, StoredBackup, hash};
 use crate::backup::evidence::Evidence;
 use crate::backup::name::BackupName;
-use crate::snapshot::FileHash;
+use crate::snapshot::{Digested, Digesting, FileHash};
 use crate::system::blocking::blocking;
+
+/// What is sent, and is to be stored.
+#[derive(Clone, Debug)]
+pub struct Content {
+    pub hash: FileHash,
+    /// Of the kind that [`Store::digest_kind`] names, if it was computed from the bytes that were proved.
+    pub digest: Option<Digested>,
+}
+
+impl From<FileHash> for Content {
+    fn from(hash: FileHash) -> Self {
+        Self { hash, digest: None }
+    }
+}
+
+impl Content {
+    /// What the store's word has to be; `None` if that has to be computed.
+    fn known(&self, testimony: Testimony) -> Option<&str> {
+        let Some(kind) = testimony.digest_kind() else { return Some(&self.hash.sha256) };
+        self.digest.as_ref().filter(|digest| digest.kind == kind).map(|digest| digest.text.as_str())
+    }
+
+    /// The same, from `file` if need be; `None` if that is not the content any more.
+    async fn expected(&self, testimony: Testimony, file: Option<&Path>) -> Result<Option<String>, Error> {
+        if let Some(known) = self.known(testimony) {
+            return Ok(Some(known.to_owned()));
+        }
+        let (Some(file), kind) = (file, testimony.digest_kind()) else { return Ok(None) };
+        let path = file.to_owned();
+        let read = move || {
+            let mut bytes = Digesting::new(File::open(path)?, kind);
+            Ok((hash::of_all(&mut bytes)?, bytes.digested()))
+        };
+        let (hash, digest) = blocking(read).await.map_err(|error| reading(&file.display().to_string(), error))?;
+        // Of a file that was altered since, the store would only confirm what it is now.
+        Ok(digest.filter(|_| hash == self.hash).map(|digest| digest.text))
+    }
+}
 
 impl Store {
     /// Compares a stored backup with `content`, and changes nothing whatever comes of it.
-    pub async fn confirm(&self, name: &BackupName, content: &FileHash) -> Result<Evidence, Error> {
+    pub async fn confirm(&self, name: &BackupName, content: &Content) -> Result<Evidence, Error> {
         self.compare(name, content, None).await.map_err(|doubt| {
             let left = if matches!(doubt, Doubt::Absent) { Left::Nothing } else { Left::There };
             Error::NotConfirmed { name: name.to_string(), doubt, left }
         })
     }
 
-    /// `file` has the content, for a hash that is not known of it yet.
+    /// `file` has the content, for a digest that is not known of it yet.
     pub(super) async fn compare(
         &self,
         name: &BackupName,
-        content: &FileHash,
+        content: &Content,
         file: Option<&Path>,
     ) -> Result<Evidence, Doubt> {
-        // Without the file, its SHA-256 is the only hash that is known.
-        let kind = self.witness(content.bytes).filter(|kind| *kind == "sha256" || file.is_some());
-        let mut args = vec!["--no-modtime"];
-        args.extend(kind.iter().flat_map(|kind| ["--hash", "--hash-type", kind]));
-        // No limit, because a backend such as `local` reads the whole file to hash it.
-        let object = self.object(&self.object_path(name), &RETRY, &args, None).await.map_err(Doubt::unread)?;
+        let can_compare = |testimony: &Testimony| file.is_some() || content.known(*testimony).is_some();
+        let testimony = self.testimony(content.hash.bytes).filter(can_compare);
+        let (object, theirs) = self.ask(&self.object_path(name), testimony).await.map_err(Doubt::unread)?;
         let object = object.ok_or(Doubt::Absent)?;
         let stored = StoredBackup::new(name.clone(), &object);
-        if let Some(bytes) = stored.bytes.filter(|bytes| *bytes != content.bytes) {
-            return Err(Doubt::Differs(format!("it has {bytes} bytes, {} were sent", content.bytes)));
+        let sent = content.hash.bytes;
+        if let Some(bytes) = stored.bytes.filter(|bytes| *bytes != sent) {
+            return Err(Doubt::Differs(format!("it has {bytes} bytes, {sent} were sent")));
         }
-        let theirs = kind.and_then(|kind| object.hashes.get(kind)).filter(|hash| !hash.is_empty());
-        let evidence = match (kind, theirs) {
-            (Some(kind), Some(theirs)) => {
-                let ours = hash_of(file, kind, content).await.map_err(Doubt::unread)?;
-                // A hash that differs may be another's word, such as metadata. The content decides.
-                if ours.eq_ignore_ascii_case(theirs) {
-                    evidence(kind)
-                } else {
-                    self.read_back(&stored, content).await?
-                }
-            }
-            _ => self.read_back(&stored, content).await?,
-        };
-        tracing::info!(%name, bytes = content.bytes, compared = %evidence, "confirmed at the remote");
+        let mut evidence = None;
+        if let (Some(testimony), Some(theirs)) = (testimony, theirs) {
+            let ours = content.expected(testimony, file).await.map_err(Doubt::unread)?;
+            evidence = ours.filter(|ours| ours.eq_ignore_ascii_case(&theirs)).map(|_| testimony.evidence());
+        }
+        // A hash that differs may be another's word, such as metadata. The content decides.
+        let evidence = if let Some(evidence) = evidence { evidence } else { self.read_back(&stored, content).await? };
+        tracing::info!(%name, bytes = sent, compared = %evidence, "confirmed at the remote");
         Ok(evidence)
     }
 
-    async fn read_back(&self, stored: &StoredBackup, content: &FileHash) -> Result<Evidence, Doubt> {
+    /// The object as it is stored, with the store's word on it if it gives that.
+    async fn ask(
+        &self,
+        path: &str,
+        testimony: Option<Testimony>,
+    ) -> Result<(Option<RemoteObject>, Option<String>), Error> {
+        // No limit, because a backend such as `local` reads the whole file to hash it.
+        if let Some(Testimony::OfParts(_)) = testimony {
+            return self.object_and_etag(path).await;
+        }
+        let kind = if let Some(Testimony::Hash(kind)) = testimony { Some(kind) } else { None };
+        let mut args = vec!["--no-modtime"];
+        args.extend(kind.iter().flat_map(|kind| ["--hash", "--hash-type", kind]));
+        let mut object = self.object(path, &RETRY, &args, None).await?;
+        let hash = object.as_mut().zip(kind).and_then(|(object, kind)| object.hashes.remove(kind));
+        Ok((object, hash.filter(|hash| !hash.is_empty())))
+    }
+
+    async fn read_back(&self, stored: &StoredBackup, content: &Content) -> Result<Evidence, Doubt> {
         let read = self.read(stored, "reading back", hash::of_all).await.map_err(|error| match error {
             ReadError::Store(error) => Doubt::unread(error),
             ReadError::Reader(error) => Doubt::unread(reading("the stored backup", error)),
         })?;
         // The size is that of the listing, so bytes are missing only because they did not arrive.
-        if read.bytes != content.bytes {
-            let why = format!("{} of {} bytes arrived", read.bytes, content.bytes);
+        if read.bytes != content.hash.bytes {
+            let why = format!("{} of {} bytes arrived", read.bytes, content.hash.bytes);
             return Err(Doubt::unread(reading("the stored backup", io::Error::other(why))));
         }
-        if !read.sha256.eq_ignore_ascii_case(&content.sha256) {
+        if !read.sha256.eq_ignore_ascii_case(&content.hash.sha256) {
             return Err(Doubt::Differs("its content, read back, differs from what was sent".into()));
         }
         Ok(Evidence::ReadBack)
     }
-}
-
-/// `kind` is one that [`Store::witness`] names.
-fn evidence(kind: &str) -> Evidence {
-    match kind {
-        "md5" => Evidence::StoreMd5,
-        "sha1" => Evidence::StoreSha1,
-        _ => Evidence::StoreSha256,
-    }
-}
-
-async fn hash_of(file: Option<&Path>, kind: &'static str, content: &FileHash) -> Result<String, Error> {
-    // That of the bytes that were proved is known, so the file is read again only for another kind.
-    let (Some(file), "md5" | "sha1") = (file, kind) else { return Ok(content.sha256.clone()) };
-    let path = file.to_owned();
-    let hash = blocking(move || hash::of(kind, &mut File::open(path)?)).await;
-    hash.map_err(|error| reading(&file.display().to_string(), error))
 }
 
 fn reading(what: &str, cause: io::Error) -> Error {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
-use super::{Error, FAIL_FAST, Store};
+use super::{Error, FAIL_FAST, RETRY, Store};
 use crate::backup::handover::Handover;
 use crate::backup::name::BackupName;
 use crate::rclone::{self, Call};
@@ -126,14 +126,28 @@ impl Store {
         more: &[&str],
         limit: Option<Duration>,
     ) -> Result<Option<RemoteObject>, Error> {
-        // Without `--files-only`, rclone shows a directory where S3 has nothing.
-        let mut args = vec!["--stat", "--files-only", "--no-mimetype"];
-        args.extend(more);
-        args.extend(["--", path]);
+        let args = object_args(more, path);
         let call = Call { defaults, limit, ..Call::new("lsjson", path, &args) };
-        match self.rclone.json::<Option<RemoteObject>>(call).await {
-            Err(e) if e.is_directory_not_found() => Ok(None),
-            other => other.map_err(|e| Error::of(e, "read there")),
-        }
+        found(self.rclone.json(call).await)
+    }
+
+    /// An object of S3, with its `ETag` if that was seen. rclone shows it only among the headers of the store's answers.
+    pub(super) async fn object_and_etag(&self, path: &str) -> Result<(Option<RemoteObject>, Option<String>), Error> {
+        let args = object_args(&["--no-modtime"], path);
+        let call = Call { defaults: &RETRY, ..Call::new("lsjson", path, &args) };
+        let (object, etag) = self.rclone.json_and_etag(call).await.map_or_else(|e| (Err(e), None), |(o, e)| (Ok(o), e));
+        Ok((found(object)?, etag))
+    }
+}
+
+fn object_args<'a>(more: &[&'a str], path: &'a str) -> Vec<&'a str> {
+    // Without `--files-only`, rclone shows a directory where S3 has nothing.
+    [&["--stat", "--files-only", "--no-mimetype"], more, &["--", path]].concat()
+}
+
+fn found(object: Result<Option<RemoteObject>, rclone::Error>) -> Result<Option<RemoteObject>, Error> {
+    match object {
+        Err(e) if e.is_directory_not_found() => Ok(None),
+        other => other.map_err(|e| Error::of(e, "read there")),
     }
 }

@@ -3,6 +3,7 @@
 mod confirm;
 mod error;
 mod evidence;
+mod faster;
 mod gather;
 mod hash;
 mod limits;
@@ -34,6 +35,7 @@ use crate::rclone::{Asked, Call, Rclone};
 
 use look::Seen;
 
+pub use confirm::Content;
 pub use error::{Error, ReadError};
 pub use limits::fits_everywhere;
 pub use list::{Listing, StoredBackup};

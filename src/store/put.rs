@@ -6,17 +6,16 @@ use std::path::{Path, PathBuf};
 use super::error::{Doubt, Left};
 use super::local::publish;
 use super::upload::Ours;
-use super::{Error, Store};
+use super::{Content, Error, Store};
 use crate::backup::evidence::Evidence;
 use crate::backup::name::BackupName;
 use crate::exit::Exit;
-use crate::snapshot::FileHash;
 use crate::system::blocking::blocking;
 
 impl Store {
     /// Stores `file`, which has `content`, as `name` and confirms it, or fails with [`Error::Taken`] or [`Error::OnItsWay`].
     /// Nothing is ever overwritten.
-    pub async fn put(&self, file: &Path, name: &BackupName, content: &FileHash) -> Result<Evidence, Error> {
+    pub async fn put(&self, file: &Path, name: &BackupName, content: &Content) -> Result<Evidence, Error> {
         let error = match self.upload(file, &name.leaf()).await {
             Ok(ours) => {
                 let compared = self.compare(name, content, Some(file)).await;
@@ -44,7 +43,7 @@ impl Store {
     }
 
     /// Gives `file`, which lies on the file system of a local target, the name of a backup there, and confirms it.
-    pub async fn place(&self, file: &Path, name: &BackupName, content: &FileHash) -> Result<Evidence, Error> {
+    pub async fn place(&self, file: &Path, name: &BackupName, content: &Content) -> Result<Evidence, Error> {
         let (from, to) = (file.to_owned(), PathBuf::from(self.object_path(name)));
         let directory = self.local_directory().unwrap_or_default();
         let rename = move || {

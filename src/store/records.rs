@@ -7,12 +7,13 @@ use std::time::{Duration, SystemTime};
 use chrono::{DateTime, Utc};
 
 use super::error::{Doubt, Left};
+use super::evidence::Testimony;
 use super::gather::LARGEST;
 use super::list::RemoteObject;
 use super::local::LocalPart;
 use super::read::ONE_OBJECT;
 use super::upload::staged;
-use super::{Error, FAIL_FAST, QUERY_LIMIT, RECORDS, Store, hash};
+use super::{Error, FAIL_FAST, QUERY_LIMIT, RECORDS, Store};
 use crate::backup::beside::{files_in, is_of_prefix};
 use crate::exit::Exit;
 use crate::rclone::Call;
@@ -186,7 +187,8 @@ impl Store {
     /// What stands at `place`, if it has exactly this text.
     async fn found_with(&self, text: &[u8], leaf: &str, place: &str) -> Result<Option<RemoteObject>, Error> {
         let not_confirmed = |doubt, left| Error::NotConfirmed { name: leaf.to_owned(), doubt, left };
-        let kind = self.witness(text.len().try_into().unwrap_or(u64::MAX));
+        let testimony = self.testimony(text.len().try_into().unwrap_or(u64::MAX));
+        let kind = if let Some(Testimony::Hash(kind)) = testimony { Some(kind) } else { None };
         let mut args = vec!["--use-server-modtime"];
         args.extend(kind.iter().flat_map(|kind| ["--hash", "--hash-type", kind]));
         let found = match self.object(&self.path_of(place), &FAIL_FAST, &args, Some(QUERY_LIMIT)).await {
@@ -195,10 +197,8 @@ impl Store {
             Err(error) => return Err(not_confirmed(Doubt::unread(error), Left::There)),
         };
         // A hash that differs may be another's word. The content decides.
-        let theirs = kind.and_then(|kind| Some((kind, found.hashes.get(kind)?)));
-        let is_it = theirs.is_some_and(|(kind, theirs)| {
-            hash::of(kind, &mut &*text).is_ok_and(|ours| ours.eq_ignore_ascii_case(theirs))
-        });
+        let theirs = kind.and_then(|kind| found.hashes.get(kind));
+        let is_it = testimony.zip(theirs).is_some_and(|(by, theirs)| by.of(text).eq_ignore_ascii_case(theirs));
         Ok((is_it || self.reads_as(place, text).await?).then_some(found))
     }
 

@@ -105,7 +105,8 @@ impl Store {
     async fn copy(&self, file: &Path, path: &str, more: &[&str]) -> Result<(), rclone::Error> {
         let source = file.to_string_lossy();
         let args = [&NO_NEW_BUCKET[..], more, &["--", &source, path]].concat();
-        self.rclone.call(Call { defaults: &RETRY, ..Call::new("copyto", path, &args) }).await.map(drop)
+        let defaults = [&RETRY[..], &self.faster_flags()].concat();
+        self.rclone.call(Call { defaults: &defaults, ..Call::new("copyto", path, &args) }).await.map(drop)
     }
 
     /// Deletes one file by its full path; one that is not there is no error.

@@ -30,9 +30,9 @@ fn has_evidence(store: &Store, expected: Evidence) {
     let stored = wait(store.put(&sent.path, &name, &sent.content)).unwrap();
     assert_eq!(stored, expected, "{store:?}");
     assert_eq!(wait(store.confirm(&name, &sent.content)).unwrap(), expected);
-    let again = wait(store.put(&sent.path, &name, &FileHash { bytes: 1, sha256: "ab".into() }));
+    let again = wait(store.put(&sent.path, &name, &FileHash { bytes: 1, sha256: "ab".into() }.into()));
     assert!(matches!(again, Err(Error::Taken(_))), "{again:?}");
-    let other = FileHash { sha256: "ab".into(), ..sent.content.clone() };
+    let other = FileHash { sha256: "ab".into(), ..sent.content.hash.clone() }.into();
     let (doubt, left) = not_confirmed(wait(store.confirm(&name, &other)));
     assert!(matches!((doubt, left), (Doubt::Differs(_), Left::There)));
     let listing = wait(store.list()).unwrap();

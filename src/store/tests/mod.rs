@@ -47,7 +47,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::runtime::Builder;
 
-use super::{Next, Store};
+use super::{Content, Next, Store};
 use crate::backup::name::BackupName;
 use crate::config::{Confirm, Naming, StoreConfig};
 use crate::rclone::Rclone;
@@ -91,7 +91,7 @@ fn name(prefix: &str, digits: &str) -> BackupName {
 /// A file to be stored.
 struct Sent {
     path: PathBuf,
-    content: FileHash,
+    content: Content,
     folder: TempDir,
 }
 
@@ -100,7 +100,8 @@ impl Sent {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sent");
         fs::write(&path, bytes).unwrap();
-        let content = FileHash { bytes: bytes.len().try_into().unwrap(), sha256: hex::encode(Sha256::digest(bytes)) };
+        let hash = FileHash { bytes: bytes.len().try_into().unwrap(), sha256: hex::encode(Sha256::digest(bytes)) };
+        let content = hash.into();
         Self { path, content, folder }
     }
 
