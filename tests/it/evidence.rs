@@ -88,6 +88,32 @@ fn seaweedfs_refuses_what_was_altered_on_its_way() {
     output.says(&["BadDigest", "compared=the store's MD5"]);
 }
 
+/// The MD5s of what arrived are the server's own, those of the parts, too.
+#[test]
+fn seaweedfs_refuses_a_part_that_was_altered_on_its_way() {
+    needs!("etcd", "rclone", "weed");
+    let cluster = Cluster::large();
+    let remote = Remote::seaweedfs();
+    let (altered, reads) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let (seen, read) = (Arc::clone(&altered), Arc::clone(&reads));
+    let proxy = HttpProxy::to(remote.port(), move |request| {
+        read.fetch_add(u32::from(request.method == "GET" && request.path.contains(".etcdb?")), SeqCst);
+        let is_second = request.is_upload() && request.path.contains("partNumber=2");
+        if is_second && seen.fetch_add(1, SeqCst) == 0 { Action::FlipRequest(9000) } else { Action::Forward }
+    });
+    let config = remote.config_by(proxy.port());
+    let text = fs::read_to_string(&config).unwrap();
+    let section = "provider = SeaweedFS\nchunk_size = 5M\nupload_cutoff = 5M";
+    fs::write(&config, text.replace("provider = Other", section)).unwrap();
+    let output = Run::job(&cluster, &remote).env("RCLONE_CONFIG", &config).exits(0);
+    let report = output.report();
+    assert_eq!((altered.load(SeqCst), reads.load(SeqCst)), (2, 0), "{output}");
+    assert_eq!(report.text("confirmed"), "store-md5-of-parts");
+    assert_eq!(remote.record(&format!("{}.json", report.text("name")))["confirmed"], "store-md5-of-parts");
+    assert_eq!(sha256(&remote.read(report.text("name"))), report.text("sha256"));
+    output.says(&["compared=the store's MD5 of its parts"]);
+}
+
 #[test]
 fn a_hash_that_rclone_wrote_itself_is_no_evidence() {
     needs!("etcd", "rclone", "weed");
@@ -96,7 +122,41 @@ fn a_hash_that_rclone_wrote_itself_is_no_evidence() {
     let config = remote.config_with("provider = Other", "provider = SeaweedFS");
     let job = || Run::job(&cluster, &remote).env("RCLONE_CONFIG", &config);
     job().exits(0).says(&["compared=the store's MD5"]);
-    let flags = "--s3-upload-cutoff 0 --s3-chunk-size 5M";
+    let flags = "--s3-upload-cutoff 0 --s3-chunk-size 5M --s3-disable-checksum=false";
+    job().env("RCLONE_FLAGS", flags).exits(0).says(&["compared=the store's MD5 of its parts"]);
+    job().env("RCLONE_S3_UPLOAD_CUTOFF", "1k").exits(0).says(&["compared=the store's MD5 of its parts"]);
+    // What is not known for certain.
+    job().env("RCLONE_FLAGS", "--multi-thread-cutoff 1k").exits(0).says(&["compared=its content, read back"]);
+    let flags = format!("{flags} --s3-max-upload-parts 9000");
     job().env("RCLONE_FLAGS", flags).exits(0).says(&["compared=its content, read back"]);
-    job().env("RCLONE_S3_UPLOAD_CUTOFF", "1k").exits(0).says(&["compared=its content, read back"]);
+    Run::job(&cluster, &remote)
+        .env("RCLONE_S3_UPLOAD_CUTOFF", "1k")
+        .exits(0)
+        .says(&["compared=its content, read back"]);
+}
+
+/// rclone blanks only one header of a dump, and credentials that it gets itself are in no configuration.
+#[test]
+fn nothing_of_a_dump_is_seen() {
+    needs!("etcd", "rclone", "weed");
+    let (cluster, remote) = (Cluster::small(), Remote::seaweedfs());
+    let config = remote.config_with("provider = Other", "provider = SeaweedFS");
+    let script = r#"#!/bin/bash
+case "$*" in *--dump=headers*)
+    echo 'X-Amz-Server-Side-Encryption-Customer-Key: Se1cret-of-a-dump' >&2
+    echo 'Failed to be silent: X-Amz-Security-Token: Se1cret-of-a-dump' >&2
+    echo '{"level":"debug","msg":"HEAD / HTTP/1.1\r\nX-Amz-Security-Token: Se1cret-of-a-dump\r\n"}' >&2
+    [ -e FAIL ] && { echo '{"level":"notice","msg":"Failed to lsjson: AccessDenied"}' >&2; exit 1; } ;;
+esac
+exec REAL "$@"
+"#;
+    let fail = tempfile::tempdir().unwrap();
+    let script = script.replace("FAIL", fail.path().join("fail").to_str().unwrap());
+    let job = || {
+        let run = Run::job(&cluster, &remote).env("RCLONE_CONFIG", &config).env("RCLONE_S3_UPLOAD_CUTOFF", "1k");
+        run.rclone_is(&script).env("LOG_LEVEL", "trace").secret("Se1cret-of-a-dump").secret("X-Amz-")
+    };
+    job().exits(0).says(&["compared=the store's MD5 of its parts"]);
+    fs::write(fail.path().join("fail"), "").unwrap();
+    job().exits(9).says(&["AccessDenied"]);
 }

@@ -35,6 +35,7 @@ macro_rules! needs {
 
 mod confirm;
 mod limits;
+mod parts;
 mod records;
 mod sweep;
 mod turn;
