@@ -151,7 +151,7 @@ async fn record_legacy(
 /// The facts of a stored backup, which is read back and proved.
 pub async fn facts_of(store: &Arc<Store>, entry: &Entry, work_dir: &Path) -> Result<Facts, Failure> {
     let source = Source::Stored(Box::new(StoredSource::of(store, entry.clone())));
-    let facts = source.prove(work_dir).await?.facts(entry.taken_at).await?;
+    let facts = source.prove(work_dir).await?.facts(entry.taken_at);
     if facts.keys == 0 {
         return Err(Failure::message(Exit::Proof, format!("{} holds no keys", entry.name)));
     }

@@ -1,21 +1,15 @@
 //! What a record says of a proved file.
 
-use std::path::Path;
-
 use chrono::{DateTime, Utc};
 
 use crate::backup::record::{Facts, to_the_second};
-use crate::exit::Failure;
 use crate::inspect::identity::kube_system;
-use crate::snapshot::{Db, Proof};
-use crate::system::blocking::blocking;
+use crate::snapshot::Proof;
 
-/// The facts that are in the file itself.
-pub async fn facts_of(path: &Path, proof: &Proof, taken_at: DateTime<Utc>) -> Result<Facts, Failure> {
-    let path = path.to_owned();
-    let kube_system = blocking(move || kube_system(&Db::open_path(&path)?)).await?;
+/// The facts that are in the snapshot itself, whose proof was asked for the keys of the namespace kube-system.
+pub fn facts_of(proof: &Proof, taken_at: DateTime<Utc>) -> Facts {
     let (file, contents) = (&proof.file, &proof.contents);
-    Ok(Facts {
+    Facts {
         taken_at: to_the_second(taken_at),
         bytes: file.bytes,
         sha256: file.sha256.clone(),
@@ -23,11 +17,11 @@ pub async fn facts_of(path: &Path, proof: &Proof, taken_at: DateTime<Utc>) -> Re
         keys: contents.live_keys,
         hash: format!("{:x}", contents.hash),
         storage_version: contents.storage_version.clone(),
-        kube_system,
+        kube_system: kube_system(&proof.newest),
         member: None,
         member_id: None,
         cluster_id: None,
         etcd_version: None,
         degraded: None,
-    })
+    }
 }

@@ -13,6 +13,7 @@ use crate::backup::record::Facts;
 use crate::backup::select::{Selector, described, exact, select};
 use crate::config::{Input, ReadConfig, StoreConfig};
 use crate::exit::{Exit, Failure};
+use crate::kubernetes::KUBE_SYSTEM_KEYS;
 use crate::logging::progress::Metered;
 use crate::snapshot::{self, Db, FileHash, PartFile, Proof, Snapshot, Workspace, prove_file, prove_stream};
 use crate::store::{BackupStream, Next, Store, StoredBackup};
@@ -52,8 +53,8 @@ impl ProvedFile {
     }
 
     /// What the file says. What only the cluster knows is left out.
-    pub async fn facts(&self, taken_at: DateTime<Utc>) -> Result<Facts, Failure> {
-        facts_of(&self.path, &self.proof, taken_at).await
+    pub fn facts(&self, taken_at: DateTime<Utc>) -> Facts {
+        facts_of(&self.proof, taken_at)
     }
 
     pub async fn recorded_members(&self) -> Result<Vec<snapshot::RecordedMember>, Failure> {
@@ -114,7 +115,7 @@ impl Source {
         match self {
             Self::Local(path) => {
                 let file = path.clone();
-                let proof = blocking(move || prove_file(&file)).await?;
+                let proof = blocking(move || prove_file(&file, &KUBE_SYSTEM_KEYS)).await?;
                 Ok(ProvedFile { path: path.clone(), label, proof, _workspace: None })
             }
             Self::Stored(_) => {
@@ -142,7 +143,7 @@ impl Source {
 
     /// Copies it into the workspace, and proves every page.
     pub async fn receive(&self, workspace: &Workspace) -> Result<Snapshot, Failure> {
-        let part = workspace.part_file("backup")?;
+        let part = workspace.part_file("backup", &KUBE_SYSTEM_KEYS)?;
         match self {
             Self::Local(path) => {
                 let path = path.clone();

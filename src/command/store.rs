@@ -59,7 +59,7 @@ async fn prove(backup: &Backup, store: Option<Arc<Store>>) -> Result<Option<Dige
     // Again, because other containers can write to the volume that the file comes from.
     let file = backup.file.clone();
     let wanted = move |bytes| store.as_ref().and_then(|store| store.digest_kind(bytes));
-    let (proof, digest) = blocking(move || prove_file_with_digest(&file, wanted)).await?;
+    let (proof, digest) = blocking(move || prove_file_with_digest(&file, &[], wanted)).await?;
     if proof.file.sha256 == backup.facts.sha256 {
         return Ok(digest);
     }

@@ -11,6 +11,7 @@ use crate::backup::record::Facts;
 use crate::config;
 use crate::etcd;
 use crate::exit::{Exit, Failure};
+use crate::kubernetes::KUBE_SYSTEM_KEYS;
 use crate::logging::progress::Meter;
 use crate::member::{self, Choice, Member, Refusal};
 use crate::recovery::etcdutl::Etcdutl;
@@ -51,7 +52,7 @@ pub async fn snapshot(
     let Choice { members, degraded, .. } = choice;
     let mut failures = Failures::default();
     for (n, member) in fitting_first(members, workspace)?.iter().enumerate() {
-        let mut part = workspace.part_file(&format!("snapshot-{n}"))?;
+        let mut part = workspace.part_file(&format!("snapshot-{n}"), &KUBE_SYSTEM_KEYS)?;
         if let Some(store) = store.cloned() {
             part.want_digest(Box::new(move |bytes| store.digest_kind(bytes)));
         }
@@ -60,7 +61,7 @@ pub async fn snapshot(
         match taken {
             Ok(snapshot) => {
                 report.refuse(&failures.too_large());
-                let backup = backup(snapshot, member, degraded, now).await?;
+                let backup = backup(snapshot, member, degraded, now);
                 report.cannot_restore = cannot_restore(&backup.facts).await;
                 return Ok(backup);
             }
@@ -150,19 +151,14 @@ impl From<Failures> for Failure {
     }
 }
 
-async fn backup(
-    snapshot: Snapshot,
-    member: &Member,
-    degraded: Option<String>,
-    now: DateTime<Utc>,
-) -> Result<Backup, Failure> {
+fn backup(snapshot: Snapshot, member: &Member, degraded: Option<String>, now: DateTime<Utc>) -> Backup {
     let facts = Facts {
         etcd_version: Some(member.version.clone()),
         member: Some(member.endpoint.to_string()),
         member_id: Some(format!("{:x}", member.id)),
         cluster_id: Some(format!("{:x}", member.cluster_id)),
         degraded,
-        ..facts_of(&snapshot.path, &snapshot.proof, now).await?
+        ..facts_of(&snapshot.proof, now)
     };
     let contents = snapshot.proof.contents;
     tracing::info!(
@@ -177,7 +173,7 @@ async fn backup(
         "proved the snapshot of {}",
         member.endpoint
     );
-    Ok(Backup { facts, file: snapshot.path, digest: snapshot.digest })
+    Backup { facts, file: snapshot.path, digest: snapshot.digest }
 }
 
 /// Why the etcdutl that is here may not restore the backup, said now and not when it is needed. Where there is none, the

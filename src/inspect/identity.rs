@@ -1,9 +1,8 @@
 //! Which cluster a snapshot is of: its namespace kube-system.
 
-use super::NEWEST;
 use crate::backup::identity::KubeSystem;
 use crate::kubernetes::{KUBE_SYSTEM_KEYS, StoredValue};
-use crate::snapshot::{Db, Error, find};
+use crate::snapshot::Newest;
 
 /// The namespace below one of its keys.
 #[derive(Debug, PartialEq, Eq)]
@@ -13,25 +12,25 @@ pub struct Found {
     pub uid: Option<String>,
 }
 
-/// The namespace as it is at the snapshot's newest revision.
-pub fn kube_system(db: &Db) -> Result<KubeSystem, Error> {
+/// The namespace as a proof tells it, which was asked for [`KUBE_SYSTEM_KEYS`].
+pub fn kube_system(newest: &[Newest]) -> KubeSystem {
     // An etcd can hold leftovers of another API server below the other key. The first key decides alone: that its UID
     // cannot be read must not give the cluster the identity of the leftovers.
-    let first = find_kube_system(db)?.into_iter().next();
-    Ok(first.map_or(KubeSystem::Absent, |found| found.uid.map_or(KubeSystem::Unreadable, KubeSystem::Uid)))
+    let first = find_kube_system(newest).into_iter().next();
+    first.map_or(KubeSystem::Absent, |found| found.uid.map_or(KubeSystem::Unreadable, KubeSystem::Uid))
 }
 
-/// The namespace below each of its keys that exists at the snapshot's newest revision, in the order of [`KUBE_SYSTEM_KEYS`].
-pub fn find_kube_system(db: &Db) -> Result<Vec<Found>, Error> {
-    let states = find(db, &KUBE_SYSTEM_KEYS.map(<[u8]>::to_vec), NEWEST)?;
-    let mut found = Vec::new();
-    for key in KUBE_SYSTEM_KEYS {
-        if let Some(state) = states.iter().find(|state| state.key == key) {
-            let uid = StoredValue::parse(&state.value(db)?).uid().map(str::to_owned);
-            found.push(Found { key, uid });
-        }
-    }
-    Ok(found)
+/// The namespace below each of its keys that exists, in the order of [`KUBE_SYSTEM_KEYS`].
+pub fn find_kube_system(newest: &[Newest]) -> Vec<Found> {
+    let one = |key: &'static [u8]| {
+        let uid = match newest.iter().find(|newest| newest.key == key) {
+            Some(newest) => StoredValue::parse(newest.value.as_deref()?).uid().map(str::to_owned),
+            // Not asked for: that is not the same as absent.
+            None => None,
+        };
+        Some(Found { key, uid })
+    };
+    KUBE_SYSTEM_KEYS.into_iter().filter_map(one).collect()
 }
 
 #[cfg(test)]
@@ -39,7 +38,7 @@ mod tests {
     use prost::encoding::bytes::encode;
 
     use super::*;
-    use crate::snapshot::tests::history::store;
+    use crate::snapshot::tests::history::newest;
 
     const UID: &str = "5f1c7f0e-6f0b-4d0e-9f5e-0d5b2f8f2c11";
     const OTHER: &str = "c2a8e8f4-1c1d-4c0a-8a53-2f6f6f0b7a90";
@@ -86,7 +85,7 @@ mod tests {
         let mut ops = vec![around("/registry/namespaces/kube-system-2")];
         ops.extend(changes);
         ops.push(around("/registry/namespaces/default"));
-        kube_system(&store(&ops).0).unwrap()
+        kube_system(&newest(&ops, &KUBE_SYSTEM_KEYS))
     }
 
     fn uid(uid: &str) -> KubeSystem {
@@ -147,6 +146,6 @@ mod tests {
     fn both_keys_are_named_in_their_order() {
         let ops = [1, 0].map(|key| (KUBE_SYSTEM_KEYS[key].to_vec(), Some(json(UID))));
         let expected = KUBE_SYSTEM_KEYS.map(|key| Found { key, uid: Some(UID.to_owned()) });
-        assert_eq!(find_kube_system(&store(&ops).0).unwrap(), expected);
+        assert_eq!(find_kube_system(&newest(&ops, &KUBE_SYSTEM_KEYS)), expected);
     }
 }

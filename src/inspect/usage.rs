@@ -142,7 +142,7 @@ mod tests {
     fn what_is_live_is_what_can_be_read_in_one_pass_or_in_many() {
         for name in ["etcd-3.4.23", "etcd-3.5.1"] {
             let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/{name}.etcdb"));
-            let contents = prove_file(&path).unwrap().contents;
+            let contents = prove_file(&path, &[]).unwrap().contents;
             let db = Db::open_path(&path).unwrap();
             let keys: Vec<_> = SortedKeys::new(&db, b"", contents.revision).map(Result::unwrap).collect();
             let bytes: usize = keys.iter().map(|state| state.key.len() + state.value_bytes).sum();

@@ -43,32 +43,40 @@ pub enum NoRevision {
 
 impl Contents {
     /// Walks every page once. A page or a change that breaks its format is [`Error::Damaged`].
-    pub fn read(db: &Db) -> Result<Self, Error> {
+    pub(super) fn read(db: &Db) -> Result<Self, Error> {
         // Before the walk: which keys are live depends on the compactions.
-        let meta = MetaBucket::read(db)?;
+        let meta = MetaBucket::read(|bucket, name| db.get(bucket, name), |damage| db.damaged(damage))?;
         let mut sums = Sums::new(&meta);
         db.walk(|visit| sums.add(visit).map_err(|damage| db.damaged(damage)))?;
         if let Some(name) = sums.missing.first() {
-            let what = format!("it has no bucket `{}`, which every etcd has", String::from_utf8_lossy(name));
-            return Err(db.damaged(Damage::file(what)));
+            return Err(db.damaged(Self::no_bucket(name)));
         }
+        let totals = Totals { live_keys: sums.live.total(), ..sums.totals };
+        Ok(Self::new(db.bytes(), &totals, meta, db.get(buckets::CLUSTER, buckets::CLUSTER_VERSION)?))
+    }
+
+    pub(super) fn new(db_bytes: u64, totals: &Totals, meta: MetaBucket, cluster_version: Option<Vec<u8>>) -> Self {
         let compacted = meta.finished_compaction.max(meta.scheduled_compaction);
-        Ok(Self {
-            db_bytes: db.bytes(),
-            hash: sums.hash,
+        Self {
+            db_bytes,
+            hash: totals.hash,
             // A compaction removes the last change too if that is a deletion. etcd then starts at the revision of the
             // compaction, which is higher than that of the last change left. An empty etcd is at revision 1.
-            revision: sums.last_revision.max(compacted).max(1),
-            last_key_revision: sums.last_revision,
+            revision: totals.last_revision.max(compacted).max(1),
+            last_key_revision: totals.last_revision,
             compact_revision: compacted,
-            total_keys: sums.total_keys,
-            revisions: sums.revisions,
-            live_keys: sums.live.total(),
+            total_keys: totals.total_keys,
+            revisions: totals.revisions,
+            live_keys: totals.live_keys,
             consistent_index: meta.consistent_index,
             term: meta.term,
             storage_version: meta.storage_version,
-            cluster_version: text(db.get(buckets::CLUSTER, buckets::CLUSTER_VERSION)?),
-        })
+            cluster_version: text(cluster_version),
+        }
+    }
+
+    pub(super) fn no_bucket(name: &[u8]) -> Damage {
+        Damage::file(format!("it has no bucket `{}`, which every etcd has", String::from_utf8_lossy(name)))
     }
 
     /// The revision asked for, or the newest. As in etcd, it must not lie before the last compaction or after the last
@@ -84,7 +92,18 @@ impl Contents {
     }
 }
 
-struct MetaBucket {
+/// What the pairs of all buckets come to.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Totals {
+    pub hash: u32,
+    pub total_keys: u64,
+    pub revisions: u64,
+    pub last_revision: u64,
+    pub live_keys: u64,
+}
+
+/// etcd's own records.
+pub(super) struct MetaBucket {
     consistent_index: Option<u64>,
     term: Option<u64>,
     storage_version: String,
@@ -93,36 +112,46 @@ struct MetaBucket {
 }
 
 impl MetaBucket {
-    fn read(db: &Db) -> Result<Self, Error> {
-        let compaction = |name: &[u8]| match db.get(buckets::META, name)? {
+    /// `get` gives the value of a record, by its bucket and its name.
+    pub fn read<E>(
+        get: impl Fn(&[u8], &[u8]) -> Result<Option<Vec<u8>>, E>,
+        damaged: impl Fn(Damage) -> E,
+    ) -> Result<Self, E> {
+        let get = |name: &[u8]| get(buckets::META, name);
+        let compaction = |name: &[u8]| match get(name)? {
             None => Ok(0),
             Some(value) => Revision::parse(&value).map(|revision| revision.main).ok_or_else(|| {
                 let name = String::from_utf8_lossy(name);
-                db.damaged(Damage::file(format!("{name} is not a revision")))
+                damaged(Damage::file(format!("{name} is not a revision")))
             }),
         };
-        let number = |name| Ok::<_, Error>(db.get(buckets::META, name)?.and_then(be_u64));
+        let number = |name: &[u8]| Ok::<_, E>(get(name)?.and_then(be_u64));
         let term = number(buckets::TERM)?;
         Ok(Self {
             consistent_index: number(buckets::CONSISTENT_INDEX)?,
             term,
-            storage_version: storage_version(db, term)?,
+            storage_version: storage_version(get, term)?,
             scheduled_compaction: compaction(buckets::SCHEDULED_COMPACTION)?,
             finished_compaction: compaction(buckets::FINISHED_COMPACTION)?,
         })
+    }
+
+    /// The revisions of the last one that is finished, and of the last that was begun.
+    pub fn compactions(&self) -> (u64, u64) {
+        (self.finished_compaction, self.scheduled_compaction)
     }
 }
 
 /// The version of the layout, by the rule of etcd's `schema.DetectSchemaVersion`: 3.6 writes it down, and 3.5 is known by
 /// its term and its `confState`.
-fn storage_version(db: &Db, term: Option<u64>) -> Result<String, Error> {
-    let written = text(db.get(buckets::META, buckets::STORAGE_VERSION)?).filter(|version| !version.is_empty());
+fn storage_version<E>(get: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, E>, term: Option<u64>) -> Result<String, E> {
+    let written = text(get(buckets::STORAGE_VERSION)?).filter(|version| !version.is_empty());
     if let Some(version) = written {
         // Written as `3.6.0`, of which etcd uses only the first two numbers.
         return Ok(version.strip_suffix(".0").unwrap_or(&version).to_owned());
     }
     let has_term = term.is_some_and(|term| term != 0);
-    let is_3_5 = has_term && db.get(buckets::META, buckets::CONF_STATE)?.is_some();
+    let is_3_5 = has_term && get(buckets::CONF_STATE)?.is_some();
     Ok(if is_3_5 { "3.5" } else { "3.4" }.to_owned())
 }
 
@@ -135,10 +164,7 @@ fn text(value: Option<Vec<u8>>) -> Option<String> {
 }
 
 struct Sums {
-    hash: u32,
-    total_keys: u64,
-    revisions: u64,
-    last_revision: u64,
+    totals: Totals,
     live: LiveKeyCount,
     /// Buckets that etcd makes when it starts for the first time, and that were not seen yet.
     missing: Vec<&'static [u8]>,
@@ -147,10 +173,7 @@ struct Sums {
 impl Sums {
     fn new(meta: &MetaBucket) -> Self {
         Self {
-            hash: 0,
-            total_keys: 0,
-            revisions: 0,
-            last_revision: 0,
+            totals: Totals::default(),
             live: LiveKeyCount::new(meta.finished_compaction, meta.scheduled_compaction),
             missing: vec![buckets::KEY, buckets::META],
         }
@@ -165,12 +188,12 @@ impl Sums {
             // For etcdutl, a bucket inside a bucket is a key without a value: it hashes the name and does not look inside.
             Visit::Bucket { depth: 1, name } => {
                 self.hash(name);
-                self.total_keys += 1;
+                self.totals.total_keys += 1;
             }
             Visit::Pair { depth: 1, bucket, key, value, page } => {
                 self.hash(key);
                 self.hash(value);
-                self.total_keys += 1;
+                self.totals.total_keys += 1;
                 if bucket == buckets::KEY {
                     self.add_change(key, value).map_err(|what| Damage::page(page, what))?;
                 }
@@ -181,14 +204,14 @@ impl Sums {
     }
 
     fn hash(&mut self, bytes: &[u8]) {
-        self.hash = crc32c::crc32c_append(self.hash, bytes);
+        self.totals.hash = crc32c::crc32c_append(self.totals.hash, bytes);
     }
 
     fn add_change(&mut self, key: &[u8], value: &[u8]) -> Result<(), String> {
         let revision = Revision::parse(key).ok_or("a key of the history is not a revision")?;
-        self.revisions += 1;
+        self.totals.revisions += 1;
         // The walk goes in key order, and these keys sort by their revision: the last one is the highest.
-        self.last_revision = revision.main;
+        self.totals.last_revision = revision.main;
         if let Some(change) = Change::parse(revision, value)? {
             self.live.add(&change);
         }

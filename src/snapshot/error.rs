@@ -87,6 +87,11 @@ impl Damage {
     pub(super) fn page(page: u64, what: impl Into<String>) -> Self {
         Self { page: Some(page), what: what.into() }
     }
+
+    /// Without the page.
+    pub(super) fn what(&self) -> &str {
+        &self.what
+    }
 }
 
 impl fmt::Display for Damage {

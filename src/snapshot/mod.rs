@@ -12,6 +12,9 @@ mod mvcc;
 mod contents;
 mod proof;
 
+mod pass;
+mod prove_file;
+
 mod part_file;
 mod workspace;
 
@@ -26,6 +29,9 @@ pub use error::Error;
 pub use mvcc::Revision;
 pub use mvcc::{Alarm, Change, KeyState, RecordedMember, SortedKeys, alarms, changes, find, find_all, members};
 pub use part_file::{PartFile, Snapshot};
-pub use proof::{Proof, prove_file, prove_file_with_digest};
+#[expect(unused_imports, reason = "for streams that go by")]
+pub use pass::{Finished, Prover};
+pub use proof::{Newest, Proof};
+pub use prove_file::{prove_file, prove_file_with_digest};
 pub use trailer::{FileHash, prove_stream};
 pub use workspace::Workspace;

@@ -4,12 +4,11 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::bolt::Db;
-use super::contents::Contents;
 use super::digest::{Digest, DigestKind, Digested};
 use super::error::{Damage, Error};
+use super::pass::{Finished, Prover};
 use super::proof::Proof;
-use super::trailer::{TrailerHasher, with_trailer};
+use super::trailer::with_trailer;
 use crate::system::fs::{create_new, free_bytes, read_chunks, with_reserve};
 
 /// A received and proved file. It is removed with the [`Workspace`](super::Workspace) it lies in.
@@ -30,7 +29,7 @@ pub struct PartFile {
     path: PathBuf,
     name: String,
     file: File,
-    hasher: TrailerHasher,
+    prover: Prover,
     wanted: Option<WantedDigest>,
     digest: Option<Digest>,
     written: u64,
@@ -39,15 +38,15 @@ pub struct PartFile {
 }
 
 impl PartFile {
-    pub(super) fn create(dir: &Path, name: &str) -> Result<Self, Error> {
+    pub(super) fn create(dir: &Path, name: &str, keys: &'static [&'static [u8]]) -> Result<Self, Error> {
         let path = dir.join(format!("{name}.part"));
         let file = create_new(&path).map_err(Error::io("create", &path))?;
         Ok(Self {
             dir: dir.to_owned(),
+            prover: Prover::new(&path, keys),
             path,
             name: name.to_owned(),
             file,
-            hasher: TrailerHasher::default(),
             wanted: None,
             digest: None,
             written: 0,
@@ -85,7 +84,7 @@ impl PartFile {
             return Err(self.damaged(format!("more bytes arrived than the {expected} that were announced")));
         }
         self.file.write_all(blob).map_err(|error| self.write_error(after, error))?;
-        self.hasher.push(blob);
+        self.prover.push(blob);
         if let Some(digest) = &mut self.digest {
             digest.push(blob);
         }
@@ -110,18 +109,20 @@ impl PartFile {
             let written = self.written;
             return Err(self.damaged(format!("{written} bytes arrived, {expected} were announced")));
         }
-        let hash = std::mem::take(&mut self.hasher).finish().map_err(Error::damaged(&self.path))?;
-        let file = self.file.try_clone().map_err(Error::io("read", &self.path))?;
-        let contents = Contents::read(&Db::open(file, &self.path, hash.bytes)?)?;
-        // etcd serves a snapshot from the member's own database. A member that has fallen behind, or is cut off from the
-        // quorum, sends a file that is whole but old.
-        if contents.revision < floor {
-            let revision = contents.revision;
-            return Err(self.damaged(format!("it is at revision {revision}, but the cluster was already at {floor}")));
-        }
+        let proof = match self.take_prover().finish(floor)? {
+            Finished::Proved(proof) => proof,
+            Finished::More(prover) => {
+                let file = self.file.try_clone().map_err(Error::io("read", &self.path))?;
+                prover.walk(file, floor)?
+            }
+        };
         let path = self.publish()?;
         let digest = self.digest.take().map(Digest::digested);
-        Ok(Snapshot { path, proof: Proof { file: hash, contents }, digest })
+        Ok(Snapshot { path, proof, digest })
+    }
+
+    fn take_prover(&mut self) -> Prover {
+        std::mem::replace(&mut self.prover, Prover::new(&self.path, &[]))
     }
 
     fn publish(&self) -> Result<PathBuf, Error> {

@@ -4,33 +4,48 @@ use std::path::Path;
 
 use super::bolt::Db;
 use super::contents::Contents;
-use super::digest::{DigestKind, Digested, Digesting};
-use super::error::Error;
-use super::trailer::{FileHash, prove_stream};
-use crate::system::fs::open_regular;
+use super::error::{Damage, Error};
+use super::mvcc::find;
+use super::trailer::FileHash;
 
 /// Exists only for a file whose trailer matched and all of whose pages are sound.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proof {
     pub file: FileHash,
     pub contents: Contents,
+    /// Of the keys that were asked for, in their order.
+    pub newest: Vec<Newest>,
 }
 
-pub fn prove_file(path: &Path) -> Result<Proof, Error> {
-    prove_file_with_digest(path, |_| None).map(|(proof, _)| proof)
+impl Proof {
+    /// etcd serves a snapshot from the member's own database. A member that has fallen behind, or is cut off from the quorum,
+    /// sends a file that is whole but old.
+    pub(super) fn reaching(self, floor: u64, name: &Path) -> Result<Self, Error> {
+        let revision = self.contents.revision;
+        if revision < floor {
+            let what = format!("it is at revision {revision}, but the cluster was already at {floor}");
+            return Err(Error::damaged(name)(Damage::file(what)));
+        }
+        Ok(self)
+    }
 }
 
-/// `wanted` says which digest is wanted of a file of so many bytes. It is of the same bytes as the proof.
-pub fn prove_file_with_digest(
-    path: &Path,
-    wanted: impl Fn(u64) -> Option<DigestKind>,
-) -> Result<(Proof, Option<Digested>), Error> {
-    let (file, size) = open_regular(path).map_err(Error::io("open", path))?;
-    let mut bytes = Digesting::new(&file, wanted(size));
-    let hash = prove_stream(path, &mut bytes)?;
-    let digest = bytes.digested();
-    // A matching trailer is not enough: in etcd before 3.5.23 and 3.6.5, a snapshot that races with a defragmentation
-    // can be garbage, and its trailer is then the right hash of that garbage.
-    let contents = Contents::read(&Db::open(file, path, hash.bytes)?)?;
-    Ok((Proof { file: hash, contents }, digest))
+/// A key as it is at the newest revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Newest {
+    pub key: &'static [u8],
+    /// `None` if there is no such key.
+    pub value: Option<Vec<u8>>,
+}
+
+impl Newest {
+    pub(super) fn read(db: &Db, keys: &[&'static [u8]]) -> Result<Vec<Self>, Error> {
+        let owned: Vec<_> = keys.iter().map(|key| key.to_vec()).collect();
+        let states = find(db, &owned, u64::MAX)?;
+        let one = |key: &&'static [u8]| {
+            let state = states.iter().find(|state| state.key == *key);
+            Ok(Self { key, value: state.map(|state| state.value(db)).transpose()? })
+        };
+        keys.iter().map(one).collect()
+    }
 }

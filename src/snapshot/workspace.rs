@@ -65,9 +65,9 @@ impl Workspace {
         free.map_err(Error::io("determine the free space of", &self.path))
     }
 
-    /// Starts a file that will be called `name` once it is proved.
-    pub fn part_file(&self, name: &str) -> Result<PartFile, Error> {
-        PartFile::create(&self.path, name)
+    /// Starts a file that will be called `name` once it is proved. Of `keys`, the proof tells the newest state.
+    pub fn part_file(&self, name: &str, keys: &'static [&'static [u8]]) -> Result<PartFile, Error> {
+        PartFile::create(&self.path, name, keys)
     }
 }
 

@@ -76,9 +76,8 @@ async fn refuse_other_cluster(backup: &OpenBackup, writer: &mut Writer, member: 
     let db = Arc::clone(&backup.db);
     // A cluster is known by the UID of its namespace kube-system. A restore keeps that, but gives the cluster and its
     // members new ids.
-    let read = move || Ok::<_, snapshot::Error>((find_kube_system(&db)?, snapshot::members(&db)?));
-    let (namespaces, recorded) = blocking(read).await?;
-    for Found { key, uid } in namespaces {
+    let recorded = blocking(move || snapshot::members(&db)).await?;
+    for Found { key, uid } in find_kube_system(&backup.proved.proof.newest) {
         let Some(live) = writer.get(key).await? else { continue };
         let live = StoredValue::parse(&live.value);
         let (Some(ours), Some(theirs)) = (uid, live.uid()) else { continue };

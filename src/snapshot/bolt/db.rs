@@ -17,7 +17,7 @@ use crate::snapshot::trailer::without_trailer;
 use crate::system::fs::open_regular;
 
 /// In bytes. etcd takes requests of 1.5 MiB, and advises against more than 10; a page holds at most four such values.
-pub(super) const MOST_OF_A_PAGE: u64 = 128 << 20;
+pub const MOST_OF_A_PAGE: u64 = 128 << 20;
 /// In bytes.
 const LIST_BUFFER: usize = 64 << 10;
 // Pages up to this far apart are announced to the kernel as one range.
@@ -41,12 +41,7 @@ impl Db {
         let len = pages;
         let meta = MetaPage::newest(&file, path, len, both)?;
         // From here on a page number below `meta.pages` lies in the file.
-        let expected = meta.pages.checked_mul(u64::from(meta.page_size));
-        if expected != Some(len) {
-            let (pages, size) = (meta.pages, meta.page_size);
-            let what = format!("{len} bytes of pages, but the meta page says {pages} pages of {size} bytes");
-            return Err(Error::damaged(path)(Damage::file(what)));
-        }
+        meta.check_size(len).map_err(Error::damaged(path))?;
         Ok(Self { file, path: path.to_owned(), meta })
     }
 
@@ -57,7 +52,7 @@ impl Db {
 
     /// Bytes of all pages, the free ones included: the size that etcd reports as `dbSize`.
     pub fn bytes(&self) -> u64 {
-        self.meta.pages * u64::from(self.meta.page_size)
+        self.meta.bytes()
     }
 
     pub(in crate::snapshot) fn damaged(&self, damage: Damage) -> Error {
@@ -93,24 +88,13 @@ impl Db {
 
     /// Reads what the elements of a page use of its overflow; `buffer` holds its first page.
     pub(super) fn read_overflow(&self, header: PageHeader, buffer: &mut Vec<u8>) -> Result<(), Error> {
-        let (room, size) = (self.room(header), u64::from(self.meta.page_size));
-        let Some(table) = header.table_end().and_then(|end| u64::try_from(end).ok()).filter(|end| *end <= room) else {
-            // What is wrong with it is found in the first page.
-            return Ok(());
-        };
-        if header.overflow == 0 {
-            return Ok(());
+        loop {
+            let wanted = node_bytes(header, self.meta.page_size, buffer).map_err(|damage| self.damaged(damage))?;
+            if u64::try_from(buffer.len()).is_ok_and(|have| have >= wanted) {
+                return Ok(());
+            }
+            self.read_to(header.id, buffer.len(), wanted, buffer)?;
         }
-        // A count of pages is only a number: bbolt gives a page as much overflow as its elements need, so it is they that
-        // say how much memory it takes.
-        self.read_to(header.id, buffer.len(), table, buffer)?;
-        let end = header.data_end(buffer, room).map_err(|damage| self.damaged(damage))?;
-        // Older versions of bbolt allocate one page more for elements that fill their pages to the last byte.
-        if u64::from(header.overflow) > end / size {
-            let what = format!("it claims {} more pages, but its elements end after {end} bytes", header.overflow);
-            return Err(self.damaged(Damage::page(header.id, what)));
-        }
-        self.read_to(header.id, buffer.len(), end, buffer)
     }
 
     /// Reads `page` into `buffer`, which has its first `have` bytes, until it holds `bytes` of it.
@@ -163,6 +147,29 @@ impl Db {
             }
         }
     }
+}
+
+/// How many bytes of a branch or a leaf its elements use, as far as `have` tells, which are its bytes from the first on: with
+/// as many as that, ask again. Pages of `size` bytes; there is at least one of them.
+pub fn node_bytes(header: PageHeader, size: u32, have: &[u8]) -> Result<u64, Damage> {
+    let size = u64::from(size);
+    let room = (u64::from(header.overflow) + 1) * size;
+    let table = header.table_end().and_then(|end| u64::try_from(end).ok()).filter(|end| *end <= room);
+    // What is wrong with one that has no table is found in the first page.
+    let Some(table) = table.filter(|_| header.overflow != 0) else { return Ok(size) };
+    let table = table.max(size);
+    if u64::try_from(have.len()).is_ok_and(|have| have < table) {
+        return Ok(table);
+    }
+    // A count of pages is only a number: bbolt gives a page as much overflow as its elements need, so it is they that say how
+    // much memory it takes.
+    let end = header.data_end(have, room)?;
+    // Older versions of bbolt allocate one page more for elements that fill their pages to the last byte.
+    if u64::from(header.overflow) > end / size {
+        let what = format!("it claims {} more pages, but its elements end after {end} bytes", header.overflow);
+        return Err(Damage::page(header.id, what));
+    }
+    Ok(end.max(table))
 }
 
 /// A part of a file, from a byte on.

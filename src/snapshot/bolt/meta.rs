@@ -48,6 +48,40 @@ impl MetaPage {
         }
     }
 
+    /// The same of the first bytes of a snapshot, in which both are sound; `None` if they are too few to tell.
+    pub fn of_snapshot(start: &[u8]) -> Result<Option<Self>, Damage> {
+        if start.len() < META_END {
+            return Ok(None);
+        }
+        let first = Self::parse(0, start)?;
+        let size = usize::try_from(first.page_size).unwrap_or(usize::MAX);
+        let Some(second) = start.get(size..).filter(|second| second.len() >= META_END) else { return Ok(None) };
+        let second = Self::parse(1, second)?.like(first)?;
+        Ok(Some(if second.txid > first.txid { second } else { first }))
+    }
+
+    /// Why these are no first bytes of a snapshot, of which there are no more.
+    pub fn cut_off(start: &[u8]) -> Damage {
+        Self::of_snapshot(start).err().unwrap_or_else(|| {
+            let page = u64::from(Self::parse(0, start).is_ok());
+            Damage::page(page, "the file ends before its meta page")
+        })
+    }
+
+    /// Bytes of all pages.
+    pub fn bytes(&self) -> u64 {
+        self.pages.saturating_mul(self.page_size.into())
+    }
+
+    /// Refuses a database that has not as many bytes as its pages.
+    pub fn check_size(&self, len: u64) -> Result<(), Damage> {
+        if self.pages.checked_mul(self.page_size.into()) == Some(len) {
+            return Ok(());
+        }
+        let (pages, size) = (self.pages, self.page_size);
+        Err(Damage::file(format!("{len} bytes of pages, but the meta page says {pages} pages of {size} bytes")))
+    }
+
     /// bbolt takes the page size from either of them.
     fn like(self, first: Self) -> Result<Self, Damage> {
         if self.page_size == first.page_size {

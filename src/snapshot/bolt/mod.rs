@@ -5,7 +5,12 @@
 mod db;
 pub(super) mod meta;
 mod page;
+mod page_set;
 mod walk;
 
 pub use db::Db;
+pub(super) use db::{MOST_OF_A_PAGE, node_bytes};
+pub(super) use page::{BucketRoot, ElementBody, Node, PageHeader};
+pub(super) use page_set::PageSet;
 pub use walk::Visit;
+pub(super) use walk::{MAX_DEPTH, MAX_NESTING};

@@ -125,6 +125,11 @@ impl<'a> Node<'a> {
         self.leaf
     }
 
+    /// How many elements there are.
+    pub fn count(&self) -> u64 {
+        self.count.try_into().unwrap_or(u64::MAX)
+    }
+
     /// The pages that the elements of a branch lead to, unchecked.
     pub fn children(&self) -> Vec<u64> {
         let positions = (0..self.count).map(|index| PAGE_HEADER + index * TABLE_ENTRY + 8);

@@ -5,13 +5,14 @@ use std::ops::ControlFlow;
 use super::db::{Db, MOST_OF_A_PAGE};
 use super::meta::NO_FREELIST;
 use super::page::{BucketRoot, Element, ElementBody, Node};
+use super::page_set::PageSet;
 use crate::snapshot::error::{Damage, Error};
 
 // Levels of pages in one tree. The walk recurses, so a damaged file must not decide how deep. With two children to each
 // branch, 32 levels make 16 TiB of pages.
-const MAX_DEPTH: usize = 32;
+pub const MAX_DEPTH: usize = 32;
 // Buckets inside one another. etcd has none.
-const MAX_NESTING: usize = 8;
+pub const MAX_NESTING: usize = 8;
 // Bytes. Larger buffers, which come from values of megabytes, are freed instead of kept for the next page.
 const SPARE_LIMIT: usize = 1 << 20;
 
@@ -115,7 +116,7 @@ type Each<'a, E> = dyn FnMut(&mut Walker<'_>, u64, Element<'_>) -> Flow<E> + 'a;
 struct Walker<'d> {
     db: &'d Db,
     /// One bit for each page, set when the page is read, also as the overflow of another.
-    seen: Vec<u64>,
+    seen: PageSet,
     /// Bytes of the pages between the root and the page that is being visited.
     held: u64,
     // Buffers to use again: a walk reads as many pages as the file has, but holds only one for each level of the tree.
@@ -127,9 +128,8 @@ struct Walker<'d> {
 impl<'d> Walker<'d> {
     fn new(db: &'d Db, whole: bool) -> Self {
         // `Db::open` has compared the number of pages with the size of the file, so a damaged number cannot make this
-        // bitmap huge. One that is too large for a usize stays empty, and `mark_seen` refuses every page.
-        let words = usize::try_from(db.meta.pages / 64 + 1).unwrap_or(0);
-        Self { db, seen: vec![0; words], held: 0, spare: Vec::new(), whole }
+        // bitmap huge. One that is too large for the memory stays empty, and `mark_seen` refuses every page.
+        Self { db, seen: PageSet::new(db.meta.pages), held: 0, spare: Vec::new(), whole }
     }
 
     /// Marks `page` and its overflow.
@@ -141,14 +141,8 @@ impl<'d> Walker<'d> {
                 let what = format!("it lies outside the {} pages of the file", self.db.meta.pages);
                 return Err(self.db.damaged(Damage::page(number, what)));
             }
-            let word = usize::try_from(number / 64).ok().and_then(|word| self.seen.get_mut(word));
-            let bit = 1 << (number % 64);
-            match word {
-                Some(word) if *word & bit == 0 => *word |= bit,
-                _ => {
-                    let what = "the page is referenced twice";
-                    return Err(self.db.damaged(Damage::page(number, what)));
-                }
+            if !self.seen.insert(number) {
+                return Err(self.db.damaged(Damage::page(number, "the page is referenced twice")));
             }
         }
         Ok(())

@@ -9,7 +9,7 @@ use super::{file_of, fixture, fixture_bytes, with_trailer};
 use crate::snapshot::{Alarm, Db, Error, Workspace, alarms, members, prove_file, prove_stream};
 
 fn refusal(bytes: &[u8]) -> String {
-    match prove_file(file_of(bytes).path()) {
+    match prove_file(file_of(bytes).path(), &[]) {
         Err(Error::Damaged { damage, .. }) => damage.to_string(),
         other => panic!("not refused as damaged: {other:?}"),
     }
@@ -19,7 +19,7 @@ fn refusal(bytes: &[u8]) -> String {
 /// `etcdctl get "" --prefix --count-only` and the header of a get the live keys and the revision.
 #[test]
 fn contents_are_those_of_etcds_own_tools() {
-    let new = prove_file(&fixture("etcd-3.5.1")).unwrap();
+    let new = prove_file(&fixture("etcd-3.5.1"), &[]).unwrap();
     assert_eq!(new.file.bytes, 45_088);
     assert_eq!(new.file.sha256, "008dd808a927371b172fe27a3d455148f03db112d1664d251fd28f9ef9adbc03");
     let contents = new.contents;
@@ -31,7 +31,7 @@ fn contents_are_those_of_etcds_own_tools() {
     assert_eq!((contents.consistent_index, contents.term), (Some(13), Some(2)));
     assert_eq!((contents.storage_version.as_str(), contents.cluster_version.as_deref()), ("3.5", Some("3.5.0")));
 
-    let old = prove_file(&fixture("etcd-3.4.23")).unwrap().contents;
+    let old = prove_file(&fixture("etcd-3.4.23"), &[]).unwrap().contents;
     assert_eq!((old.hash, old.last_key_revision, old.total_keys, old.db_bytes), (1_620_605_729, 7, 12, 32_768));
     assert_eq!((old.revision, old.compact_revision, old.live_keys, old.term), (7, 0, 6, None));
     assert_eq!((old.storage_version.as_str(), old.cluster_version.as_deref()), ("3.4", Some("3.4.0")));
@@ -72,14 +72,14 @@ fn a_stream_is_proved_however_it_is_cut() {
     let whole = fixture_bytes("etcd-3.4.23");
     let name = Path::new("remote:etcd/a.etcdb");
     let hash = prove_stream(name, Cursor::new(&whole)).unwrap();
-    assert_eq!(hash, prove_file(&fixture("etcd-3.4.23")).unwrap().file);
+    assert_eq!(hash, prove_file(&fixture("etcd-3.4.23"), &[]).unwrap().file);
     let error = prove_stream(name, Cursor::new(&whole[1..])).unwrap_err();
     assert!(error.to_string().contains("remote:etcd/a.etcdb"), "{error}");
 
     let dir = tempfile::tempdir().unwrap();
     for size in [1, 7, 31, 32, 33, 511, 4096, 32 << 10, whole.len()] {
         let workspace = Workspace::create(dir.path()).unwrap();
-        let mut part = workspace.part_file("a").unwrap();
+        let mut part = workspace.part_file("a", &[]).unwrap();
         for blob in whole.chunks(size) {
             part.push(blob).unwrap();
             part.push(b"").unwrap();
@@ -94,7 +94,7 @@ fn a_part_becomes_a_private_file_and_ends_with_its_workspace() {
     let dir = tempfile::tempdir().unwrap();
     let workspace = Workspace::create(dir.path()).unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    let mut part = workspace.part_file("a.etcdb").unwrap();
+    let mut part = workspace.part_file("a.etcdb", &[]).unwrap();
     part.expect_database(45_056).unwrap();
     part.push(&whole).unwrap();
     let snapshot = part.finish(8).unwrap();
@@ -111,7 +111,7 @@ fn a_failed_proof_leaves_no_file() {
     let dir = tempfile::tempdir().unwrap();
     let workspace = Workspace::create(dir.path()).unwrap();
     let receive = |expected: u64, bytes: &[u8], floor| {
-        let mut part = workspace.part_file("a").unwrap();
+        let mut part = workspace.part_file("a", &[]).unwrap();
         part.expect_database(expected).and_then(|()| part.push(bytes)).and_then(|()| part.finish(floor))
     };
     let cases = [
@@ -134,7 +134,7 @@ fn a_failed_proof_leaves_no_file() {
 fn a_crashed_run_is_swept_and_a_running_one_is_not() {
     let dir = tempfile::tempdir().unwrap();
     let alive = Workspace::create(dir.path()).unwrap();
-    let kept = alive.part_file("kept").unwrap();
+    let kept = alive.part_file("kept", &[]).unwrap();
 
     let crashed = dir.path().join(".etcd-backup-crash1");
     fs::create_dir(&crashed).unwrap();

@@ -8,7 +8,7 @@ use prost::Message;
 
 use super::build::{SIZE, Value, bucket, db, leaf, open, patched};
 use super::{KeyValueMessage, fixture};
-use crate::snapshot::{Db, KeyState, Revision, SortedKeys, changes, find, find_all, prove_file};
+use crate::snapshot::{Db, KeyState, Newest, Revision, SortedKeys, changes, find, find_all, prove_file};
 
 const REVISION: Revision = Revision { main: 7, sub: 1, tombstone: false };
 
@@ -45,6 +45,11 @@ pub fn store(ops: &[Op]) -> (Db, Vec<State>) {
     let overflow = u32::try_from(history.len() / SIZE - 1).unwrap();
     let history = patched(history, 12, &overflow.to_le_bytes());
     (open(&db(&[leaf(2, &[("key", bucket(3))]), history])).unwrap(), states)
+}
+
+/// The newest states after this history.
+pub fn newest(ops: &[Op], keys: &'static [&'static [u8]]) -> Vec<Newest> {
+    Newest::read(&store(ops).0, keys).unwrap()
 }
 
 fn state_of(db: &Db, items: impl IntoIterator<Item = KeyState>) -> Vec<KeyAndState> {
@@ -116,7 +121,7 @@ fn a_value_that_cannot_be_read_is_damage() {
 
 #[test]
 fn revisions_are_refused_in_etcds_words() {
-    let contents = prove_file(&fixture("etcd-3.5.1")).unwrap().contents;
+    let contents = prove_file(&fixture("etcd-3.5.1"), &[]).unwrap().contents;
     assert_eq!((contents.compact_revision, contents.revision), (3, 8));
     for (asked, read) in [(None, 8), (Some(3), 3), (Some(8), 8)] {
         assert_eq!(contents.revision_to_read(asked), Ok(read));

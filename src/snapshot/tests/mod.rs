@@ -5,6 +5,7 @@ mod files;
 pub mod history;
 mod mutations;
 mod pages;
+mod pass;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -28,7 +29,8 @@ fn fixture_bytes(name: &str) -> Vec<u8> {
 }
 
 /// The modules in the order of `mod.rs`, each of which may import only those above it.
-const LAYERS: [&str; 8] = ["error", "trailer", "bolt", "mvcc", "contents", "proof", "part_file", "workspace"];
+const LAYERS: [&str; 10] =
+    ["error", "trailer", "bolt", "mvcc", "contents", "proof", "pass", "prove_file", "part_file", "workspace"];
 
 #[test]
 fn modules_import_only_those_above_them() {

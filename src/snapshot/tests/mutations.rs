@@ -76,7 +76,7 @@ proptest! {
             let original = fixture_bytes(name);
             let mut bytes = original.clone();
             for mutation in &mutations { mutation.apply(&mut bytes); }
-            let proof = prove_file(file_of(&bytes).path());
+            let proof = prove_file(file_of(&bytes).path(), &[]);
             let refused = matches!(proof, Err(Error::Damaged { .. }));
             prop_assert_eq!(refused, bytes != original, "{:?}", proof);
         }
@@ -93,7 +93,7 @@ proptest! {
             for mutation in &mutations { mutation.apply(&mut bytes); }
             bytes.resize(len, 0);
             let file = file_of(&with_trailer(&[metas, bytes].concat()));
-            let _ = prove_file(file.path());
+            let _ = prove_file(file.path(), &[]);
             read_all(&Db::open_path(file.path()).unwrap());
         }
     }
@@ -104,8 +104,8 @@ proptest! {
         root in 0_u64..8,
         freelist in prop_oneof![Just(NO_FREELIST), 0_u64..8],
     ) {
-        let _ = prove_file(file_of(&body).path());
-        let _ = prove_file(file_of(&with_trailer(&body)).path());
+        let _ = prove_file(file_of(&body).path(), &[]);
+        let _ = prove_file(file_of(&with_trailer(&body)).path(), &[]);
         // Small numbers are more likely than others to be valid in headers and positions.
         let pages: Vec<u8> = body.chunks_exact(SIZE).zip(2_u8..).flat_map(|(page, id)| {
             let mut page: Vec<u8> = page.iter().map(|byte| byte % 24).collect();

@@ -123,7 +123,7 @@ fn both_meta_pages_of_a_snapshot_are_sound() {
     let first = meta(0, 2, NO_FREELIST, 4, 6);
     let proved = |first: &[u8], second: &[u8]| {
         let whole = with_trailer(&[first, second, &pages].concat());
-        prove_file(file_of(&whole).path()).map_err(|error| format!("{:#}", anyhow::Error::new(error)))
+        prove_file(file_of(&whole).path(), &[]).map_err(|error| format!("{:#}", anyhow::Error::new(error)))
     };
     assert!(proved(&first, &with_size(512)).is_ok());
     // The older root has no buckets.
