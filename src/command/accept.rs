@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::compare::facts_of;
+use super::compare::read_back;
 use super::inventory::Inventory;
 use super::ruling::{self, Decided};
 use crate::backup::beside::Ruling;
@@ -16,12 +16,12 @@ use crate::report::Answer;
 use crate::store::{Next, Store};
 
 pub async fn accept(config: JudgeConfig, now: DateTime<Utc>, answer: &mut Answer) -> Result<(), Failure> {
-    let JudgeConfig { store, work_dir, name, by } = config;
+    let JudgeConfig { store, name, by } = config;
     let store = Arc::new(Store::open(store, Next::Look).await?);
     let inventory = Inventory::read(&store).await?;
     let entry = ruling::find(&inventory, &name, &store)?;
     // Nobody should have to accept what cannot be restored.
-    let found = if entry.facts.is_none() { Some(facts_of(&store, entry, &work_dir).await?) } else { None };
+    let found = if entry.facts.is_none() { Some(read_back(&store, entry).await?) } else { None };
     let facts = found.as_ref().or(entry.facts.as_ref());
     let covers = facts.map_or_else(|| vec![name.leaf()], |facts| covered(&inventory.catalog, &name, facts));
     let is_good = entry.class == Class::Good && !entry.is_from_the_future(now) && covers.len() == 1;

@@ -1,11 +1,11 @@
 //! The backup that a new one is compared with. One that has no record is read back, proved, and given its record.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::input::{Source, StoredSource};
+use super::facts::facts_of;
+use super::input::StoredSource;
 use super::inventory::Inventory;
 use crate::backup::beside::{Line, record_file};
 use crate::backup::catalog::{Class, Doubt, Entry};
@@ -34,12 +34,11 @@ pub async fn compare(
     store: &Arc<Store>,
     patience: &Patience,
     inventory: &Inventory,
-    work_dir: &Path,
 ) -> Result<(Verdict, Option<Compared>), Failure> {
     let reference = if facts.degraded.is_some() {
         Reference::Nothing
     } else {
-        find(store, patience, inventory, work_dir, facts.taken_at).await?
+        find(store, patience, inventory, facts.taken_at).await?
     };
     let leaf = if let Reference::Backup(name, _) = &reference { name.leaf() } else { String::new() };
     let before = match &reference {
@@ -66,7 +65,6 @@ async fn find(
     store: &Arc<Store>,
     patience: &Patience,
     inventory: &Inventory,
-    work_dir: &Path,
     now: DateTime<Utc>,
 ) -> Result<Reference, Failure> {
     let counted: Vec<_> = inventory.catalog.entries.iter().filter(|entry| entry.is_current(now)).collect();
@@ -88,7 +86,7 @@ async fn find(
             break;
         }
         tracing::info!(name = %entry.name, "reading back a backup without a record, to compare the new one with it");
-        let read = || facts_of(store, entry, work_dir);
+        let read = || read_back(store, entry);
         match patience.wait_out(&format!("reading back {}", entry.name), is_away, read).await {
             Err(failure) if is_away(&failure) => return Err(failure),
             Err(why) => {
@@ -149,9 +147,9 @@ async fn record_legacy(
 }
 
 /// The facts of a stored backup, which is read back and proved.
-pub async fn facts_of(store: &Arc<Store>, entry: &Entry, work_dir: &Path) -> Result<Facts, Failure> {
-    let source = Source::Stored(Box::new(StoredSource::of(store, entry.clone())));
-    let facts = source.prove(work_dir).await?.facts(entry.taken_at);
+pub async fn read_back(store: &Arc<Store>, entry: &Entry) -> Result<Facts, Failure> {
+    let proof = StoredSource::of(store, entry.clone()).prove().await?;
+    let facts = facts_of(&proof, entry.taken_at);
     if facts.keys == 0 {
         return Err(Failure::message(Exit::Proof, format!("{} holds no keys", entry.name)));
     }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::facts::facts_of;
 use super::inventory::Inventory;
 use crate::backup::catalog::Entry;
 use crate::backup::record::Facts;
@@ -15,7 +14,9 @@ use crate::config::{Input, ReadConfig, StoreConfig};
 use crate::exit::{Exit, Failure};
 use crate::kubernetes::KUBE_SYSTEM_KEYS;
 use crate::logging::progress::Metered;
-use crate::snapshot::{self, Db, FileHash, PartFile, Proof, Snapshot, Workspace, prove_file, prove_stream};
+use crate::snapshot::{
+    self, Db, FileHash, Finished, PartFile, Proof, Prover, Snapshot, Workspace, prove_file, prove_stream,
+};
 use crate::store::{BackupStream, Next, Store, StoredBackup};
 use crate::system::blocking::blocking;
 use crate::system::fs::open_regular;
@@ -50,11 +51,6 @@ impl ProvedFile {
     pub fn short_id(&self) -> &str {
         let sha256 = &self.proof.file.sha256;
         sha256.get(..8).unwrap_or(sha256)
-    }
-
-    /// What the file says. What only the cluster knows is left out.
-    pub fn facts(&self, taken_at: DateTime<Utc>) -> Facts {
-        facts_of(&self.proof, taken_at)
     }
 
     pub async fn recorded_members(&self) -> Result<Vec<snapshot::RecordedMember>, Failure> {
@@ -141,6 +137,17 @@ impl Source {
         }
     }
 
+    /// Proves every page without a disk.
+    pub async fn prove_in_place(&self) -> Result<Proof, Failure> {
+        match self {
+            Self::Local(path) => {
+                let path = path.clone();
+                Ok(blocking(move || prove_file(&path, &KUBE_SYSTEM_KEYS)).await?)
+            }
+            Self::Stored(stored) => stored.prove().await,
+        }
+    }
+
     /// Copies it into the workspace, and proves every page.
     pub async fn receive(&self, workspace: &Workspace) -> Result<Snapshot, Failure> {
         let part = workspace.part_file("backup", &KUBE_SYSTEM_KEYS)?;
@@ -208,6 +215,29 @@ impl StoredSource {
         let snapshot = self.store.read(&self.backup, "fetch", take).await?;
         self.check_hash(&snapshot.proof.file)?;
         Ok(snapshot)
+    }
+
+    /// Proves every page without a disk.
+    pub async fn prove(&self) -> Result<Proof, Failure> {
+        let label = self.backup.name.to_string();
+        let mut prover = Prover::new(Path::new(&label), &KUBE_SYSTEM_KEYS);
+        loop {
+            let name = label.clone();
+            let take = move |stream: &mut BackupStream| {
+                prover.push_all(Path::new(&name), stream)?;
+                prover.finish(ANY_REVISION)
+            };
+            prover = match self.store.read(&self.backup, "verify", take).await? {
+                Finished::Proved(proof) => {
+                    self.check_hash(&proof.file)?;
+                    return Ok(proof);
+                }
+                Finished::More(prover) => {
+                    tracing::info!(name = label, "reading it once more, for pages for which there was no memory");
+                    prover
+                }
+            };
+        }
     }
 
     async fn prove_hash(&self) -> Result<FileHash, Failure> {

@@ -1,6 +1,5 @@
 //! The second step of the job: the backup is judged, stored under a free name, confirmed, and gets its record.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -26,7 +25,6 @@ const NAMES: u8 = 5;
 pub struct Keeper<'a> {
     pub store: &'a Arc<Store>,
     pub patience: &'a Patience,
-    pub work_dir: &'a Path,
     /// When the run began, by the clock and by a timer.
     pub began: (DateTime<Utc>, Instant),
     /// Whether the snapshot is in the target's own directory, so that it is moved and not uploaded.
@@ -56,7 +54,7 @@ impl Keeper<'_> {
         let inventory = Inventory::read_patiently(self.store, self.patience).await?;
         report.foreign = inventory.foreign;
         self.note_what_was_there(&inventory).await?;
-        let (verdict, compared) = compare(&backup.facts, self.store, self.patience, &inventory, self.work_dir).await?;
+        let (verdict, compared) = compare(&backup.facts, self.store, self.patience, &inventory).await?;
         report.verdict = Some(verdict.clone());
         let mut left = 1..=NAMES;
         let mut tries = Tries::default();

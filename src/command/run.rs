@@ -45,8 +45,7 @@ pub async fn run(config: RunConfig, now: DateTime<Utc>, report: &mut Report) -> 
     report.seconds.snapshot = Some(since(begun_snapshot));
 
     let begun_storing = Instant::now();
-    let keeper =
-        Keeper { store: &store, patience: &patience, work_dir: &work_dir, began: (now, begun), in_place: false };
+    let keeper = Keeper { store: &store, patience: &patience, began: (now, begun), in_place: false };
     let kept = keeper.keep(&backup, &mut report.job).await?;
     report.job.stage = Stage::Stored;
     report.seconds.store = Some(since(begun_storing));

@@ -65,7 +65,7 @@ pub async fn snapshot(
     shared.map_err(|e| not_moved(&work_dir, &e))?;
     report.seconds.snapshot = Some(since(begun_snapshot));
     if let Some(place) = place {
-        place.keep(&backup, &work_dir, (now, begun), report).await?.write(&handover)?;
+        place.keep(&backup, (now, begun), report).await?.write(&handover)?;
         report.job.stage = Stage::Done(Exit::Ok);
         place.store.sweep(place.sweep_after, now).await;
     } else {
@@ -92,15 +92,13 @@ impl Place {
     async fn keep(
         &self,
         backup: &Backup,
-        work_dir: &Path,
         job_began: (DateTime<Utc>, Instant),
         report: &mut Report,
     ) -> Result<Handover, Failure> {
         report.job.target = Some(self.store.config().target.to_string());
         let begun = Instant::now();
         self.store.sweep(self.sweep_after, job_began.0).await;
-        let keeper =
-            Keeper { store: &self.store, patience: &self.patience, work_dir, began: job_began, in_place: true };
+        let keeper = Keeper { store: &self.store, patience: &self.patience, began: job_began, in_place: true };
         let Kept { name, record, clock } = keeper.keep(backup, &mut report.job).await?;
         report.seconds.store = Some(since(begun));
         Ok(Handover { file: name.to_string().into(), stored: true, record, clock })

@@ -44,8 +44,7 @@ pub async fn store(config: StoreStepConfig, now: DateTime<Utc>, report: &mut Rep
         None => open_prepared(prepared, &store, &patience, now).await?,
     };
     store.sweep(sweep_after, now).await;
-    let keeper =
-        Keeper { store: &store, patience: &patience, work_dir: &work_dir, began: (now, begun), in_place: false };
+    let keeper = Keeper { store: &store, patience: &patience, began: (now, begun), in_place: false };
     let kept = keeper.keep(&backup, &mut report.job).await?;
     report.seconds.store = Some(since(begun));
     Handover { stored: true, record: kept.record, clock: kept.clock, ..handover }.write(&path)?;

@@ -1,6 +1,5 @@
 //! `verify`: stored backups are proved without restoring them.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -19,7 +18,7 @@ use crate::store::{self, Next, Store};
 type Verification = Result<(FileHash, Option<Contents>), Failure>;
 
 pub async fn verify(config: VerifyConfig, now: DateTime<Utc>, answer: &mut Answer) -> Result<(), Failure> {
-    let VerifyConfig { which, work_dir, deep } = config;
+    let VerifyConfig { which, deep } = config;
     let all = matches!(which, WhichBackups::All(_));
     let sources = match which {
         WhichBackups::One(input) => vec![Source::find(input, now).await?],
@@ -27,7 +26,7 @@ pub async fn verify(config: VerifyConfig, now: DateTime<Utc>, answer: &mut Answe
     };
     let mut outcomes = Vec::new();
     for source in &sources {
-        let outcome = check(source, deep, &work_dir).await;
+        let outcome = check(source, deep).await;
         match &outcome {
             Ok(_) => tracing::info!(name = source.label(), "good"),
             // A single failure is logged when the command ends.
@@ -57,12 +56,12 @@ async fn stored(config: StoreConfig) -> Result<Vec<Source>, Failure> {
     Ok(inventory.catalog.entries.into_iter().map(source).collect())
 }
 
-async fn check(source: &Source, deep: bool, work_dir: &Path) -> Verification {
+async fn check(source: &Source, deep: bool) -> Verification {
     if !deep {
         return Ok((source.prove_hash().await?, None));
     }
-    let proved = source.prove(work_dir).await?;
-    Ok((proved.proof.file, Some(proved.proof.contents)))
+    let proof = source.prove_in_place().await?;
+    Ok((proof.file, Some(proof.contents)))
 }
 
 fn verdicts(outcomes: &[Verification]) -> Vec<Verdict> {

@@ -1,8 +1,6 @@
 //! Settings of `accept` and `dismiss`.
 
-use std::path::PathBuf;
-
-use super::{Settings, StoreConfig, present, work_dir};
+use super::{Settings, StoreConfig, present};
 use crate::backup::name::{BackupName, Prefix, SUFFIX};
 use crate::cli::JudgeArgs;
 use crate::exit::Failure;
@@ -13,8 +11,6 @@ const LONGEST_BY: usize = 200;
 #[derive(Debug)]
 pub struct JudgeConfig {
     pub store: StoreConfig,
-    /// Where a backup is put that has to be read back and proved.
-    pub work_dir: PathBuf,
     pub name: BackupName,
     /// Who says so.
     pub by: String,
@@ -25,7 +21,7 @@ impl Settings {
         let by = who(args.by.as_deref()).map_err(Failure::settings)?;
         let store = self.store(&args.read.store)?;
         let name = full_name(&args.name, &store.naming.prefix).map_err(Failure::settings)?;
-        Ok(JudgeConfig { store, work_dir: work_dir(&args.read.work), name, by })
+        Ok(JudgeConfig { store, name, by })
     }
 }
 

@@ -33,7 +33,6 @@ pub struct ListConfig {
 #[derive(Debug)]
 pub struct VerifyConfig {
     pub which: WhichBackups,
-    pub work_dir: PathBuf,
     /// Whether every page is walked.
     pub deep: bool,
 }
@@ -107,7 +106,7 @@ impl Settings {
         } else {
             WhichBackups::One(self.input(args.name.as_deref().unwrap_or("latest"), &args.read.store)?)
         };
-        Ok(VerifyConfig { which, work_dir: work_dir(&args.read.work), deep: args.deep })
+        Ok(VerifyConfig { which, deep: args.deep })
     }
 
     pub fn inspect(&self, args: &InspectArgs) -> Result<InspectConfig, Failure> {

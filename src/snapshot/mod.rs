@@ -29,7 +29,6 @@ pub use error::Error;
 pub use mvcc::Revision;
 pub use mvcc::{Alarm, Change, KeyState, RecordedMember, SortedKeys, alarms, changes, find, find_all, members};
 pub use part_file::{PartFile, Snapshot};
-#[expect(unused_imports, reason = "for streams that go by")]
 pub use pass::{Finished, Prover};
 pub use proof::{Newest, Proof};
 pub use prove_file::{prove_file, prove_file_with_digest};

@@ -6,7 +6,7 @@ use super::digest::{DigestKind, Digested, Digesting};
 use super::error::Error;
 use super::pass::{Finished, Prover};
 use super::proof::Proof;
-use crate::system::fs::{open_regular, read_chunks};
+use crate::system::fs::open_regular;
 
 /// Of `keys`, the proof tells the newest state.
 pub fn prove_file(path: &Path, keys: &'static [&'static [u8]]) -> Result<Proof, Error> {
@@ -22,10 +22,7 @@ pub fn prove_file_with_digest(
     let (file, size) = open_regular(path).map_err(Error::io("open", path))?;
     let mut prover = Prover::new(path, keys);
     let mut bytes = Digesting::new(&file, wanted(size));
-    read_chunks(&mut bytes, Error::io("read", path), |chunk| {
-        prover.push(chunk);
-        Ok(())
-    })?;
+    prover.push_all(path, &mut bytes)?;
     let digest = bytes.digested();
     let proof = match prover.finish(0)? {
         Finished::Proved(proof) => proof,

@@ -15,6 +15,7 @@ mod tree;
 mod window;
 
 use std::fs::File;
+use std::io::Read;
 use std::mem;
 use std::path::{Path, PathBuf};
 
@@ -31,6 +32,7 @@ use super::error::{Damage, Error};
 use super::mvcc::buckets;
 use super::proof::{Newest, Proof};
 use super::trailer::{FileHash, TrailerHasher, without_trailer};
+use crate::system::fs::read_chunks;
 
 /// What one pass has found.
 pub enum Finished {
@@ -81,6 +83,14 @@ impl Prover {
                 self.begin();
             }
         }
+    }
+
+    /// Takes all bytes of a stream, which errors call `name`.
+    pub fn push_all(&mut self, name: &Path, stream: impl Read) -> Result<(), Error> {
+        read_chunks(stream, Error::io("read", name), |chunk| {
+            self.push(chunk);
+            Ok(())
+        })
     }
 
     fn begin(&mut self) {

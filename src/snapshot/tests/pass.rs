@@ -2,11 +2,19 @@
 
 use std::path::Path;
 
-use super::{file_of, fixture_bytes};
+use proptest::prelude::*;
+use proptest::sample::Index;
+use prost::Message;
+
+use super::build::{
+    FREELIST, LEAF, SIZE, Value, branch, bucket, db_with, header, inline, leaf, meta, padded, patched, value,
+};
+use super::{KeyValueMessage, file_of, fixture_bytes, with_trailer};
+use crate::snapshot::bolt::meta::NO_FREELIST;
 use crate::snapshot::contents::Contents;
 use crate::snapshot::pass::{Finished, Limits, Prover};
 use crate::snapshot::trailer::prove_stream;
-use crate::snapshot::{Db, Error, Newest, Proof};
+use crate::snapshot::{Db, Error, Newest, Proof, Revision};
 
 const KEYS: &[&[u8]] = &[b"/registry/namespaces/kube-system", b"a", b"k1"];
 const LITTLE: Limits = Limits { fixed: 0, per_page: 0, one_page: 0, wanted: 0 };
@@ -50,7 +58,8 @@ fn same(bytes: &[u8], is_text_same: bool) -> Result<Proof, String> {
             (Err(_), Err(_)) => {}
             _ => assert_eq!(found, expected, "{limits:?}"),
         }
-        assert!(found.is_err() || limits.fixed == 0 || passes == 1);
+        // The second is for a compaction that etcd has not finished.
+        assert!(found.is_err() || limits.fixed == 0 || passes <= 2);
     }
     expected
 }
@@ -64,5 +73,296 @@ fn fixtures_are_proved_in_one_pass() {
             let (found, passes) = passed(&whole, Limits::USUAL, blob);
             assert_eq!((text(found).as_ref(), passes), (Ok(&proof), 1), "blobs of {blob}");
         }
+    }
+}
+
+/// Bucket `b` with a branch over two leaves: a c | e g.
+fn two_leaves() -> Vec<Vec<u8>> {
+    vec![
+        leaf(2, &[("b", bucket(3)), ("key", inline(&[])), ("meta", inline(&[]))]),
+        branch(3, &[("a", 4), ("e", 5)]),
+        leaf(4, &[("a", value("1")), ("c", value("2"))]),
+        leaf(5, &[("e", value("3")), ("g", value(""))]),
+    ]
+}
+
+#[test]
+fn pages_made_by_hand_are_refused_for_the_same_reasons() {
+    let root = || leaf(2, &[("b", bucket(3)), ("key", inline(&[])), ("meta", inline(&[]))]);
+    let sealed = |pages: &[Vec<u8>]| with_trailer(&db_with(pages, 2, NO_FREELIST));
+    let one = |page: Vec<u8>| sealed(&[root(), page]);
+    let with = |at: usize, page: Vec<u8>| {
+        let mut pages = two_leaves();
+        pages[at - 2] = page;
+        sealed(&pages)
+    };
+    let pair = || leaf(3, &[("a", value("1")), ("b", value("2"))]);
+    assert!(same(&sealed(&two_leaves()), true).is_ok());
+    let refused = [
+        one(leaf(4, &[])),
+        one(padded(header(3, FREELIST, 0, 0))),
+        one(padded(header(3, 3, 0, 0))),
+        one(branch(3, &[])),
+        one(padded(header(3, 2, 32, 0))),
+        one(padded(header(3, 2, 65_535, 0))),
+        one(patched(pair(), 12, &[1])),
+        one(patched(pair(), 12, &[0xFF; 4])),
+        one(patched(pair(), 16, &[2])),
+        one(patched(pair(), 20, &[0xFF; 4])),
+        one(patched(pair(), 20, &[0])),
+        one(patched(pair(), 24, &[0xFF; 8])),
+        one(patched(pair(), 36, &[16])),
+        one(leaf(3, &[("b", value("")), ("a", value(""))])),
+        one(leaf(3, &[("a", value("")), ("a", value(""))])),
+        one(leaf(3, &[("", value(""))])),
+        one(leaf(3, &[("a", (1, vec![1; 15]))])),
+        one(leaf(3, &[("a", (1, vec![0; 20]))])),
+        one(leaf(3, &[("a", (1, vec![0; 32]))])),
+        one(leaf(3, &[("a", bucket(3))])),
+        one(leaf(3, &[("a", bucket(1))])),
+        one(leaf(3, &[("a", bucket(u64::MAX))])),
+        one(branch(3, &[("a", 3)])),
+        one(branch(3, &[("a", 2)])),
+        sealed(&[leaf(2, &[("a", value(""))])]),
+        sealed(&[leaf(2, &[("key", inline(&[]))])]),
+        sealed(&[leaf(2, &[("key", inline(&[("k", value(""))])), ("meta", inline(&[]))])]),
+        sealed(&[leaf(2, &[("key", bucket(3)), ("meta", inline(&[]))]), leaf(3, &[("k", value(""))])]),
+        with(3, branch(3, &[("a", 4), ("e", 4)])),
+        with(3, branch(3, &[("b", 4), ("e", 5)])),
+        with(3, branch(3, &[("a", 4), ("f", 5)])),
+        with(4, leaf(4, &[("a", value("")), ("e", value(""))])),
+        with(4, leaf(4, &[("a", value("")), ("e\0", value(""))])),
+    ];
+    for (number, bytes) in refused.iter().enumerate() {
+        assert!(same(bytes, true).is_err(), "number {number}");
+    }
+    // What the tree does not reach may be any of these.
+    for page in refused[..18].iter().map(|bytes| bytes[SIZE * 3..SIZE * 4].to_vec()) {
+        let stale = [root(), leaf(3, &[]), patched(page, 0, &4_u64.to_le_bytes()), vec![7; SIZE]];
+        assert!(same(&sealed(&stale), true).is_ok());
+    }
+}
+
+#[test]
+fn the_whole_file_is_judged_alike() {
+    let pages = [two_leaves()[0].clone(), leaf(3, &[("newer", inline(&[]))])].concat();
+    let first = meta(0, 2, NO_FREELIST, 4, 6);
+    let second = |root: u64, txid: u64| meta(1, root, NO_FREELIST, 4, txid);
+    let broken = patched(second(3, 7), 60, &[9]);
+    for (first, second) in [
+        (first.clone(), second(2, 7)),
+        (first.clone(), second(3, 7)),
+        (first.clone(), second(3, 5)),
+        (first.clone(), broken.clone()),
+        (patched(first.clone(), 60, &[9]), second(2, 7)),
+        (patched(first.clone(), 60, &[9]), broken),
+        (vec![0; SIZE], vec![0; SIZE]),
+        (first, vec![0; SIZE]),
+    ] {
+        let whole = with_trailer(&[first, second, pages.clone()].concat());
+        let _ = same(&whole, true);
+        assert!(same(&[whole, vec![0]].concat(), true).is_err());
+    }
+    let whole = with_trailer(&db_with(&two_leaves(), 2, NO_FREELIST));
+    for len in [0, 1, 31, 32, 33, 544, 592, 1023, 1024, 1056, whole.len() - 512, whole.len() - 1] {
+        assert!(same(&whole[..len], true).is_err());
+        assert!(same(&with_trailer(&whole[..len]), true).is_err());
+    }
+    let longer = [&whole[..whole.len() - 32], &[0; SIZE]].concat();
+    assert!(same(&with_trailer(&longer), true).is_err());
+}
+
+#[test]
+fn a_written_free_list_is_judged_alike() {
+    let root = || leaf(2, &[("key", inline(&[])), ("meta", inline(&[]))]);
+    for ids in [vec![], vec![4], vec![2], vec![3], vec![4, 4], vec![5], vec![1]] {
+        let list = [header(3, FREELIST, ids.len(), 0), ids.into_iter().flat_map(u64::to_le_bytes).collect()].concat();
+        let _ = same(&with_trailer(&db_with(&[root(), padded(list), vec![7; SIZE]], 2, 3)), true);
+    }
+    let count = |count: usize| padded(header(3, FREELIST, count, 0));
+    for bad in [count(63), count(0xFFFF), leaf(3, &[]), leaf(4, &[])] {
+        let _ = same(&with_trailer(&db_with(&[root(), bad], 2, 3)), true);
+    }
+    assert!(same(&with_trailer(&db_with(&[root()], 2, 3)), true).is_err());
+}
+
+#[test]
+fn values_of_many_pages_hide_what_looks_like_pages() {
+    // A value in which every page says that it is one of the tree and claims the rest of the file.
+    let size = SIZE * 40;
+    let mut big = leaf(3, &[("a", value(&"x".repeat(size)))]);
+    let pages = big.len() / SIZE;
+    big = patched(big, 12, &u32::try_from(pages - 1).unwrap().to_le_bytes());
+    for page in 1..pages - 1 {
+        let claim = u32::try_from(pages - 1 - page).unwrap();
+        let fake = [header(3 + u64::try_from(page).unwrap(), LEAF, 1, claim), vec![0, 0, 0, 0, 16, 0, 0, 0, 1, 0]];
+        big = patched(big, page * SIZE, &fake.concat());
+    }
+    let root = leaf(2, &[("b", bucket(3)), ("key", inline(&[])), ("meta", inline(&[]))]);
+    assert!(same(&with_trailer(&db_with(&[root, big], 2, NO_FREELIST)), true).is_ok());
+}
+
+type Op = (u8, Option<u8>);
+
+/// A history in leaves of a few changes, behind branches, among pages that nothing leads to; compacted as the numbers say.
+#[derive(Debug, Clone)]
+struct Made {
+    ops: Vec<Op>,
+    leaf: usize,
+    finished: u64,
+    scheduled: u64,
+    stale: Vec<(usize, usize)>,
+    order: u64,
+    meta_is_inline: bool,
+}
+
+fn made() -> impl Strategy<Value = Made> {
+    let op = (0_u8..6, prop::option::weighted(0.7, any::<u8>()));
+    let stale = prop::collection::vec((any::<usize>(), any::<usize>()), 0..6);
+    (prop::collection::vec(op, 0..60), 1_usize..6, 0_u64..70, 0_u64..70, stale, any::<u64>(), any::<bool>()).prop_map(
+        |(ops, leaf, finished, scheduled, stale, order, meta_is_inline)| Made {
+            ops,
+            leaf,
+            finished,
+            scheduled,
+            stale,
+            order,
+            meta_is_inline,
+        },
+    )
+}
+
+fn text_key(main: u64, tombstone: bool) -> String {
+    String::from_utf8(Revision { main, sub: 0, tombstone }.to_key()).unwrap()
+}
+
+impl Made {
+    fn bytes(&self) -> Vec<u8> {
+        let mut versions = [0_i64; 6];
+        let mut pairs = Vec::new();
+        for (main, (key, value)) in (2_u64..).zip(&self.ops) {
+            let version = &mut versions[usize::from(*key)];
+            *version = if value.is_some() { *version + 1 } else { 0 };
+            let mut record = KeyValueMessage { key: format!("k{key}").into(), ..KeyValueMessage::default() };
+            if let Some(value) = value {
+                record.version = *version;
+                record.mod_revision = main.cast_signed();
+                record.value = vec![*value; usize::from(*value) / 8];
+            }
+            pairs.push((text_key(main, value.is_none()), (0, record.encode_to_vec())));
+        }
+        let chunks: Vec<Vec<(&str, Value)>> = pairs
+            .chunks(self.leaf)
+            .map(|chunk| chunk.iter().map(|(key, value)| (key.as_str(), value.clone())).collect())
+            .collect();
+        // 2 is the root, 3 the meta bucket, 4 the branch of the history, then its leaves.
+        let meta = [("finishedCompactRev", self.finished), ("scheduledCompactRev", self.scheduled)]
+            .map(|(name, main)| (name, (0, text_key(main, false).into_bytes())));
+        let history = if chunks.is_empty() { inline(&[]) } else { bucket(4) };
+        let meta_bucket = if self.meta_is_inline { inline(&meta) } else { bucket(3) };
+        let mut pages = vec![leaf(2, &[("key", history), ("meta", meta_bucket)]), leaf(3, &meta)];
+        let numbers: Vec<u64> = (5..).take(chunks.len()).collect();
+        let children: Vec<_> = chunks.iter().zip(&numbers).map(|(chunk, number)| (chunk[0].0, *number)).collect();
+        pages.push(if children.is_empty() { vec![0; SIZE] } else { branch(4, &children) });
+        pages.extend(chunks.iter().zip(&numbers).map(|(chunk, number)| leaf(*number, chunk)));
+        self.placed(pages)
+    }
+
+    /// The pages in another order, with old ones among them.
+    fn placed(&self, mut pages: Vec<Vec<u8>>) -> Vec<u8> {
+        for (from, _) in &self.stale {
+            pages.push(pages[from % pages.len()].clone());
+        }
+        // Where each page begins, if all are shuffled.
+        let mut order: Vec<usize> = (0..pages.len()).collect();
+        let mut seed = self.order | 1;
+        for at in (1..order.len()).rev() {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            order.swap(at, usize::try_from(seed >> 33).unwrap() % (at + 1));
+        }
+        let mut number_of = vec![0_u64; pages.len()];
+        let mut next = 2;
+        for page in &order {
+            number_of[*page] = next;
+            next += u64::try_from(pages[*page].len() / SIZE).unwrap();
+        }
+        let renumbered = |id: u64| number_of.get(usize::try_from(id).unwrap().wrapping_sub(2)).copied().unwrap_or(id);
+        let mut bytes = Vec::new();
+        for at in order {
+            let mut page = pages[at].clone();
+            let old = u64::from_le_bytes(page[..8].try_into().unwrap());
+            let overflow = u32::try_from(page.len() / SIZE - 1).unwrap();
+            page = patched(patched(page, 0, &number_of[at].to_le_bytes()), 12, &overflow.to_le_bytes());
+            let count = usize::from(u16::from_le_bytes(page[10..12].try_into().unwrap()));
+            for entry in (0..count).map(|index| 16 + index * 16) {
+                let u32_at =
+                    |at: usize| usize::try_from(u32::from_le_bytes(page[at..at + 4].try_into().unwrap())).unwrap();
+                let place = match page[8] {
+                    1 => entry + 8,
+                    2 if old == 2 => entry + u32_at(entry + 4) + u32_at(entry + 8),
+                    _ => continue,
+                };
+                let child = u64::from_le_bytes(page[place..place + 8].try_into().unwrap());
+                if child != 0 {
+                    page = patched(page, place, &renumbered(child).to_le_bytes());
+                }
+            }
+            bytes.push(page);
+        }
+        let root = renumbered(2);
+        let body = bytes.concat();
+        let count = u64::try_from(body.len() / SIZE).unwrap() + 2;
+        [meta(0, root, NO_FREELIST, count, 8), meta(1, root, NO_FREELIST, count, 7), body].concat()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn histories_among_stale_pages_give_the_same(made in made()) {
+        let proof = same(&with_trailer(&made.bytes()), true);
+        prop_assert!(proof.is_ok(), "{proof:?}");
+    }
+
+    #[test]
+    fn flipped_bytes_give_the_same(made in made(), flips in prop::collection::vec((any::<Index>(), any::<u8>()), 1..6)) {
+        let mut bytes = made.bytes();
+        for (at, with) in &flips {
+            // The meta pages stay, as nothing else would be read without them.
+            let at = 2 * SIZE + at.index(bytes.len() - 2 * SIZE);
+            bytes[at] = *with;
+        }
+        let _ = same(&with_trailer(&bytes), false);
+    }
+
+    #[test]
+    fn flipped_bytes_of_real_snapshots_give_the_same(flips in prop::collection::vec((any::<Index>(), any::<u8>()), 1..4)) {
+        for name in ["etcd-3.5.1", "etcd-3.4.23"] {
+            let mut bytes = fixture_bytes(name);
+            bytes.truncate(bytes.len() - 32);
+            for (at, with) in &flips {
+                let at = at.index(bytes.len());
+                bytes[at] = *with;
+            }
+            let _ = same(&with_trailer(&bytes), false);
+        }
+    }
+
+    #[test]
+    fn small_numbers_at_random_give_the_same(
+        body in prop::collection::vec(any::<u8>(), 2 * SIZE..9 * SIZE),
+        root in 2_u64..8,
+        freelist in prop_oneof![4 => Just(NO_FREELIST), 1 => 0_u64..8],
+    ) {
+        let pages: Vec<u8> = body.chunks_exact(SIZE).zip(2_u8..).flat_map(|(page, id)| {
+            let mut page: Vec<u8> = page.iter().map(|byte| byte % 24).collect();
+            let header = [id, 0, 0, 0, 0, 0, 0, 0, 1 + page[8] % 2, 0, page[10] / 4, 0, page[12] / 20, 0, 0, 0];
+            page[..16].copy_from_slice(&header);
+            page
+        }).collect();
+        let count = u64::try_from(pages.len() / SIZE).unwrap() + 2;
+        let bytes = [meta(0, root, freelist, count, 1), meta(1, root, freelist, count, 0), pages].concat();
+        let _ = same(&with_trailer(&bytes), false);
     }
 }
