@@ -8,13 +8,13 @@ DENY := target/deny/$(DENY_VERSION)/bin/cargo-deny
 
 export PATH := $(CURDIR)/$(TOOLS):$(PATH)
 
-.PHONY: help demo test test-all test-etcds soak bench lint build man clean tools openssl
+.PHONY: help demo test test-all test-etcds soak bench bench-read lint build man clean tools openssl
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 demo: build openssl ## back up a real etcd to a real S3 server, destroy it, and restore it
-	@python3 tests/lab/demo.py
+	@python3 -B tests/lab/demo.py
 
 # Most tests wait for a deadline, an election or a slow transfer, so more of them than there are cores run at once.
 export RUST_TEST_THREADS ?= $(shell expr 2 \* $$(nproc))
@@ -49,10 +49,11 @@ SOAK_ROUNDS ?= 100
 soak: $(STAMP) ## interrupt jobs at SOAK_ROUNDS random moments; SOAK_SEED repeats a run
 	SOAK_ROUNDS=$(SOAK_ROUNDS) tests/tools/timed --ignored --nocapture soak::
 
-bench: build openssl ## compare with the tools that this replaces: seconds, memory, size
-	@python3 tests/lab/bench.py
-	@python3 tests/lab/bench_read.py
-	@python3 tests/lab/bench_inspect.py
+bench: build openssl ## compare the job with a shell pipeline; BENCH="--mib 512 --modes staged" chooses, BENCH=--help explains
+	@python3 -B tests/lab/bench.py $(BENCH)
+
+bench-read: build openssl ## compare `verify` and `inspect` with rclone, etcdutl and sha256sum
+	@python3 -B tests/lab/bench_read.py $(BENCH)
 
 lint: $(STAMP) $(DENY) ## check formatting, clippy, and licences and sources of the dependencies
 	cargo fmt --check

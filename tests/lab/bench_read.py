@@ -1,95 +1,74 @@
 #!/usr/bin/env python3
-"""Compares what reads the store with rclone: `verify` with `rclone cat | sha256sum`, `list` with `rclone lsjson`."""
+"""Compares what reads a backup with other tools: `verify` with `rclone cat | sha256sum`, `inspect` with `etcdutl` and `sha256sum`."""
 
 import argparse
-import datetime
 import json
 import shlex
+import shutil
 import statistics
+import sys
 
-from bench import batches, VALUE, watched
-from lab import RELEASE, S3, Etcd, Lab, tool
+from bench import cluster
+from lab import RELEASE, S3, Lab, tool
+from measure import measured
 
-PREFIX = "bench-"
-OBJECTS = 10_000
+OURS = RELEASE / "etcd-backup"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mib", type=int, default=1024, help="size of the database (default: %(default)s)")
+    parser.add_argument("--mib", type=int, default=512, help="size of the database (default: %(default)s)")
     parser.add_argument("--pairs", type=int, default=5, help="how often each is measured (default: %(default)s)")
     asked = parser.parse_args()
     with Lab() as lab:
-        S3(lab, "backups")
-        etcd = Etcd(lab, 1, f"--quota-backend-bytes={asked.mib << 21}", "--snapshot-count=500")
-        keys = (asked.mib << 20) // VALUE
-        print(f"filling etcd with {keys} keys of {VALUE >> 10} KiB, and storing it twice", flush=True)
-        etcd.put(batches(keys))
-        for target in ("s3:backups/bench", str(lab.folder("target"))):
-            compare(lab, target, store(lab, etcd, target), asked.pairs)
-        list_many(lab, asked.pairs)
+        s3 = S3(lab, "backups")
+        print(f"filling etcd with {asked.mib} MiB, and storing it twice", flush=True)
+        etcd, _ = cluster(lab, asked.mib)
+        for place in ("s3:backups/bench", str(lab.folder("target"))):
+            compare(f"verify at {place}", asked.pairs, *verifying(lab, etcd, s3, place))
+        compare("inspect", asked.pairs, *inspecting(lab))
 
 
-def store(lab, etcd, target):
-    tls = [f"--cacert={etcd.ca}", f"--cert={etcd.cert}", f"--key={etcd.key}"]
-    argv = [RELEASE / "etcd-backup", "run", "--output=json", f"--endpoints={etcd.endpoints[0]}", *tls]
-    _, _, stdout = watched(lab, [*argv, *place(lab, target), f"--work-dir={lab.folder('work')}"])
-    return json.loads(stdout)["name"]
+def verifying(lab, etcd, s3, place):
+    store = [f"--target={place}", "--backup-prefix=bench-", f"--rclone-config={s3.config}", "--output=json"]
+    tls = [f"--cacert={etcd.ca}", f"--cert={etcd.cert}", f"--key={etcd.key}", f"--work-dir={lab.folder('work')}"]
+    run = measured(lab, [OURS, "run", f"--endpoints={etcd.endpoints[0]}", *tls, *store])
+    name = json.loads(run["stdout"])["name"]
+    cat = f"{tool('rclone')} --config {s3.config} cat {shlex.quote(f'{place}/{name}')} | sha256sum"
+    return lambda: measured(lab, ["sh", "-c", cat]), lambda: measured(lab, [OURS, "verify", name, *store])
 
 
-def place(lab, target):
-    return [f"--target={target}", f"--backup-prefix={PREFIX}", f"--rclone-config={lab.root / 'config/rclone/rclone.conf'}"]
+def inspecting(lab):
+    """The snapshot that the members were started with."""
+    file = lab.root / "ready.etcdb"
+
+    def theirs():
+        status = measured(lab, [tool("etcdutl"), "snapshot", "status", "--write-out=json", file])
+        digest = measured(lab, [shutil.which("sha256sum"), file])
+        seconds = status["seconds"] + digest["seconds"]
+        return {**status, "seconds": seconds, "cpu": status["cpu"] + digest["cpu"], "hash": json.loads(status["stdout"])["hash"]}
+
+    def ours():
+        run = measured(lab, [OURS, "inspect", "--output=json", file])
+        return {**run, "hash": json.loads(run["stdout"])["hash"]}
+
+    return theirs, ours
 
 
-def compare(lab, target, name, pairs):
+def compare(what, pairs, theirs, ours):
     """The first of each warms the caches and does not count."""
-    config = lab.root / "config/rclone/rclone.conf"
-    cat = f"{tool('rclone')} --config {config} cat {shlex.quote(target + '/' + name)} | sha256sum"
-    verify = [RELEASE / "etcd-backup", "verify", name, "--output=json", *place(lab, target)]
-    theirs, ours, peaks, size = [], [], [], 0
+    runs = []
     for number in range(pairs + 1):
-        for argv in (["sh", "-c", cat], verify) if number % 2 else (verify, ["sh", "-c", cat]):
-            seconds, peak, stdout = watched(lab, argv)
-            if argv is verify:
-                ours.append(seconds)
-                peaks.append(peak)
-                size = json.loads(stdout)["backups"][0]["bytes"]
-            else:
-                theirs.append(seconds)
-    ours, theirs = ours[1:], theirs[1:]
-    ratio = statistics.median(mine / other for mine, other in zip(ours, theirs))
-    print(f"\nverify of {size / (1 << 30):.2f} GiB at {target}")
-    print(f"rclone cat | sha256sum  {statistics.median(theirs):.2f} s")
-    print(f"etcd-backup verify      {statistics.median(ours):.2f} s, ratio {ratio:.2f}")
-    print(f"peak memory             {max(peaks) / (1 << 20):.1f} MiB ours, rclone not counted", flush=True)
-
-
-def list_many(lab, pairs):
-    """rclone's own listing has times, which S3 keeps where it keeps the metadata: both ask for each object."""
-    folder, start = lab.folder("many"), datetime.datetime(2020, 1, 1)
-    for i in range(OBJECTS):
-        name = (start + datetime.timedelta(minutes=i)).strftime("%Y%m%d%H%M")
-        (folder / f"{PREFIX}{name}.etcdb").write_text("x")
-    rclone = [tool("rclone"), "--config", lab.root / "config/rclone/rclone.conf"]
-    noted = [f"--metadata-set={pair}" for pair in ("sha256=00", "revision=1", "keys=1", "etcd-version=3.5.1")]
-    watched(lab, [*rclone, "copy", "--transfers=16", "--metadata", *noted, folder, "s3:backups/many"])
-    listing = [RELEASE / "etcd-backup", "list", *place(lab, "s3:backups/many")]
-    kinds = {
-        "rclone lsjson": [*rclone, "lsjson", "--files-only", "s3:backups/many"],
-        "etcd-backup list": listing,
-        "etcd-backup list --quick": [*listing, "--quick"],
-    }
-    seconds = {kind: [] for kind in kinds}
-    for _ in range(pairs):
-        for kind, argv in kinds.items():
-            # Into a file: nobody empties the pipe of what is watched.
-            command = f"{shlex.join(map(str, argv))} > {lab.root / 'listed'}"
-            seconds[kind].append(watched(lab, ["sh", "-c", command])[0])
-    theirs, *ours = seconds
-    print(f"\nlisting {OBJECTS} objects at s3:backups/many\n{theirs:25} {statistics.median(seconds[theirs]):.2f} s")
-    for kind in ours:
-        ratio = statistics.median(mine / other for mine, other in zip(seconds[kind], seconds[theirs]))
-        print(f"{kind:25} {statistics.median(seconds[kind]):.2f} s, ratio {ratio:.2f}")
+        pair = [run() for run in ((theirs, ours) if number % 2 else (ours, theirs))]
+        runs.append(pair if number % 2 else pair[::-1])
+    if any(other.get("hash") != mine.get("hash") for other, mine in runs):
+        sys.exit(f"{what}: the two hashes differ")
+    print(f"\n{what}")
+    for name, at in (("theirs", 0), ("ours", 1)):
+        seconds, cpu, rss = (statistics.median(pair[at][key] for pair in runs[1:]) for key in ("seconds", "cpu", "rss"))
+        print(f"{name:8} {seconds:.2f} s, CPU {cpu:.2f} s, {rss / (1 << 20):.1f} MiB without children")
+    ratios = sorted(mine["seconds"] / other["seconds"] for other, mine in runs[1:])
+    print(f"ratio    {statistics.median(ratios):.2f} x ({ratios[0]:.2f} to {ratios[-1]:.2f})", flush=True)
 
 
 if __name__ == "__main__":

@@ -114,11 +114,16 @@ def listens(port):
 class Etcd:
     """A cluster with TLS. Its certificates are below `etcd/`, in the places that kubeadm uses below /etc/etcd/pki."""
 
-    def __init__(self, lab, members, *flags):
+    def __init__(self, lab, members, *flags, snapshot=None, folder="members"):
+        """With `snapshot`, its members start with what is in that file."""
         self.lab = lab
         self.flags = flags
+        self.folder = folder
         self.ports = [(free_port(), free_port()) for _ in range(members)]
         self.ca, self.cert, self.key = self._certificates()
+        if snapshot:
+            for i in range(members):
+                self._restore(i, snapshot)
         self.start()
 
     def start(self):
@@ -128,7 +133,24 @@ class Etcd:
             self.lab.until(member, lambda: self._answers(client))
 
     def data_dir(self, i):
-        return self.lab.folder(f"members/m{i}")
+        return self.lab.folder(f"{self.folder}/m{i}")
+
+    def _restore(self, i, snapshot):
+        data_dir = self.data_dir(i)
+        data_dir.rmdir()
+        done = subprocess.run(
+            [
+                *(tool("etcdutl"), "snapshot", "restore", snapshot, f"--name=m{i}", f"--data-dir={data_dir}"),
+                *(f"--initial-cluster={self._roster()}", f"--initial-advertise-peer-urls=https://127.0.0.1:{self.ports[i][1]}"),
+            ],
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            sys.exit(f"etcdutl snapshot restore: {done.stderr}")
+
+    def _roster(self):
+        return ",".join(f"m{n}=https://127.0.0.1:{port}" for n, (_, port) in enumerate(self.ports))
 
     @property
     def endpoints(self):
@@ -150,7 +172,6 @@ class Etcd:
 
     def _start(self, i):
         client, peer = (f"https://127.0.0.1:{port}" for port in self.ports[i])
-        roster = [f"m{n}=https://127.0.0.1:{port}" for n, (_, port) in enumerate(self.ports)]
         pki = self.ca.parent
         tls = [
             f"--{side}{flag}={value}"
@@ -168,7 +189,7 @@ class Etcd:
                 *(tool("etcd"), f"--name=m{i}", f"--data-dir={self.data_dir(i)}"),
                 *(f"--listen-client-urls={client}", f"--advertise-client-urls={client}"),
                 *(f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}"),
-                *(f"--initial-cluster={','.join(roster)}", "--unsafe-no-fsync", "--log-level=warn"),
+                *(f"--initial-cluster={self._roster()}", "--unsafe-no-fsync", "--log-level=warn"),
                 *(tls + list(self.flags)),
             ],
         )
@@ -193,16 +214,29 @@ class Etcd:
         return json.loads(connection.getresponse().read())["kvs"]
 
     def put(self, batches):
-        """Writes batches of (key, value), each as one transaction through etcd's own gateway."""
+        """Writes batches of (key, value), each as one transaction; a value of None deletes the key."""
         connection = self._connect(self.ports[0][0], 60)
         text = lambda data: base64.b64encode(data).decode()
         for batch in batches:
-            puts = [{"requestPut": {"key": text(key), "value": text(value)}} for key, value in batch]
-            connection.request("POST", "/v3/kv/txn", json.dumps({"success": puts}))
-            answer = connection.getresponse()
-            body = answer.read()
-            if answer.status != 200:
-                sys.exit(f"etcd refused a write: {body.decode()}")
+            writes = [
+                {"requestPut": {"key": text(key), "value": text(value)}}
+                if value is not None
+                else {"requestDeleteRange": {"key": text(key)}}
+                for key, value in batch
+            ]
+            self._post(connection, "kv/txn", {"success": writes})
+
+    def ask(self, path, **message):
+        """One call through etcd's own gateway."""
+        return json.loads(self._post(self._connect(self.ports[0][0], 60), path, message))
+
+    def _post(self, connection, path, message):
+        connection.request("POST", f"/v3/{path}", json.dumps(message))
+        answer = connection.getresponse()
+        body = answer.read()
+        if answer.status != 200:
+            sys.exit(f"etcd refused {path}: {body.decode()}")
+        return body
 
 
 def _openssl(*args):
@@ -217,7 +251,7 @@ class S3:
     """SeaweedFS with one bucket, and an rclone.conf in which it is called `s3`."""
 
     def __init__(self, lab, bucket):
-        data = lab.folder("s3")
+        self.data = data = lab.folder("s3")
         access, secret = "demo", secrets.token_hex(20)
         parts = ["s3", "master", "volume", "filer", "admin"]
         ports = {flag: free_port() for part in parts for flag in (f"{part}.port", f"{part}.port.grpc")}
@@ -238,7 +272,7 @@ class S3:
         )
         self.config = lab.write(
             "config/rclone/rclone.conf",
-            "[s3]\ntype = s3\nprovider = Other\nregion = us-east-1\n"
+            "[s3]\ntype = s3\nprovider = SeaweedFS\nregion = us-east-1\n"
             f"endpoint = http://127.0.0.1:{ports['s3.port']}\n"
             f"access_key_id = {access}\nsecret_access_key = {secret}\n",
             mode=0o600,
