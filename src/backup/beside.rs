@@ -115,6 +115,12 @@ struct BesideFile {
     covers: Option<Vec<String>>,
 }
 
+impl BesideFile {
+    fn is_needed(&self, standing: &BTreeSet<String>) -> bool {
+        self.covers.as_ref().is_none_or(|covers| covers.iter().any(|leaf| standing.contains(leaf)))
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LatestRuling {
     pub at: DateTime<Utc>,
@@ -229,9 +235,9 @@ impl Beside {
                     name
                 }
                 Some(File::Ruling(name, at, ruling)) => {
-                    let is_it = |(d, n): &&(Ruling, Note)| *d == ruling && n.name == name.leaf() && n.at == at;
-                    let note = lines.notes.iter().find(is_it).cloned();
-                    covers = note.as_ref().map(|(_, note)| note.covers.clone());
+                    let note = lines.notes.get(&(name.leaf(), at, ruling)).cloned();
+                    covers = note.as_ref().map(|note| note.covers.clone());
+                    let note = note.map(|note| (ruling, note));
                     rulings.push((name.leaf(), LatestRuling { at, note }));
                     name
                 }
@@ -275,7 +281,8 @@ fn caution(ruling: &LatestRuling) -> u8 {
 #[derive(Default)]
 struct Lines {
     records: BTreeMap<String, Record>,
-    notes: Vec<(Ruling, Note)>,
+    /// By what the name of a note's file says of it.
+    notes: BTreeMap<(String, DateTime<Utc>, Ruling), Note>,
     since: Option<Since>,
 }
 
@@ -288,13 +295,18 @@ impl Lines {
                 Line::Backup(record) if ours(&record.prefix) => {
                     lines.records.insert(record.name.clone(), record);
                 }
-                Line::Accepted(note) if ours(&note.prefix) => lines.notes.push((Ruling::Accepted, note)),
-                Line::Dismissed(note) if ours(&note.prefix) => lines.notes.push((Ruling::Dismissed, note)),
+                Line::Accepted(note) if ours(&note.prefix) => lines.add(Ruling::Accepted, note),
+                Line::Dismissed(note) if ours(&note.prefix) => lines.add(Ruling::Dismissed, note),
                 Line::Since(since) if ours(&since.prefix) => lines.since = Some(since),
                 Line::Backup(_) | Line::Accepted(_) | Line::Dismissed(_) | Line::Since(_) => {}
             }
         }
         lines
+    }
+
+    /// Of two notes for one file, the first one counts.
+    fn add(&mut self, ruling: Ruling, note: Note) {
+        self.notes.entry((note.name.clone(), note.at, ruling)).or_insert(note);
     }
 }
 
@@ -302,23 +314,22 @@ impl Beside {
     /// The files of the backups in `gone`. A ruling that covers a backup that stands stays, and one that cannot be read,
     /// because it may cover one.
     pub fn files_of(&self, gone: &BTreeSet<String>, standing: &BTreeSet<String>) -> Vec<String> {
-        let files = self.files.iter().filter(|(leaf, _)| gone.contains(*leaf)).flat_map(|(_, files)| files);
-        let needed = |file: &&BesideFile| match &file.covers {
-            Some(covers) => covers.iter().any(|leaf| standing.contains(leaf)),
-            None => true,
-        };
-        files.filter(|file| !needed(file)).map(|file| file.name.clone()).collect()
+        let files = gone.iter().filter_map(|leaf| self.files.get(leaf)).flatten();
+        files.filter(|file| !file.is_needed(standing)).map(|file| file.name.clone()).collect()
     }
 
     /// The file names of backups that have files here to be removed, and are neither in `standing` nor younger than `before`.
     pub fn without_backup(&self, standing: &BTreeSet<String>, before: DateTime<Utc>, zone: Tz) -> Vec<String> {
         let gone = self.files.keys().filter(|leaf| !standing.contains(*leaf));
+        let named: BTreeMap<_, _> = self.borne.iter().map(|name| (name.leaf(), name.taken_at(zone))).collect();
         let old = |leaf: &&String| {
             let recorded = self.records.get(*leaf).and_then(Known::read).and_then(|record| record.facts.as_ref());
-            let named = || self.borne.iter().find(|name| name.leaf() == **leaf).map(|name| name.taken_at(zone));
-            recorded.map(|facts| facts.taken_at).or_else(named).is_some_and(|at| at < before)
+            let at = recorded.map(|facts| facts.taken_at).or_else(|| named.get(*leaf).copied());
+            at.is_some_and(|at| at < before)
         };
-        let has_files = |leaf: &&String| !self.files_of(&BTreeSet::from([(*leaf).clone()]), standing).is_empty();
+        let has_files = |leaf: &&String| {
+            self.files.get(*leaf).is_some_and(|files| files.iter().any(|file| !file.is_needed(standing)))
+        };
         gone.filter(old).filter(has_files).cloned().collect()
     }
 }

@@ -61,10 +61,6 @@ impl Listing {
     pub fn names(&self) -> impl Iterator<Item = &BackupName> {
         self.backups.iter().map(|backup| &backup.name)
     }
-
-    pub fn contains(&self, name: &BackupName) -> bool {
-        self.names().any(|listed| listed == name)
-    }
 }
 
 impl Store {

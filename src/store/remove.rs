@@ -1,7 +1,10 @@
 //! Deletes backups by their exact names, and lists what is left.
 
+use std::collections::BTreeSet;
+
 use super::read::ONE_OBJECT;
 use super::{Error, FAIL_FAST, Store};
+use crate::backup::name::BackupName;
 use crate::backup::retention::{Age, Decision, Removal};
 use crate::rclone::Call;
 
@@ -45,7 +48,8 @@ impl Store {
     /// store's.
     pub async fn look_after(&self, deletion: Deletion, decisions: &[Decision]) -> Result<Removal, Error> {
         let left = self.list().await?;
-        let (failed, removed) = decisions.iter().map(|d| d.name.clone()).partition(|name| left.contains(name));
+        let left: BTreeSet<_> = left.names().map(BackupName::leaf).collect();
+        let (failed, removed) = decisions.iter().map(|d| d.name.clone()).partition(|name| left.contains(&name.leaf()));
         Ok(Removal { removed, failed, complaint: deletion.complaint })
     }
 

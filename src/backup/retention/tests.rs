@@ -1,3 +1,5 @@
+mod growth;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono_tz::Tz;
