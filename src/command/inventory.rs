@@ -1,5 +1,7 @@
 //! What is stored, and what is known of it.
 
+use std::time::Instant;
+
 use chrono_tz::Tz;
 
 use crate::backup::beside::Beside;
@@ -42,7 +44,13 @@ impl Inventory {
 
     fn new(listing: &Listing, beside: Beside, zone: Tz) -> Self {
         let backups = listing.backups.iter().map(|backup| (backup.name.clone(), backup.bytes));
+        let begun = Instant::now();
         let catalog = Catalog::new(backups, &beside, zone);
+        tracing::debug!(
+            backups = catalog.entries.len(),
+            seconds = begun.elapsed().as_secs_f64(),
+            "sorted into classes"
+        );
         let taken = [&listing.borne[..], &beside.borne].concat();
         Self { catalog, beside, foreign: listing.foreign, taken }
     }

@@ -1,7 +1,7 @@
 //! The last step of the job: retention, or the reason why nothing is deleted.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -89,7 +89,9 @@ pub async fn retain(
         return Ok(Exit::Degraded);
     }
     let spared = Spared { own: own.as_ref().map(|own| own.name), unconfirmed: is_witnessed(inventory, own.as_ref()) };
+    let begun = Instant::now();
     let plan = plan(&inventory.catalog.entries, spared, policy, now);
+    tracing::debug!(seconds = begun.elapsed().as_secs_f64(), "planned retention");
     for kept in plan.keep.iter().filter(|v| v.is_from_the_future()) {
         tracing::warn!(name = %kept.name, "dated in the future, and kept; {CLOCK_OR_ZONE}");
     }
