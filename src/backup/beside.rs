@@ -217,7 +217,7 @@ impl Beside {
     pub fn parse(prefix: &Prefix, files: &[String], text: &[u8]) -> Self {
         let mut beside = Self::default();
         let mut rulings = Vec::new();
-        let lines = Lines::read(prefix, text);
+        let mut lines = Lines::read(prefix, text);
         for file in files {
             beside.borne.extend(BackupName::borne_by(prefix, file));
             let mut covers = Some(Vec::new());
@@ -230,7 +230,7 @@ impl Beside {
                     continue;
                 }
                 Some(File::Record(name)) => {
-                    let record = lines.records.get(&name.leaf()).cloned().map_or(Known::Unreadable, Known::Read);
+                    let record = lines.records.remove(&name.leaf()).map_or(Known::Unreadable, Known::Read);
                     beside.records.insert(name.leaf(), record);
                     name
                 }

@@ -18,15 +18,18 @@ pub async fn list(config: ListConfig, now: DateTime<Utc>, answer: &mut Answer) -
     } else {
         Inventory::read(&store).await?
     };
-    let config = store.config();
-    let listed = Listed {
-        target: config.target.to_string(),
-        prefix: config.naming.prefix.to_string(),
-        backups: inventory.catalog.entries.into_iter().map(|entry| line(entry, quick, now)).collect(),
-        foreign: inventory.foreign,
-    };
+    let (target, prefix) = (store.config().target.to_string(), store.config().naming.prefix.to_string());
+    // With all that they know beside it, which of thousands of backups is much.
+    drop(store);
+    let (entries, foreign) = entries(inventory);
+    let listed =
+        Listed { target, prefix, backups: entries.into_iter().map(|entry| line(entry, quick, now)).collect(), foreign };
     *answer = Answer::Document { text: listed.text(), json: serde_json::json!(listed) };
     Ok(())
+}
+
+fn entries(inventory: Inventory) -> (Vec<Entry>, usize) {
+    (inventory.catalog.entries, inventory.foreign)
 }
 
 fn line(entry: Entry, quick: bool, now: DateTime<Utc>) -> ListedBackup {

@@ -80,7 +80,7 @@ impl Store {
             let others = readable.len() < names.iter().filter(|name| is_of_prefix(prefix, name)).count();
             let more = self.read_files(&readable, others).await?;
             self.remember(&more);
-            text.extend(more);
+            text = if text.is_empty() { more } else { [text, more].concat() };
         }
         Ok(RecordFiles { names, parts, text })
     }
