@@ -1,7 +1,7 @@
 //! The tree of the pages that have passed, from the root on, by their records.
 
 use super::keeper::Keeper;
-use super::record::{Children, Leaf, Record};
+use super::record::{Children, Leaf, Record, Wanted};
 use super::sums::Sums;
 use crate::snapshot::bolt::meta::NO_FREELIST;
 use crate::snapshot::bolt::{BucketRoot, ElementBody, MAX_DEPTH, MAX_NESTING, Node, PageSet};
@@ -173,6 +173,8 @@ impl<'k> Tree<'k> {
         }
         if bucket == buckets::KEY {
             self.history.push(page);
+        }
+        if bucket == buckets::KEY && leaf.wanted == Wanted::Noted {
             let noted = self.keeper.wanted.iter().filter(|(noted, _)| *noted == page);
             noted.for_each(|(_, change)| self.sums.wanted(change.clone()));
         }
