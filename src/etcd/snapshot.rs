@@ -1,8 +1,9 @@
-//! Streams one member's snapshot into a part file.
+//! Streams one member's snapshot to whatever takes it.
 
 use std::time::Duration;
 
 use etcd_client::{SnapshotResponse, SnapshotStreaming};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{Error, connect, limited, linearizable_read, revision};
@@ -10,10 +11,12 @@ use crate::config;
 use crate::exit::Exit;
 use crate::member::Member;
 use crate::snapshot::{self, PartFile, Snapshot};
-use crate::system::blocking::blocking;
+use crate::system::blocking::{blocking, meanwhile};
 
 /// In bytes: more than a cluster writes while its members are asked and tried.
 const GROWTH: u64 = 4 << 30;
+/// How many messages may wait for the thread that takes them. etcd sends 32 KiB in each.
+const AHEAD: usize = 16;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
@@ -22,6 +25,8 @@ pub enum SnapshotError {
     /// The file does not prove good, or the local disk failed.
     #[error(transparent)]
     File(#[from] snapshot::Error),
+    #[error("the member sends nothing at all")]
+    Nothing,
     #[error("the member sends empty messages with {remaining} bytes still to come; it cannot read its own database")]
     Empty { remaining: u64 },
     #[error("the member announces {announced} bytes, but the database that it told of had {db_size}")]
@@ -37,8 +42,54 @@ impl SnapshotError {
             Self::File(error) => error.exit(),
             Self::Member(Error::Denied { .. }) => Exit::Denied,
             // Not `NoMember`: the member had answered the survey.
-            Self::Member(_) | Self::Empty { .. } | Self::Absurd { .. } | Self::Idle { .. } => Exit::Proof,
+            Self::Member(_) | Self::Nothing | Self::Empty { .. } | Self::Absurd { .. } | Self::Idle { .. } => {
+                Exit::Proof
+            }
         }
+    }
+}
+
+/// A member that has begun to send its snapshot.
+pub struct Stream {
+    messages: SnapshotStreaming,
+    first: Option<SnapshotResponse>,
+    /// The size of the database, by the first message.
+    announced: u64,
+    /// What the member's status said of it.
+    db_size: u64,
+    /// The revision that the snapshot must have at least.
+    floor: u64,
+    idle: Duration,
+    last_bytes: Instant,
+}
+
+/// What takes a snapshot's bytes.
+pub trait Sink: Send + 'static {
+    type Proved: Send + 'static;
+
+    /// Is told the bytes of the database before there are any. The trailer comes on top.
+    fn expect_database(&mut self, db_bytes: u64) -> Result<(), snapshot::Error>;
+
+    /// Takes the next bytes, split anywhere.
+    fn push(&mut self, blob: &[u8]) -> Result<(), snapshot::Error>;
+
+    /// Proves what it was given, which must have at least the revision `floor`.
+    fn finish(self, floor: u64) -> Result<Self::Proved, snapshot::Error>;
+}
+
+impl Sink for PartFile {
+    type Proved = Snapshot;
+
+    fn expect_database(&mut self, db_bytes: u64) -> Result<(), snapshot::Error> {
+        self.expect_database(db_bytes)
+    }
+
+    fn push(&mut self, blob: &[u8]) -> Result<(), snapshot::Error> {
+        self.push(blob)
+    }
+
+    fn finish(self, floor: u64) -> Result<Snapshot, snapshot::Error> {
+        self.finish(floor)
     }
 }
 
@@ -49,68 +100,111 @@ pub async fn snapshot(
     member: &Member,
     config: &config::EtcdConfig,
     degraded: bool,
-    mut part: PartFile,
+    part: PartFile,
     progress: impl FnMut(u64, u64),
 ) -> Result<Snapshot, SnapshotError> {
-    let mut client = connect(&member.endpoint, config).await?;
-    // A member that is cut off from its cluster serves a snapshot as if nothing were wrong, and the messages have no
-    // revision, so the file's own is compared. A degraded cluster may answer no linearizable read.
-    let floor = if degraded { member.revision } else { revision(linearizable_read(&mut client).await?.header()) };
-    let stream = limited("snapshot", client.snapshot()).await?;
-    receive(stream, member.db_size, config.idle_timeout, &mut part, progress).await?;
-    Ok(blocking(move || part.finish(floor)).await?)
+    Stream::open(member, config, degraded).await?.receive(part, progress).await
 }
 
-async fn receive(
-    mut stream: SnapshotStreaming,
-    db_size: u64,
+impl Stream {
+    /// Asks for the snapshot, and waits for its first message.
+    pub async fn open(member: &Member, config: &config::EtcdConfig, degraded: bool) -> Result<Self, SnapshotError> {
+        let mut client = connect(&member.endpoint, config).await?;
+        // A member that is cut off from its cluster serves a snapshot as if nothing were wrong, and the messages have no
+        // revision, so the file's own is compared. A degraded cluster may answer no linearizable read.
+        let floor = if degraded { member.revision } else { revision(linearizable_read(&mut client).await?.header()) };
+        let mut messages = limited("snapshot", client.snapshot()).await?;
+        let (idle, last_bytes) = (config.idle_timeout, Instant::now());
+        let first = next(&mut messages, idle, last_bytes, 0).await?.ok_or(SnapshotError::Nothing)?;
+        let announced = first.remaining_bytes().saturating_add(len(&first));
+        Ok(Self { messages, first: Some(first), announced, db_size: member.db_size, floor, idle, last_bytes })
+    }
+
+    /// Gives the bytes to `sink` on a thread of its own, so that neither a disk nor a store holds up the runtime's, and
+    /// proves them there.
+    pub async fn receive<S: Sink>(
+        mut self,
+        mut sink: S,
+        progress: impl FnMut(u64, u64),
+    ) -> Result<S::Proved, SnapshotError> {
+        // Room may be asked for on a disk that hangs.
+        let (announced, db_size) = (self.announced, self.db_size);
+        let expecting = blocking(move || sink.expect_database(announced).map(|()| sink));
+        let sink = expecting.await.map_err(|error| match error {
+            snapshot::Error::NoSpace { .. } if is_absurd(announced, db_size) => {
+                SnapshotError::Absurd { announced, db_size }
+            }
+            error => error.into(),
+        })?;
+        let (blobs, inbox) = mpsc::channel(AHEAD);
+        let taking = meanwhile(move || take(sink, inbox));
+        let given = self.give(&blobs, progress).await;
+        // Its reason is the first one.
+        let has_failed = blobs.is_closed();
+        drop(blobs);
+        if !has_failed {
+            given?;
+        }
+        let (sink, floor) = (taking.await?, self.floor);
+        Ok(blocking(move || sink.finish(floor)).await?)
+    }
+
+    async fn give(
+        &mut self,
+        blobs: &mpsc::Sender<SnapshotResponse>,
+        mut progress: impl FnMut(u64, u64),
+    ) -> Result<(), SnapshotError> {
+        let mut received = 0;
+        let mut next_message = self.first.take();
+        // Not until `remaining_bytes` 0: the digest follows the bytes that it counts.
+        while let Some(message) = next_message {
+            if message.blob().is_empty() {
+                // etcd sends these for ever when it cannot read its own database.
+                if message.remaining_bytes() > 0 {
+                    return Err(SnapshotError::Empty { remaining: message.remaining_bytes() });
+                }
+                // One of them may come before the digest, but messages are no progress: only bytes are. Asked here, because
+                // a timeout never fires while the next message is always there.
+                if self.last_bytes.elapsed() >= self.idle {
+                    return Err(SnapshotError::Idle { idle: self.idle, received });
+                }
+            } else {
+                received += len(&message);
+                if blobs.send(message).await.is_err() {
+                    return Ok(());
+                }
+                // After the wait for whoever takes them, which is not the member's.
+                self.last_bytes = Instant::now();
+                progress(received, self.announced);
+            }
+            next_message = next(&mut self.messages, self.idle, self.last_bytes, received).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes all that comes, until nothing more does.
+fn take<S: Sink>(mut sink: S, mut inbox: mpsc::Receiver<SnapshotResponse>) -> Result<S, snapshot::Error> {
+    while let Some(message) = inbox.blocking_recv() {
+        sink.push(message.blob())?;
+    }
+    Ok(sink)
+}
+
+async fn next(
+    messages: &mut SnapshotStreaming,
     idle: Duration,
-    part: &mut PartFile,
-    mut progress: impl FnMut(u64, u64),
-) -> Result<(), SnapshotError> {
-    let mut total = None;
-    let mut last_bytes = Instant::now();
-    loop {
-        let received = part.written();
-        let message = match tokio::time::timeout_at(last_bytes + idle, stream.message()).await {
-            Err(_) => return Err(SnapshotError::Idle { idle, received }),
-            Ok(message) => message.map_err(|e| Error::new("snapshot", &e))?,
-        };
-        // Not at `remaining_bytes` 0: the digest follows the bytes that it counts.
-        let Some(message) = message else { return Ok(()) };
-        let total = match total {
-            Some(total) => total,
-            None => *total.insert(announced_size(&message, db_size, part)?),
-        };
-        if message.blob().is_empty() {
-            // etcd sends these for ever when it cannot read its own database.
-            if message.remaining_bytes() > 0 {
-                return Err(SnapshotError::Empty { remaining: message.remaining_bytes() });
-            }
-            // One of them may come before the digest, but messages are no progress: only bytes are. Asked here, because
-            // a timeout never fires while the next message is always there.
-            if last_bytes.elapsed() >= idle {
-                return Err(SnapshotError::Idle { idle, received });
-            }
-            continue;
-        }
-        part.push(message.blob())?;
-        last_bytes = Instant::now();
-        progress(part.written(), total);
+    last_bytes: Instant,
+    received: u64,
+) -> Result<Option<SnapshotResponse>, SnapshotError> {
+    match tokio::time::timeout_at(last_bytes + idle, messages.message()).await {
+        Err(_) => Err(SnapshotError::Idle { idle, received }),
+        Ok(message) => Ok(message.map_err(|e| Error::new("snapshot", &e))?),
     }
 }
 
-/// The size of the database, for which the disk has room. `db_size` is what the member's status said.
-fn announced_size(first: &SnapshotResponse, db_size: u64, part: &mut PartFile) -> Result<u64, SnapshotError> {
-    let blob = u64::try_from(first.blob().len()).unwrap_or(u64::MAX);
-    let announced = first.remaining_bytes().saturating_add(blob);
-    match part.expect_database(announced) {
-        Err(snapshot::Error::NoSpace { .. }) if is_absurd(announced, db_size) => {
-            Err(SnapshotError::Absurd { announced, db_size })
-        }
-        Err(error) => Err(error.into()),
-        Ok(()) => Ok(announced),
-    }
+fn len(message: &SnapshotResponse) -> u64 {
+    u64::try_from(message.blob().len()).unwrap_or(u64::MAX)
 }
 
 /// Whether a database cannot have grown so much since the member told its size. Then it is not the disk that is wrong.

@@ -97,10 +97,6 @@ impl PartFile {
         read_chunks(stream, Error::io("read", name), |chunk| self.push(chunk))
     }
 
-    pub fn written(&self) -> u64 {
-        self.written
-    }
-
     /// Proves what was received, makes it safe against a power cut, and gives the file its own name.
     ///
     /// `floor` is a revision that the cluster had reached before the snapshot began.

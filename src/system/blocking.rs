@@ -27,5 +27,15 @@ where
     T: Send + 'static,
     E: From<CutShort> + Send + 'static,
 {
-    tokio::task::spawn_blocking(work).await.map_err(CutShort)?
+    meanwhile(work).await
+}
+
+/// As [`blocking`], but the work begins at once, before the future is awaited.
+pub fn meanwhile<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> impl Future<Output = Result<T, E>>
+where
+    T: Send + 'static,
+    E: From<CutShort> + Send + 'static,
+{
+    let thread = tokio::task::spawn_blocking(work);
+    async { thread.await.map_err(CutShort)? }
 }
