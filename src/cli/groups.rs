@@ -86,6 +86,31 @@ pub struct WorkArgs {
     pub work_dir: Option<PathBuf>,
 }
 
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Work directory")]
+pub struct StagingArgs {
+    /// Whether a snapshot is staged on a disk before it is stored [default: disk]
+    #[arg(long, env = "STAGING", value_enum, value_name = "WHERE")]
+    pub staging: Option<Staging>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Staging {
+    /// In the work directory: a store that is away is waited for with the snapshot at hand
+    #[default]
+    Disk,
+    /// Nowhere: it goes from etcd through the proof to the store, and a failed upload takes a new snapshot
+    None,
+}
+
+impl FromStr for Staging {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        <Self as ValueEnum>::from_str(text, false).map_err(|_| "is not known; allowed is disk or none")
+    }
+}
+
 /// Where backups are, and what they are called.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Store")]

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{
-    ConfirmArgs, EtcdArgs, ListingArgs, NamingArgs, PatienceArgs, RetentionArgs, SettingsArgs, StoreArgs, WorkArgs,
+    ConfirmArgs, EtcdArgs, ListingArgs, NamingArgs, PatienceArgs, RetentionArgs, SettingsArgs, StagingArgs, StoreArgs,
+    WorkArgs,
 };
 
 #[derive(Args, Clone, Debug)]
@@ -16,6 +17,8 @@ pub struct RunArgs {
     pub etcd: EtcdArgs,
     #[command(flatten)]
     pub work: WorkArgs,
+    #[command(flatten)]
+    pub staging: StagingArgs,
     #[command(flatten)]
     pub store: StoreArgs,
     #[command(flatten)]

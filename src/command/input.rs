@@ -17,9 +17,9 @@ use crate::logging::progress::Metered;
 use crate::snapshot::{
     self, Db, FileHash, Finished, PartFile, Proof, Prover, Snapshot, Workspace, prove_file, prove_stream,
 };
-use crate::store::{BackupStream, Next, Store, StoredBackup};
+use crate::store::{BackupStream, Next, ReadError, Store, StoredBackup};
 use crate::system::blocking::blocking;
-use crate::system::fs::open_regular;
+use crate::system::fs::{open_regular, read_chunks};
 
 /// A backup may be of any age. Only a snapshot that is taken now has to reach a revision.
 const ANY_REVISION: u64 = 0;
@@ -217,27 +217,13 @@ impl StoredSource {
         Ok(snapshot)
     }
 
-    /// Proves every page without a disk.
+    /// Proves every page while the bytes go by, without a disk.
     pub async fn prove(&self) -> Result<Proof, Failure> {
-        let label = self.backup.name.to_string();
-        let mut prover = Prover::new(Path::new(&label), &KUBE_SYSTEM_KEYS);
-        loop {
-            let name = label.clone();
-            let take = move |stream: &mut BackupStream| {
-                prover.push_all(Path::new(&name), stream)?;
-                prover.finish(ANY_REVISION)
-            };
-            prover = match self.store.read(&self.backup, "verify", take).await? {
-                Finished::Proved(proof) => {
-                    self.check_hash(&proof.file)?;
-                    return Ok(proof);
-                }
-                Finished::More(prover) => {
-                    tracing::info!(name = label, "reading it once more, for pages for which there was no memory");
-                    prover
-                }
-            };
-        }
+        let label = PathBuf::from(self.backup.name.to_string());
+        let prover = Prover::new(&label, &KUBE_SYSTEM_KEYS);
+        let proof = prove_stored(&self.store, &self.backup, prover, ANY_REVISION).await?;
+        self.check_hash(&proof.file)?;
+        Ok(proof)
     }
 
     async fn prove_hash(&self) -> Result<FileHash, Failure> {
@@ -259,6 +245,31 @@ impl StoredSource {
                 Err(Failure::message(Exit::Proof, why))
             }
             _ => Ok(()),
+        }
+    }
+}
+
+/// Reads a stored backup as often as its proof needs it.
+pub async fn prove_stored(
+    store: &Store,
+    backup: &StoredBackup,
+    mut prover: Prover,
+    floor: u64,
+) -> Result<Proof, ReadError<snapshot::Error>> {
+    let label = PathBuf::from(backup.name.to_string());
+    loop {
+        let label = label.clone();
+        let take = move |stream: &mut BackupStream| {
+            let failed = |source| snapshot::Error::Io { doing: "read", path: label, source };
+            read_chunks(stream, failed, |chunk| {
+                prover.push(chunk);
+                Ok(())
+            })?;
+            prover.finish(floor)
+        };
+        match store.read(backup, "proof", take).await? {
+            Finished::Proved(proof) => return Ok(proof),
+            Finished::More(more) => prover = more,
         }
     }
 }

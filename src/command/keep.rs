@@ -12,14 +12,16 @@ use crate::backup::beside::{Line, Note, Ruling, Since, record_file, ruling_file,
 use crate::backup::catalog::CLOCKS_DIFFER;
 use crate::backup::evidence::Evidence;
 use crate::backup::name::BackupName;
-use crate::backup::record::{Record, to_the_second};
+use crate::backup::record::{Facts, Record, to_the_second};
+use crate::backup::verdict::{Compared, Verdict};
 use crate::exit::{Exit, Failure};
 use crate::report::JobReport;
+use crate::snapshot::FileHash;
 use crate::store::{self, Content, Store};
 use crate::system::patience::Patience;
 
 /// How many names are tried, in case other runs take them first.
-const NAMES: u8 = 5;
+pub const NAMES: u8 = 5;
 
 /// What a run knows when it stores its backup.
 pub struct Keeper<'a> {
@@ -48,41 +50,95 @@ pub struct Kept {
     pub clock: Option<String>,
 }
 
+/// What a backup is worth by the one before it.
+pub struct Judged {
+    verdict: Verdict,
+    compared: Option<Compared>,
+}
+
+/// Why a stored backup has no record.
+pub enum NoRecord {
+    /// Another run has written one of this name.
+    Taken(store::Error),
+    Failed(store::Error),
+}
+
 impl Keeper<'_> {
     /// Stores and confirms the backup, and writes its record.
     pub async fn keep(&self, backup: &Backup, report: &mut JobReport) -> Result<Kept, Failure> {
-        let inventory = Inventory::read_patiently(self.store, self.patience).await?;
-        report.foreign = inventory.foreign;
-        self.note_what_was_there(&inventory).await?;
-        let (verdict, compared) = compare(&backup.facts, self.store, self.patience, &inventory).await?;
-        report.verdict = Some(verdict.clone());
+        let inventory = self.look(report).await?;
+        let judged = self.judge(&backup.facts, &inventory, report).await?;
         let mut left = 1..=NAMES;
         let mut tries = Tries::default();
         let mut look = Some(inventory);
         loop {
             let (name, evidence) = self.upload(backup, look.take(), &mut tries).await?;
-            let record = Record {
-                verdict: Some(verdict.clone()),
-                compared: compared.clone(),
-                confirmed: Some(evidence),
-                facts: Some(backup.facts.clone()),
-                ..Record::new(&name)
-            };
-            let line = Line::Backup(record.clone()).encode();
-            match self.create(&record_file(&name), &line).await {
-                Ok(modified) => {
-                    report.name = Some(name.to_string());
-                    report.confirmed = Some(evidence);
-                    return Ok(Kept { name, record, clock: self.clock_differs(modified) });
-                }
-                Err(error @ store::Error::Taken(_)) if left.next().is_some() => {
-                    tracing::warn!("{error}: another run has stored a backup of this name; storing under another one");
-                    self.dismiss_if_replaced(backup, &name).await?;
+            match self.record(&name, evidence, &backup.facts, &judged, report).await {
+                Err(NoRecord::Taken(error)) if left.next().is_some() => {
+                    self.leave(&name, &backup.facts, &error).await?;
                     tries = Tries { last: None, taken: [tries.taken, vec![name]].concat() };
                 }
-                Err(error) => return Err(without_record(&name, error)),
+                outcome => return outcome.map_err(|error| error.of(&name)),
             }
         }
+    }
+
+    /// What is stored, before this run stores anything.
+    pub async fn look(&self, report: &mut JobReport) -> Result<Inventory, Failure> {
+        let inventory = Inventory::read_patiently(self.store, self.patience).await?;
+        report.foreign = inventory.foreign;
+        self.note_what_was_there(&inventory).await?;
+        Ok(inventory)
+    }
+
+    /// Compares the backup with what was there before it.
+    pub async fn judge(&self, facts: &Facts, inventory: &Inventory, report: &mut JobReport) -> Result<Judged, Failure> {
+        let (verdict, compared) = compare(facts, self.store, self.patience, inventory).await?;
+        report.verdict = Some(verdict.clone());
+        Ok(Judged { verdict, compared })
+    }
+
+    /// How an upload is confirmed of which it is not known whether it succeeded; `None` if it did not.
+    pub async fn has_arrived(&self, name: &BackupName, content: &Content) -> Result<Option<Evidence>, Failure> {
+        let inventory = Inventory::read_patiently(self.store, self.patience).await?;
+        if inventory.catalog.find(name).is_none_or(|entry| entry.has_record) {
+            return Ok(None);
+        }
+        let confirm = || self.store.confirm(name, content);
+        match self.patience.wait_out(&format!("confirming {name}"), store::Error::is_away, confirm).await {
+            Ok(evidence) => Ok(Some(evidence)),
+            Err(error) if error.is_of_another_content() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes the record of a backup that is confirmed.
+    pub async fn record(
+        &self,
+        name: &BackupName,
+        evidence: Evidence,
+        facts: &Facts,
+        judged: &Judged,
+        report: &mut JobReport,
+    ) -> Result<Kept, NoRecord> {
+        let record = Record {
+            verdict: Some(judged.verdict.clone()),
+            compared: judged.compared.clone(),
+            confirmed: Some(evidence),
+            facts: Some(facts.clone()),
+            ..Record::new(name)
+        };
+        let line = Line::Backup(record.clone()).encode();
+        let modified = self.create(&record_file(name), &line).await?;
+        report.name = Some(name.to_string());
+        report.confirmed = Some(evidence);
+        Ok(Kept { name: name.clone(), record, clock: self.clock_differs(modified) })
+    }
+
+    /// Leaves a name whose record is another run's.
+    pub async fn leave(&self, name: &BackupName, facts: &Facts, why: &store::Error) -> Result<(), Failure> {
+        tracing::warn!("{why}: another run has stored a backup of this name; storing under another one");
+        self.dismiss_if_replaced(facts, name).await
     }
 
     async fn create(&self, leaf: &str, line: &[u8]) -> Result<Option<DateTime<Utc>>, store::Error> {
@@ -160,8 +216,8 @@ impl Keeper<'_> {
 
     /// Some remotes look whether a name is free and then move a file there, which may replace one that came in between. If
     /// ours is what stands there now, the other run's record is about a backup that is gone.
-    async fn dismiss_if_replaced(&self, backup: &Backup, name: &BackupName) -> Result<(), Failure> {
-        let content = backup.content();
+    async fn dismiss_if_replaced(&self, facts: &Facts, name: &BackupName) -> Result<(), Failure> {
+        let content = Content::from(FileHash { bytes: facts.bytes, sha256: facts.sha256.clone() });
         match self.store.confirm(name, &content).await {
             Ok(_) => {}
             // The other run's backup stands there, and its record is right.
@@ -204,10 +260,20 @@ impl Keeper<'_> {
     }
 }
 
-fn without_record(name: &BackupName, error: store::Error) -> Failure {
-    let failure = Failure::from(error);
-    let exit = if failure.exit == Exit::Denied { Exit::Denied } else { Exit::Store };
-    let error =
-        failure.error.context(format!("{name} is stored, but its record cannot be written, so it does not count"));
-    Failure { exit, error }
+impl NoRecord {
+    pub fn of(self, name: &BackupName) -> Failure {
+        let failure = match self {
+            Self::Taken(error) | Self::Failed(error) => Failure::from(error),
+        };
+        let exit = if failure.exit == Exit::Denied { Exit::Denied } else { Exit::Store };
+        let error =
+            failure.error.context(format!("{name} is stored, but its record cannot be written, so it does not count"));
+        Failure { exit, error }
+    }
+}
+
+impl From<store::Error> for NoRecord {
+    fn from(error: store::Error) -> Self {
+        if matches!(error, store::Error::Taken(_)) { Self::Taken(error) } else { Self::Failed(error) }
+    }
 }

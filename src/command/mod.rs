@@ -26,6 +26,7 @@ mod snapshot;
 mod store;
 mod streaming;
 mod take;
+mod unstaged;
 mod verify;
 
 use std::sync::Arc;

@@ -16,7 +16,7 @@ use crate::logging::progress::Meter;
 use crate::member::{self, Choice, Member, Refusal};
 use crate::recovery::etcdutl::Etcdutl;
 use crate::report::JobReport;
-use crate::snapshot::{self, Digested, FileHash, Snapshot, Workspace};
+use crate::snapshot::{self, Digested, FileHash, Proof, Workspace};
 use crate::store::{Content, Store};
 use crate::url::Url;
 
@@ -61,7 +61,8 @@ pub async fn snapshot(
         match taken {
             Ok(snapshot) => {
                 report.refuse(&failures.too_large());
-                let backup = backup(snapshot, member, degraded, now);
+                let facts = facts(&snapshot.proof, member, degraded, now);
+                let backup = Backup { facts, file: snapshot.path, digest: snapshot.digest };
                 report.cannot_restore = cannot_restore(&backup.facts).await;
                 return Ok(backup);
             }
@@ -100,16 +101,16 @@ fn fitting_first(members: Vec<Member>, workspace: &Workspace) -> Result<Vec<Memb
 }
 
 /// A member that gave no good snapshot.
-struct Failed {
+pub struct Failed {
     endpoint: Url,
     exit: Exit,
-    reason: String,
+    pub reason: String,
     /// Bytes of its database, if there is no room for it.
     too_large: Option<u64>,
 }
 
 impl Failed {
-    fn new(member: &Member, error: etcd::SnapshotError) -> Self {
+    pub fn new(member: &Member, error: etcd::SnapshotError) -> Self {
         let no_room = matches!(error, etcd::SnapshotError::File(snapshot::Error::NoSpace { .. }));
         let too_large = no_room.then_some(member.db_size);
         let exit = error.exit();
@@ -117,7 +118,7 @@ impl Failed {
         Self { endpoint: member.endpoint.clone(), exit, reason, too_large }
     }
 
-    fn refusal(&self) -> Refusal {
+    pub fn refusal(&self) -> Refusal {
         Refusal { endpoint: self.endpoint.clone(), reason: format!("snapshot: {}", self.reason) }
     }
 }
@@ -130,7 +131,7 @@ impl From<Failed> for Failure {
 
 /// Why each member gave none.
 #[derive(Default)]
-struct Failures(Vec<Failed>);
+pub struct Failures(pub Vec<Failed>);
 
 impl Failures {
     fn too_large(&self) -> Vec<Refusal> {
@@ -151,16 +152,17 @@ impl From<Failures> for Failure {
     }
 }
 
-fn backup(snapshot: Snapshot, member: &Member, degraded: Option<String>, now: DateTime<Utc>) -> Backup {
+/// What its record says of a proved snapshot.
+pub fn facts(proof: &Proof, member: &Member, degraded: Option<String>, now: DateTime<Utc>) -> Facts {
     let facts = Facts {
         etcd_version: Some(member.version.clone()),
         member: Some(member.endpoint.to_string()),
         member_id: Some(format!("{:x}", member.id)),
         cluster_id: Some(format!("{:x}", member.cluster_id)),
         degraded,
-        ..facts_of(&snapshot.proof, now)
+        ..facts_of(proof, now)
     };
-    let contents = snapshot.proof.contents;
+    let contents = &proof.contents;
     tracing::info!(
         bytes = facts.bytes,
         sha256 = facts.sha256,
@@ -173,12 +175,12 @@ fn backup(snapshot: Snapshot, member: &Member, degraded: Option<String>, now: Da
         "proved the snapshot of {}",
         member.endpoint
     );
-    Backup { facts, file: snapshot.path, digest: snapshot.digest }
+    facts
 }
 
 /// Why the etcdutl that is here may not restore the backup, said now and not when it is needed. Where there is none, the
 /// restore will be made elsewhere.
-async fn cannot_restore(facts: &Facts) -> Option<String> {
+pub async fn cannot_restore(facts: &Facts) -> Option<String> {
     match tokio::time::timeout(ETCDUTL, Etcdutl::find()).await {
         Ok(Ok(etcdutl)) => {
             let why = etcdutl.too_old_for(&facts.storage_version)?;

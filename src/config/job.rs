@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::rclone_flags::RcloneFlags;
 use super::target::Target;
-use super::{Confirm, EtcdConfig, Naming, Settings, StoreConfig, env, work_dir};
+use super::{Confirm, EtcdConfig, Naming, Settings, Staging, StoreConfig, env, work_dir};
 use crate::backup::retention::Policy;
 use crate::cli::{PruneArgs, RunArgs, SnapshotArgs, StoreStepArgs};
 use crate::exit::Failure;
@@ -19,6 +19,7 @@ pub struct RunConfig {
     pub etcd: EtcdConfig,
     pub store: StoreConfig,
     pub policy: Policy,
+    pub staging: Staging,
     pub work_dir: PathBuf,
     /// How long to wait for a store that is away.
     pub retry_for: Duration,
@@ -78,6 +79,7 @@ impl Settings {
             store: self.store_to_write(&args.store, &args.confirm)?,
             retry_for: self.retry_for(&args.patience)?,
             policy: self.retention(&args.retention)?,
+            staging: self.dir.or(args.staging.staging, "staging").map_err(Failure::settings)?.unwrap_or_default(),
             etcd: self.etcd(&args.etcd, now)?,
             work_dir: work_dir(&args.work),
             sweep_after: self.sweep_after(),
@@ -90,7 +92,23 @@ impl Settings {
     }
 
     pub fn snapshot_source(&self, args: &SnapshotArgs, now: DateTime<Utc>) -> Result<EtcdConfig, Failure> {
+        self.staged_alone("snapshot")?;
         self.etcd(&args.etcd, now)
+    }
+
+    /// `step` is one of those that hand a snapshot on.
+    fn staged_alone(&self, step: &str) -> Result<(), Failure> {
+        let set = env::var("STAGING").ok();
+        let flag = set.as_deref().map(str::parse).transpose().map_err(|why: &str| {
+            Failure::settings(format!("staging: `{}` {why} (from STAGING)", set.as_deref().unwrap_or_default()))
+        })?;
+        match self.dir.or(flag, "staging").map_err(Failure::settings)?.unwrap_or_default() {
+            Staging::Disk => Ok(()),
+            Staging::None => Err(Failure::settings(format!(
+                "staging: `none` leaves nothing for `{step}` to hand on, as the steps share a snapshot on a disk; allowed is \
+                 disk, or `run` in place of the steps"
+            ))),
+        }
     }
 
     pub fn snapshot_step(&self, args: &SnapshotArgs) -> Result<SnapshotConfig, Failure> {
@@ -131,6 +149,7 @@ impl Settings {
     }
 
     pub fn store_step(&self, args: &StoreStepArgs) -> Result<StoreStepConfig, Failure> {
+        self.staged_alone("store")?;
         self.warn_after_store();
         Ok(StoreStepConfig {
             store: self.store_to_write(&args.store, &args.confirm)?,
@@ -146,6 +165,10 @@ impl Settings {
             (None, true) => PruneMode::DryRun,
             (None, false) => PruneMode::Now,
         };
+        // By hand it is of use beside `run`, too, with the same ConfigMap.
+        if matches!(mode, PruneMode::After(_)) {
+            self.staged_alone("prune --after")?;
+        }
         Ok(PruneConfig {
             store: self.store(&args.store)?,
             policy: self.retention(&args.retention)?,

@@ -40,7 +40,7 @@ use settings_dir::SettingsDir;
 use target::Target;
 use tls::{Tls, TlsSettings};
 
-pub use crate::cli::Confirm;
+pub use crate::cli::{Confirm, Staging};
 pub use endpoints::Endpoints;
 pub use job::{InPlaceConfig, PruneConfig, PruneMode, RunConfig, SnapshotConfig, StoreStepConfig};
 pub use judge::JudgeConfig;

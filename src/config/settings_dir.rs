@@ -9,7 +9,7 @@ use std::str::FromStr;
 use super::rclone_options::{is_credential, runs_command};
 use crate::system::fs::read_small_text;
 
-pub const KEYS: [&str; 11] = [
+pub const KEYS: [&str; 12] = [
     "target",
     "retention",
     "retention-count",
@@ -21,6 +21,7 @@ pub const KEYS: [&str; 11] = [
     "retry-for",
     "list-timeout",
     "confirm",
+    "staging",
 ];
 
 #[derive(Debug, Default)]

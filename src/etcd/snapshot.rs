@@ -1,5 +1,6 @@
 //! Streams one member's snapshot to whatever takes it.
 
+use std::io::Write;
 use std::time::Duration;
 
 use etcd_client::{SnapshotResponse, SnapshotStreaming};
@@ -10,7 +11,7 @@ use super::{Error, connect, limited, linearizable_read, revision};
 use crate::config;
 use crate::exit::Exit;
 use crate::member::Member;
-use crate::snapshot::{self, PartFile, Snapshot};
+use crate::snapshot::{self, PartFile, Passed, Piped, Snapshot, with_trailer};
 use crate::system::blocking::{blocking, meanwhile};
 
 /// In bytes: more than a cluster writes while its members are asked and tried.
@@ -57,7 +58,6 @@ pub struct Stream {
     announced: u64,
     /// What the member's status said of it.
     db_size: u64,
-    /// The revision that the snapshot must have at least.
     floor: u64,
     idle: Duration,
     last_bytes: Instant,
@@ -93,6 +93,23 @@ impl Sink for PartFile {
     }
 }
 
+impl<W: Write + Send + 'static> Sink for Piped<W> {
+    type Proved = Passed;
+
+    /// It knows them already.
+    fn expect_database(&mut self, _: u64) -> Result<(), snapshot::Error> {
+        Ok(())
+    }
+
+    fn push(&mut self, blob: &[u8]) -> Result<(), snapshot::Error> {
+        self.push(blob)
+    }
+
+    fn finish(self, floor: u64) -> Result<Passed, snapshot::Error> {
+        self.finish(floor)
+    }
+}
+
 /// Streams a snapshot of `member` into `part`, and proves it. Its revision must be at least what the cluster had
 /// reached just before, or in a degraded cluster what this member had. `progress` gets the bytes received, and the
 /// total.
@@ -118,6 +135,20 @@ impl Stream {
         let first = next(&mut messages, idle, last_bytes, 0).await?.ok_or(SnapshotError::Nothing)?;
         let announced = first.remaining_bytes().saturating_add(len(&first));
         Ok(Self { messages, first: Some(first), announced, db_size: member.db_size, floor, idle, last_bytes })
+    }
+
+    /// The revision that the snapshot must have at least.
+    pub const fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    /// Bytes of the whole snapshot, trailer included.
+    pub fn bytes(&self) -> Result<u64, SnapshotError> {
+        let (announced, db_size) = (self.announced, self.db_size);
+        if is_absurd(announced, db_size) {
+            return Err(SnapshotError::Absurd { announced, db_size });
+        }
+        Ok(with_trailer(announced))
     }
 
     /// Gives the bytes to `sink` on a thread of its own, so that neither a disk nor a store holds up the runtime's, and

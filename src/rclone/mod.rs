@@ -28,7 +28,7 @@ use serde::Deserialize;
 
 use crate::config;
 use crate::system::blocking::blocking;
-use crate::system::process::{BadExit, Child, Ended, Program};
+use crate::system::process::{BadExit, Child, Ended, Program, Stdin};
 use config_files::Opened;
 use dump::Dump;
 use error::OLDEST;
@@ -90,9 +90,11 @@ impl<'a> Call<'a> {
     }
 }
 
-/// A call whose stdout is being read. Dropping it ends rclone.
+/// A call whose stdout is being read, or whose stdin is being written. Dropping it ends rclone.
 pub struct RunningCall {
     child: Child<ErrorOutput>,
+    // Below the child, so that rclone is ended before its stdin is: the end of stdin would be that of the object.
+    stdin: Option<Stdin>,
     program: PathBuf,
     subcommand: String,
     path: String,
@@ -213,8 +215,19 @@ impl Rclone {
     /// Starts one call whose stdout is read as it comes. It is complete only if [`RunningCall::finish`] succeeds.
     pub fn stream(&self, call: &Call<'_>) -> Result<(RunningCall, PipeReader), Error> {
         let (child, stdout) = self.program(call).stream(self.stderr_reader(call)).map_err(|e| self.not_started(e))?;
+        Ok((self.running(call, child, None), stdout))
+    }
+
+    /// Starts one call whose stdin is written as it comes. That ends with [`RunningCall::finish`], if the writer is dropped by
+    /// then.
+    pub fn feed(&self, call: &Call<'_>) -> Result<(RunningCall, Stdin), Error> {
+        let (child, stdin) = self.program(call).feed(self.stderr_reader(call)).map_err(|e| self.not_started(e))?;
+        Ok((self.running(call, child, Some(stdin.clone())), stdin))
+    }
+
+    fn running(&self, call: &Call<'_>, child: Child<ErrorOutput>, stdin: Option<Stdin>) -> RunningCall {
         let (subcommand, path) = (call.subcommand.to_owned(), call.path.to_owned());
-        Ok((RunningCall { child, program: self.program.clone(), subcommand, path }, stdout))
+        RunningCall { child, stdin, program: self.program.clone(), subcommand, path }
     }
 
     fn stderr_reader(&self, call: &Call<'_>) -> impl FnOnce(PipeReader) -> ErrorOutput + Send + 'static {
@@ -256,7 +269,8 @@ impl Rclone {
 }
 
 impl RunningCall {
-    pub async fn finish(self) -> Result<(), Error> {
+    pub async fn finish(mut self) -> Result<(), Error> {
+        self.stdin = None;
         outcome(&self.program, &self.subcommand, &self.path, self.child.wait().await).map(drop)
     }
 }

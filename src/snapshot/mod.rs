@@ -16,6 +16,7 @@ mod pass;
 mod prove_file;
 
 mod part_file;
+mod piped;
 mod workspace;
 
 #[cfg(test)]
@@ -30,7 +31,8 @@ pub use mvcc::Revision;
 pub use mvcc::{Alarm, Change, KeyState, RecordedMember, SortedKeys, alarms, changes, find, find_all, members};
 pub use part_file::{PartFile, Snapshot};
 pub use pass::{Finished, Prover};
+pub use piped::{Passed, Piped};
 pub use proof::{Newest, Proof};
 pub use prove_file::{prove_file, prove_file_with_digest};
-pub use trailer::{FileHash, prove_stream};
+pub use trailer::{FileHash, prove_stream, with_trailer};
 pub use workspace::Workspace;

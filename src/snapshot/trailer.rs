@@ -39,7 +39,8 @@ pub(super) const fn without_trailer(file_bytes: u64) -> u64 {
     if has_trailer(file_bytes) { file_bytes - TRAILER_BYTES } else { file_bytes }
 }
 
-pub(super) const fn with_trailer(db_bytes: u64) -> u64 {
+/// Bytes of the file that etcd sends of a database of so many.
+pub const fn with_trailer(db_bytes: u64) -> u64 {
     db_bytes.saturating_add(TRAILER_BYTES)
 }
 

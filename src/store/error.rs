@@ -24,6 +24,11 @@ pub enum Error {
     OnItsWay(String),
     #[error("target: `{0}` names a whole remote; allowed is a bucket of it, `{0}bucket` or `{0}bucket/path`")]
     WholeRemote(String),
+    #[error(
+        "staging: `none` is not for {0}, where neither an upload under its own name is known to appear only when it is whole, \
+         nor a finished one can be moved; allowed is disk"
+    )]
+    NeedsStaging(String),
     #[error("target: there is no bucket at {0}; make it first, this program never does")]
     NoBucket(String),
     #[error("cannot confirm {name} at the remote: {doubt}; {left}")]
@@ -134,7 +139,7 @@ const fn over(is: usize, limit: usize) -> usize {
 }
 
 impl Error {
-    pub(super) fn is_name_taken(&self) -> bool {
+    pub fn is_name_taken(&self) -> bool {
         match self {
             Self::Taken(_) | Self::OnItsWay(_) => true,
             Self::Rclone(error) => error.is_name_taken(),
@@ -152,6 +157,11 @@ impl Error {
         }
     }
 
+    /// Whether the store refuses the condition of a conditional upload, and takes one without it.
+    pub fn is_of_condition(&self) -> bool {
+        matches!(self, Self::Rclone(error) if error.is_not_implemented())
+    }
+
     pub fn is_of_settings(&self) -> bool {
         self.exit() == Exit::Settings
     }
@@ -166,12 +176,14 @@ impl Error {
         if let Self::Rclone(cause) = self { Self::of(cause, may) } else { self }
     }
 
-    pub(super) fn exit(&self) -> Exit {
+    pub fn exit(&self) -> Exit {
         match self {
             Self::Rclone(e) => e.exit(),
             Self::SlowListing(e) => e.exit(),
             Self::CutShort(_) => Exit::Unexpected,
-            Self::WholeRemote(_) | Self::NoBucket(_) | Self::NameTooLong { .. } => Exit::Settings,
+            Self::WholeRemote(_) | Self::NeedsStaging(_) | Self::NoBucket(_) | Self::NameTooLong { .. } => {
+                Exit::Settings
+            }
             // A wrong password does not decrypt what was just encrypted with it, so that is damage.
             Self::NotConfirmed { doubt: Doubt::Unread(e), .. }
                 if matches!(**e, Self::Denied { .. } | Self::Rclone(_)) =>

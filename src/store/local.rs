@@ -29,6 +29,11 @@ impl LocalPart {
         Ok(Self { directory: directory.to_owned(), path })
     }
 
+    /// Makes the file, for bytes that come one after another.
+    pub fn create(&self) -> Result<File, Error> {
+        create_new(&self.path).map_err(|cause| Error::Local { doing: "create", path: self.path.clone(), cause })
+    }
+
     /// Writes the whole file.
     pub fn write(&self, text: &[u8]) -> Result<(), Error> {
         let written = create_new(&self.path).and_then(|mut file| file.write_all(text));

@@ -14,6 +14,7 @@ mod put;
 mod read;
 mod records;
 mod remove;
+mod stream;
 mod sweep;
 mod turn;
 mod upload;
@@ -40,6 +41,7 @@ pub use error::{Error, ReadError};
 pub use limits::fits_everywhere;
 pub use list::{Listing, StoredBackup};
 pub use read::BackupStream;
+pub use upload::Ours;
 
 /// The folder of the records, in the backups' directory.
 const RECORDS: &str = beside::FOLDER;

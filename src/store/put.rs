@@ -16,10 +16,22 @@ impl Store {
     /// Stores `file`, which has `content`, as `name` and confirms it, or fails with [`Error::Taken`] or [`Error::OnItsWay`].
     /// Nothing is ever overwritten.
     pub async fn put(&self, file: &Path, name: &BackupName, content: &Content) -> Result<Evidence, Error> {
-        let error = match self.upload(file, &name.leaf()).await {
+        let uploaded = self.upload(file, &name.leaf()).await;
+        self.conclude(name, content, Some(file), uploaded).await.map(|(evidence, _)| evidence)
+    }
+
+    /// Confirms what was uploaded with this outcome.
+    pub(super) async fn conclude(
+        &self,
+        name: &BackupName,
+        content: &Content,
+        file: Option<&Path>,
+        uploaded: Result<Ours, Error>,
+    ) -> Result<(Evidence, Ours), Error> {
+        let error = match uploaded {
             Ok(ours) => {
-                let compared = self.compare(name, content, Some(file)).await;
-                return self.settle(name, ours, compared).await;
+                let compared = self.compare(name, content, file).await;
+                return self.settle(name, ours, compared).await.map(|evidence| (evidence, ours));
             }
             Err(error) => error.may("store new objects there"),
         };
@@ -27,10 +39,10 @@ impl Store {
             return Err(error);
         }
         // Perhaps only the answer was lost. rclone's next try then finds the name taken by its own first one.
-        match self.compare(name, content, Some(file)).await {
+        match self.compare(name, content, file).await {
             Ok(evidence) => {
                 tracing::warn!("the upload failed, but the object is there and identical to what was sent: {error}");
-                Ok(evidence)
+                Ok((evidence, Ours::Unknown))
             }
             Err(Doubt::Absent) if matches!(error, Error::OnItsWay(_)) => Err(error),
             Err(_) if error.is_name_taken() => Err(Error::Taken(self.object_path(name))),

@@ -12,11 +12,11 @@ use crate::system::fs::create_new;
 
 /// Without these flags rclone creates a missing bucket, and an upload to a misspelt one looks like success. B2 and Swift have
 /// no such flag; there only the listing before tells of a bucket that is missing.
-const NO_NEW_BUCKET: [&str; 4] =
+pub(super) const NO_NEW_BUCKET: [&str; 4] =
     ["--s3-no-check-bucket", "--azureblob-no-check-container", "--gcs-no-check-bucket", "--oos-no-check-bucket"];
 /// Makes an S3 store itself refuse the upload if it has an object of that name. rclone sends the header to S3 alone, and that
 /// from 1.72 on.
-const ONLY_IF_ABSENT: [&str; 2] = ["--header-upload", "If-None-Match: *"];
+pub(super) const ONLY_IF_ABSENT: [&str; 2] = ["--header-upload", "If-None-Match: *"];
 /// Makes rclone check on every backend that the name is free before it begins, and exit with code 9 if it is not. With the
 /// first flag alone it would skip the upload and report success. `--immutable` does not help: `copyto` ignores it.
 const REFUSE_EXISTING: [&str; 2] = ["--ignore-existing", "--error-on-no-transfer"];
@@ -76,16 +76,25 @@ impl Store {
             if !is_record(place) {
                 self.await_turn(place).await?;
             }
-            let args = [&REFUSE_EXISTING[..], &["--", &part, path]].concat();
-            Ok(self.rclone.call(Call { defaults: &RETRY, ..Call::new("moveto", path, &args) }).await.map(drop)?)
+            self.move_part(&part, path).await
         };
         let outcome = moved.await;
-        if outcome.is_err()
-            && let Err(error) = self.delete_file(&part).await
-        {
-            tracing::warn!("cannot remove what is left of the failed upload, {part}: {error}; a later run removes it");
+        if outcome.is_err() {
+            self.remove_part(&part).await;
         }
         outcome
+    }
+
+    /// Gives a finished part its own path, where nothing may be.
+    pub(super) async fn move_part(&self, part: &str, path: &str) -> Result<(), Error> {
+        let args = [&REFUSE_EXISTING[..], &["--", part, path]].concat();
+        Ok(self.rclone.call(Call { defaults: &RETRY, ..Call::new("moveto", path, &args) }).await.map(drop)?)
+    }
+
+    pub(super) async fn remove_part(&self, part: &str) {
+        if let Err(error) = self.delete_file(part).await {
+            tracing::warn!("cannot remove what is left of the failed upload, {part}: {error}; a later run removes it");
+        }
     }
 
     pub(super) fn uploads_a_part(&self) -> bool {
@@ -98,7 +107,7 @@ impl Store {
         format!("{leaf}.{}.part", self.rclone.mark())
     }
 
-    fn part_path(&self, place: &str) -> String {
+    pub(super) fn part_path(&self, place: &str) -> String {
         self.path_of(&format!("{PARTS}/{}", self.part_name(place)))
     }
 

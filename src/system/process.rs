@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{self, PipeReader, Read};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -14,7 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use duct::Handle;
+use duct::{Expression, Handle};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 
@@ -58,6 +58,21 @@ struct TooMuch {
     limit: usize,
 }
 
+/// A running program's stdin, which ends when the last clone of this is dropped.
+#[derive(Clone)]
+pub struct Stdin(Arc<PipeWriter>);
+
+impl Write for Stdin {
+    /// Blocks until the program reads, and fails with [`io::ErrorKind::BrokenPipe`] once it does not read any more.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&*self.0).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 pub struct Ended<T> {
     /// Empty if it was streamed.
     stdout: Captured,
@@ -94,12 +109,30 @@ impl Program {
         &self,
         read_stderr: impl FnOnce(PipeReader) -> T + Send + 'static,
     ) -> io::Result<(Child<T>, PipeReader)> {
+        self.spawn(|command| command.stdin_bytes(self.stdin.clone()), read_stderr)
+    }
+
+    /// As [`Self::start`], with a stdin that is written while it runs.
+    pub fn feed<T: Send + 'static>(
+        &self,
+        read_stderr: impl FnOnce(PipeReader) -> T + Send + 'static,
+    ) -> io::Result<(Child<T>, Stdin)> {
+        let (stdin, writer) = io::pipe()?;
+        let (mut child, stdout) = self.spawn(|command| command.stdin_file(stdin), read_stderr)?;
+        let limit = self.stdout_limit;
+        child.stdout_reader = Some(thread::spawn(move || capture(stdout, limit)));
+        Ok((child, Stdin(Arc::new(writer))))
+    }
+
+    fn spawn<T: Send + 'static>(
+        &self,
+        with_stdin: impl FnOnce(Expression) -> Expression,
+        read_stderr: impl FnOnce(PipeReader) -> T + Send + 'static,
+    ) -> io::Result<(Child<T>, PipeReader)> {
         let (stdout, stdout_writer) = io::pipe()?;
         let (stderr, stderr_writer) = io::pipe()?;
         let (program, args) = bound_to_us(&self.path, &self.args);
-        let expression = duct::cmd(program, args)
-            .full_env(&self.environment)
-            .stdin_bytes(self.stdin.clone())
+        let expression = with_stdin(duct::cmd(program, args).full_env(&self.environment))
             .stdout_file(stdout_writer)
             .stderr_file(stderr_writer)
             // duct's own error prints all arguments and nothing of stderr.
@@ -110,8 +143,8 @@ impl Program {
                 command.process_group(0);
                 Ok(())
             });
-        // There the expression is dropped, too. It holds the writing ends of the pipes, and the readers wait until all of
-        // these are closed.
+        // There the expression is dropped, too. It holds the program's ends of the pipes, and who has the other ones waits
+        // until all of these are closed.
         let handle = on_lasting_thread(move || expression.start())?;
         let stderr_reader = Some(thread::spawn(move || read_stderr(stderr)));
         Ok((Child { handle: Arc::new(handle), stdout_reader: None, stderr_reader }, stdout))
@@ -256,10 +289,13 @@ mod tests {
         assert_eq!((killed.to_string().as_str(), killed.code), ("it gave no reason (killed by signal 9)", None));
     }
 
-    fn start(path: PathBuf, args: Vec<OsString>) -> Child<String> {
+    fn program(path: PathBuf, args: Vec<OsString>) -> Program {
         let environment = [("PATH".to_owned(), std::env::var("PATH").unwrap())].into();
-        let program = Program { path, args, environment, stdin: Vec::new(), stdout_limit: 1 << 20 };
-        program.start(|stderr| io::read_to_string(stderr).unwrap()).unwrap()
+        Program { path, args, environment, stdin: Vec::new(), stdout_limit: 1 << 20 }
+    }
+
+    fn start(path: PathBuf, args: Vec<OsString>) -> Child<String> {
+        program(path, args).start(|stderr| io::read_to_string(stderr).unwrap()).unwrap()
     }
 
     fn wait(child: Child<String>) -> Ended<String> {
@@ -278,6 +314,37 @@ mod tests {
         }
         let child = start("/bin/sh".into(), ["-c", "head -c 1048576 /dev/zero"].map(Into::into).into());
         assert_eq!(wait(child).success(|stderr| stderr).unwrap().0.len(), 1 << 20);
+    }
+
+    fn feed(script: &str) -> (Child<String>, Stdin) {
+        let shell = program("/bin/sh".into(), ["-c", script].map(Into::into).into());
+        shell.feed(|stderr| io::read_to_string(stderr).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_program_is_fed_until_its_last_writer_is_dropped() {
+        let (child, mut writer) = feed("cat; echo end");
+        let other = writer.clone();
+        writer.write_all(b"one ").unwrap();
+        assert!(!child.has_ended(Duration::from_millis(50)));
+        writer.write_all(b"two ").unwrap();
+        drop(writer);
+        assert!(!child.has_ended(Duration::from_millis(50)));
+        drop(other);
+        assert_eq!(wait(child).success(|stderr| stderr).unwrap().0, b"one two end\n");
+    }
+
+    #[test]
+    fn a_program_that_has_ended_cannot_be_fed() {
+        let (child, mut writer) = feed("exit 3");
+        let error = loop {
+            match writer.write_all(&[0; 4096]) {
+                Ok(()) => {}
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(wait(child).success(|stderr| stderr).unwrap_err().code, Some(3));
     }
 
     /// The signal that `setpriv` asks for comes at the end of the thread that started it.

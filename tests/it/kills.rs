@@ -32,21 +32,53 @@ pub struct Battered {
     cluster: Cluster,
     pub remote: Remote,
     home: TempDir,
+    staging: &'static str,
 }
 
 impl Battered {
     pub fn new(remote: Remote) -> Self {
+        Self::staged(remote, "disk")
+    }
+
+    pub fn unstaged(remote: Remote) -> Self {
+        Self::staged(remote, "none")
+    }
+
+    fn staged(remote: Remote, staging: &'static str) -> Self {
         let home = tempfile::tempdir().unwrap();
         for name in ["work", "tmp"] {
             fs::create_dir(home.path().join(name)).unwrap();
         }
         remote.put_aged("202001010000.etcdb", sample::snapshot(), LONG_AGO);
-        Self { cluster: Cluster::with(1).mib(4).start(), remote, home }
+        Self { cluster: Cluster::with(1).mib(4).start(), remote, home, staging }
     }
 
     pub fn job(&self) -> Run {
-        let run = Run::job(&self.cluster, &self.remote).args(SLOWLY);
+        let run = Run::job(&self.cluster, &self.remote).args(SLOWLY).args(["--staging", self.staging]);
         run.env("WORK_DIR", self.home.path().join("work")).env("TMPDIR", self.home.path().join("tmp"))
+    }
+
+    /// Kills so many jobs that are at work.
+    pub fn kill(self, kills: u64) {
+        let seed = seed("KILL_SEED");
+        let mut random = Random(seed);
+        let begun = Instant::now();
+        self.job().success();
+        let mut whole = u64::try_from(begun.elapsed().as_micros()).unwrap();
+        println!("{kills} kills at {} with KILL_SEED={seed}, of jobs of {whole} µs", self.remote.target());
+        let (mut killed, mut missed) = (0, 0);
+        while killed < kills {
+            let delay = Duration::from_micros(random.number() % whole);
+            if interrupt(self.job(), delay, Signal::KILL, 137).is_some() {
+                killed += 1;
+            } else {
+                // A job takes less time than the first one did.
+                (missed, whole) = (missed + 1, u64::try_from(delay.as_micros()).unwrap());
+            }
+            assert!(missed <= kills, "{missed} jobs had ended before they could be killed");
+        }
+        println!("  {killed} killed while alive, {missed} had ended");
+        self.assert_cleared();
     }
 
     /// Nothing may look like a backup that is none.
@@ -126,37 +158,13 @@ pub fn interrupt(run: Run, delay: Duration, signal: Signal, code: i32) -> Option
     Some(doing)
 }
 
-/// Kills so many jobs that are at work.
-pub fn kill(remote: Remote, kills: u64) {
-    let seed = seed("KILL_SEED");
-    let mut random = Random(seed);
-    let battered = Battered::new(remote);
-    let begun = Instant::now();
-    battered.job().success();
-    let mut whole = u64::try_from(begun.elapsed().as_micros()).unwrap();
-    println!("{kills} kills at {} with KILL_SEED={seed}, of jobs of {whole} µs", battered.remote.target());
-    let (mut killed, mut missed) = (0, 0);
-    while killed < kills {
-        let delay = Duration::from_micros(random.number() % whole);
-        if interrupt(battered.job(), delay, Signal::KILL, 137).is_some() {
-            killed += 1;
-        } else {
-            // A job takes less time than the first one did.
-            (missed, whole) = (missed + 1, u64::try_from(delay.as_micros()).unwrap());
-        }
-        assert!(missed <= kills, "{missed} jobs had ended before they could be killed");
-    }
-    println!("  {killed} killed while alive, {missed} had ended");
-    battered.assert_cleared();
-}
-
 #[rstest]
 #[case::s3(Remote::rclone_s3)]
 #[case::folder(Remote::folder)]
 #[case::sftp(Remote::sftp)]
 fn five_killed_jobs_leave_nothing(#[case] remote: fn() -> Remote) {
     needs!("etcd", "etcdctl", "rclone");
-    kill(remote(), 5);
+    Battered::new(remote()).kill(5);
 }
 
 #[rstest]
@@ -166,7 +174,7 @@ fn five_killed_jobs_leave_nothing(#[case] remote: fn() -> Remote) {
 #[ignore = "slow: make test-all"]
 fn fifteen_killed_jobs_leave_nothing(#[case] remote: fn() -> Remote) {
     needs!("etcd", "etcdctl", "rclone", "weed");
-    kill(remote(), 15);
+    Battered::new(remote()).kill(15);
 }
 
 /// Makes every open upload old, which rclone and the store tell by their clocks.

@@ -55,5 +55,6 @@ mod systemd;
 mod tls;
 mod tokens;
 mod unanswered;
+mod unstaged;
 mod upload;
 mod verify;

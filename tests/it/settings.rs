@@ -301,6 +301,7 @@ fn help_teaches_and_shows_no_value_of_the_environment() {
         ("--key", "ETCDCTL_KEY"),
         ("--tls-server-name", "TLS_SERVER_NAME"),
         ("--work-dir", "WORK_DIR"),
+        ("--staging", "STAGING"),
         ("--rclone-config", "RCLONE_CONFIG"),
         ("--rclone-flags", "RCLONE_FLAGS"),
         ("--retry-for", "RETRY_FOR"),

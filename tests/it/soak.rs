@@ -9,7 +9,7 @@ use std::{
 use rustix::process::Signal;
 
 use crate::{
-    kills::{Battered, interrupt, kill, seed},
+    kills::{Battered, interrupt, seed},
     support::{remote::Remote, run::Run, traffic::Random},
 };
 
@@ -56,6 +56,6 @@ fn jobs_interrupted_at_any_moment_leave_a_good_backup() {
 fn jobs_killed_at_any_moment_leave_nothing() {
     needs!("etcd", "etcdctl", "rclone", "weed");
     for remote in [Remote::seaweedfs(), Remote::folder(), Remote::sftp()] {
-        kill(remote, rounds());
+        Battered::new(remote).kill(rounds());
     }
 }

@@ -131,6 +131,11 @@ impl Prover {
         }
     }
 
+    /// What all bytes were in the pass before, whose trailer has matched.
+    pub const fn before(&self) -> Option<&FileHash> {
+        self.before.as_ref()
+    }
+
     /// Instead of the same bytes once more: proves by `file`, which has them, in the order of its tree.
     pub fn walk(self, file: File, floor: u64) -> Result<Proof, Error> {
         let Some(hash) = self.before else {
