@@ -230,8 +230,9 @@ impl Beside {
                     continue;
                 }
                 Some(File::Record(name)) => {
-                    let record = lines.records.remove(&name.leaf()).map_or(Known::Unreadable, Known::Read);
-                    beside.records.insert(name.leaf(), record);
+                    let record = || lines.records.remove(&name.leaf()).map_or(Known::Unreadable, Known::Read);
+                    // Some stores list two files of one name.
+                    beside.records.entry(name.leaf()).or_insert_with(record);
                     name
                 }
                 Some(File::Ruling(name, at, ruling)) => {

@@ -371,3 +371,10 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_name_that_is_listed_twice_is_read_once() {
+    let file = format!("{LEAF}.json");
+    let beside = parsed("p-", &[&file, &file], &text(&[Line::Backup(record(LEAF))]));
+    assert!(beside.records[LEAF].read().is_some());
+}
