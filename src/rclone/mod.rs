@@ -255,11 +255,10 @@ impl Rclone {
         // rclone takes the last one of a repeated flag.
         argv.extend(call.defaults.iter().map(OsString::from));
         argv.extend(self.user_flags.iter().map(OsString::from));
-        // Without the last one, rclone would ask for the password of an encrypted configuration.
-        argv.extend(["--use-json-log", "--log-level=INFO", "--ask-password=false"].map(OsString::from));
-        if call.dumps_headers {
-            argv.push("--dump=headers".into());
-        }
+        // Without the second one, rclone would ask for the password of an encrypted configuration.
+        argv.extend(["--use-json-log", "--ask-password=false"].map(OsString::from));
+        // A dump sets a level of its own, and before rclone 1.66 the two were refused together.
+        argv.push(if call.dumps_headers { "--dump=headers" } else { "--log-level=INFO" }.into());
         if let Some(config) = &self.config {
             argv.extend(["--config".into(), config.path().into()]);
         }

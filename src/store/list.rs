@@ -130,7 +130,7 @@ impl Store {
     /// An object of S3, with its `ETag` if that was seen. rclone shows it only among the headers of the store's answers.
     pub(super) async fn object_and_etag(&self, path: &str) -> Result<(Option<RemoteObject>, Option<String>), Error> {
         let args = object_args(&["--no-modtime"], path);
-        let call = Call { defaults: &RETRY, ..Call::new("lsjson", path, &args) };
+        let call = Call { defaults: &RETRY, quiet: true, ..Call::new("lsjson", path, &args) };
         let (object, etag) = self.rclone.json_and_etag(call).await.map_or_else(|e| (Err(e), None), |(o, e)| (Ok(o), e));
         Ok((found(object)?, etag))
     }

@@ -131,3 +131,22 @@ fn the_parts_are_ours_unless_the_user_says_otherwise() {
         assert!(!said.contains("\ncat "), "{said}");
     }
 }
+
+/// Some versions of rclone refuse a dump beside a level for the log.
+#[test]
+fn a_dump_that_is_refused_costs_only_the_evidence() {
+    needs!("rclone", "weed");
+    let (remote, config) = in_parts();
+    for (minute, refused, evidence) in [
+        (1, "*--dump*", Evidence::ReadBack),
+        (2, "*--log-level*--dump*|*--dump*--log-level*", Evidence::StoreMd5OfParts),
+    ] {
+        let script = "#!/bin/bash
+case \"$*\" in REFUSED) echo \"Can't set -v and --log-level\" >&2; exit 1 ;; esac
+exec REAL \"$@\"\n";
+        let (store, _holder) = with_rclone(&remote, &config, &script.replace("REFUSED", refused));
+        let sent = proved(&store, &vec![7; PART + 9]);
+        let outcome = wait(store.put(&sent.path, &name("", &format!("20260102030{minute}")), &sent.content));
+        assert_eq!(outcome.unwrap(), evidence, "{refused}");
+    }
+}
