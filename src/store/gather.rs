@@ -32,7 +32,7 @@ const NO_LARGER: &str = "--max-size=1M";
 
 impl Store {
     /// The text of these records in a folder, in any order, as far as they could be read. Without `others`, there are no more
-    /// of this prefix, except larger ones.
+    /// whose names begin as those of this prefix.
     pub(super) async fn gather(
         &self,
         folder: &str,

@@ -11,9 +11,16 @@ use crate::config::StoreConfig;
 use crate::rclone::{self, Call, Rclone};
 
 /// The backups' directory, the folder of the records in it, and that of the parts in that one; and nothing of any other
-/// directory. The folders come after the directory, as a backup is stored before its record.
-const ALL_FOLDERS: [&str; 5] =
-    ["--recursive", "--max-depth=3", "--include=/*", "--include=/.etcd-backup/*", "--include=/.etcd-backup/parts/*"];
+/// directory: a user's `--fast-list` would list all below the target. The folders come after the directory, as a backup is
+/// stored before its record.
+const ALL_FOLDERS: [&str; 6] = [
+    "--fast-list=false",
+    "--recursive",
+    "--max-depth=3",
+    "--include=/*",
+    "--include=/.etcd-backup/*",
+    "--include=/.etcd-backup/parts/*",
+];
 
 /// Nothing that rclone would ask S3 about one object after another.
 const NAMES_ALONE: [&str; 3] = ["--files-only", "--no-mimetype", "--no-modtime"];
@@ -88,7 +95,10 @@ impl Store {
                 }
                 Ok((stored, beside))
             }
-            Err(error) if error.is_away() => Err(self.listing_failed(error, &self.directory())),
+            // What takes too long for all three may be listed one by one.
+            Err(error) if error.is_away() && !matches!(error, rclone::Error::TimedOut { .. }) => {
+                Err(self.listing_failed(error, &self.directory()))
+            }
             // Which folder it is about, and what that means, shows when each is listed alone.
             Ok(_) | Err(_) => {
                 let stored = self.objects(&self.directory(), &["--no-modtime"], false).await?;

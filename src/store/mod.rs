@@ -107,8 +107,8 @@ impl Store {
         let features = ask_features(&rclone, &config.target);
         // Of a whole remote its features decide whether it may be a target.
         let (features, ahead) = if (next, asked) == (Next::Look, Asked::AtOnce) && !config.target.is_whole_remote() {
-            let (features, answer) = tokio::join!(features, look::ask(&rclone, &config));
-            (features?, Some(answer))
+            let (features, answer) = tokio::try_join!(features, async { Ok(look::ask(&rclone, &config).await) })?;
+            (features, Some(answer))
         } else {
             (features.await?, None)
         };

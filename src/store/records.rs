@@ -12,8 +12,8 @@ use super::gather::LARGEST;
 use super::list::RemoteObject;
 use super::local::LocalPart;
 use super::read::ONE_OBJECT;
-use super::upload::staged;
-use super::{Error, FAIL_FAST, QUERY_LIMIT, RECORDS, Store};
+use super::upload::{Ours, staged};
+use super::{Error, FAIL_FAST, QUERY_LIMIT, RECORD, RECORDS, Store};
 use crate::backup::beside::{files_in, is_of_prefix};
 use crate::exit::Exit;
 use crate::rclone::Call;
@@ -25,7 +25,8 @@ const SET_BACK: Duration = Duration::from_mins(5);
 const READS: u8 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 /// The folder of the parts is in that of the records.
-const THE_PARTS_TOO: [&str; 4] = ["--recursive", "--max-depth=2", "--include=/*", "--include=/parts/*"];
+const THE_PARTS_TOO: [&str; 5] =
+    ["--fast-list=false", "--recursive", "--max-depth=2", "--include=/*", "--include=/parts/*"];
 /// Stores keep times to the second, some to two of them.
 const PRECISION: chrono::Duration = chrono::Duration::seconds(3);
 
@@ -77,8 +78,9 @@ impl Store {
             tracing::warn!("{folder}/{name} is not read: it has {size} bytes, and no record has more than {LARGEST}");
         }
         if !readable.is_empty() {
-            let others = readable.len() < names.iter().filter(|name| is_of_prefix(prefix, name)).count();
-            let more = self.read_files(&readable, others).await?;
+            let is_matched = |name: &&String| name.starts_with(prefix.leaf()) && name.ends_with(RECORD);
+            let others = readable.len() < names.iter().filter(is_matched).count();
+            let more = self.read_files(&readable, others, !text.is_empty()).await?;
             self.remember(&more);
             text = if text.is_empty() { more } else { [text, more].concat() };
         }
@@ -95,8 +97,9 @@ impl Store {
         }
     }
 
-    /// The text of these records, as far as they can be read; see [`Store::gather`].
-    async fn read_files(&self, files: &[&RemoteObject], others: bool) -> Result<Vec<u8>, Error> {
+    /// The text of these records, as far as they can be read; see [`Store::gather`]. `some_known` is whether others were read
+    /// before.
+    async fn read_files(&self, files: &[&RemoteObject], others: bool, some_known: bool) -> Result<Vec<u8>, Error> {
         let folder = self.path_of(RECORDS);
         let mut text = Vec::new();
         for tries_left in (0..READS).rev() {
@@ -109,7 +112,7 @@ impl Store {
                 // A record that is only unreadable for a moment must not change what is known.
                 Err(_) if tries_left > 0 => tokio::time::sleep(PAUSE).await,
                 // Where others are known, this may be the one that nobody can read.
-                Err(error) if (!others || error.is_away()) && text.iter().all(|byte| *byte == b'\n') => {
+                Err(error) if (!some_known || error.is_away()) && text.iter().all(|byte| *byte == b'\n') => {
                     return Err(Error::of(error, READ_RECORDS));
                 }
                 // One that cannot be read costs only itself. Its name is in the list, so it is known to be there.
@@ -123,23 +126,28 @@ impl Store {
     /// there already with the same bytes counts as written.
     pub async fn create_record(&self, leaf: &str, line: &[u8]) -> Result<RecordWritten, Error> {
         let text = [line, b"\n"].concat();
-        let written = self.write_record(leaf, &text).await?;
-        // It was read as it is there now.
-        self.remember(&text);
+        let (written, stays) = self.write_record(leaf, &text).await?;
+        if stays {
+            self.remember(&text);
+        }
         Ok(written)
     }
 
-    async fn write_record(&self, leaf: &str, text: &[u8]) -> Result<RecordWritten, Error> {
+    /// Also whether no other run can replace it by its own.
+    async fn write_record(&self, leaf: &str, text: &[u8]) -> Result<(RecordWritten, bool), Error> {
         let place = format!("{RECORDS}/{leaf}");
         if let Some(directory) = self.local_directory() {
             let created = self.create_here(&directory, &place, text.to_vec()).await;
-            return self.or_identical(created, &place, text).await.map(|()| RecordWritten { modified: None });
+            return self.or_identical(created, &place, text).await.map(|()| (RecordWritten { modified: None }, true));
         }
         let sent = staged(text)?;
         let told = set_back(&sent.path)?;
         let created = match self.upload(&sent.path, &place).await {
-            Ok(_) => match self.found_with(text, leaf, &place).await? {
-                Some(found) => return Ok(RecordWritten { modified: by_own_clock(&found, told) }),
+            Ok(ours) => match self.found_with(text, leaf, &place).await? {
+                Some(found) => {
+                    let written = RecordWritten { modified: by_own_clock(&found, told) };
+                    return Ok((written, ours != Ours::Unknown));
+                }
                 // rclone looked and then moved, or the store may not know the condition. Of two runs at once, one finds the
                 // other's record here.
                 None => Err(Error::Taken(self.path_of(&place))),
@@ -147,7 +155,7 @@ impl Store {
             Err(error) => Err(error.may(WRITE_RECORDS)),
         };
         // One that an earlier try has written has that try's time.
-        self.or_identical(created, &place, text).await.map(|()| RecordWritten { modified: None })
+        self.or_identical(created, &place, text).await.map(|()| (RecordWritten { modified: None }, false))
     }
 
     async fn create_here(&self, directory: &Path, place: &str, text: Vec<u8>) -> Result<(), Error> {
