@@ -57,7 +57,8 @@ fn as_it_is(remote: &Remote) -> PathBuf {
 ])]
 #[case::sftp(Remote::sftp, as_it_is, &[
     "backend", "cat", "config", "lsjson", "version", "lsjson", "copyto", "lsjson", "moveto", "lsjson", "copyto", "moveto",
-    "lsjson", "lsjson", "delete", "lsjson", "delete",
+    // Another run may have replaced the record by then.
+    "lsjson", "lsjson", "cat", "delete", "lsjson", "delete",
 ])]
 fn a_night_asks_only_what_it_has_to(
     #[case] remote: fn() -> Remote,
