@@ -48,6 +48,10 @@ impl PageHeader {
         (self.flags == FREELIST_FLAG && end <= room).then_some((at, count))
     }
 
+    pub fn is_branch(self) -> bool {
+        self.flags == BRANCH_FLAG
+    }
+
     /// The bytes of the header and of the table of elements; `None` for a page without elements.
     pub fn table_end(self) -> Option<usize> {
         let has_elements = self.flags == LEAF_FLAG || self.flags == BRANCH_FLAG;

@@ -27,6 +27,11 @@ impl PageSet {
         }
     }
 
+    pub fn first(&self) -> Option<u64> {
+        let (word, bits) = self.0.iter().enumerate().find(|(_, bits)| **bits != 0)?;
+        Some(u64::try_from(word).ok()? * 64 + u64::from(bits.trailing_zeros()))
+    }
+
     pub fn contains(&self, page: u64) -> bool {
         let word = usize::try_from(page / 64).ok().and_then(|word| self.0.get(word));
         word.is_some_and(|word| word & (1 << (page % 64)) != 0)

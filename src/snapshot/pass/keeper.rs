@@ -1,8 +1,11 @@
 //! What is kept of the pages that pass, within a budget.
 
-use super::look::{LastChanges, Looked, Looker, WantedChange};
-use super::record::Record;
+use std::mem;
+
+use super::look::{LastChanges, Looked, Looker, Room, WantedChange};
+use super::record::{Extent, Record};
 use super::table::Table;
+use super::window::MOST_OPEN;
 use crate::snapshot::bolt::meta::{MetaPage, NO_FREELIST};
 use crate::snapshot::bolt::{MOST_OF_A_PAGE, PageHeader, PageSet, node_bytes};
 use crate::snapshot::error::Damage;
@@ -23,6 +26,11 @@ impl Limits {
     pub const USUAL: Self = Self { fixed: 3 << 20, per_page: 56, one_page: 13 << 19, wanted: 256 << 10 };
 }
 
+/// Bytes of the records that one round keeps whatever the room. A page's own is at most a little longer than the page.
+const MOST_OF_A_ROUND: u64 = MOST_OF_A_PAGE + 64;
+/// Bytes of values by the names of etcd's own records, of one page; the real ones have a few hundred.
+const MOST_NAMED: usize = 64 << 10;
+
 /// What is kept if there is less and less room. The pages that the tree does not reach cannot be told from those that it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Need {
@@ -30,7 +38,7 @@ enum Need {
     Basic,
     /// Branches are long, and of those that the tree does not reach there may be many.
     Branch,
-    /// A leaf's changes are needed only where the history was compacted; buckets lie in the root.
+    /// A leaf's changes are needed only where the history was compacted; few files have a list of free pages.
     Detail,
 }
 
@@ -57,6 +65,10 @@ pub struct Keeper {
     passed: u64,
     /// Bytes that were kept in this round whatever the room.
     forced: u64,
+    /// How many of the pages that this round is for were kept.
+    kept: u64,
+    /// When so many pages have passed, it is worth to look once more for what can be removed.
+    next_sweep: u64,
 }
 
 impl Keeper {
@@ -71,15 +83,33 @@ impl Keeper {
             wanted_bytes: 0,
             passed: 0,
             forced: 0,
+            kept: 0,
+            next_sweep: 0,
         }
     }
 
-    /// For the same bytes once more: of them only these pages. With `hash_keys` they are all leaves of the history, and the last
-    /// change of each key is found in them.
-    pub fn again(self, round: PageSet, hash_keys: bool) -> Self {
-        let mut again = Self { round: Some(round), passed: 0, forced: 0, ..self };
-        again.looker.last_changes = hash_keys.then(LastChanges::default);
+    /// For the same bytes once more: of them only these pages. With `last_changes` they are the leaves of the history, in which the
+    /// last change of each key is found; nothing else is kept of them.
+    pub fn again(self, round: PageSet, last_changes: Option<LastChanges>) -> Self {
+        let mut again = Self { round: Some(round), forced: 0, kept: 0, ..self };
+        again.looker.last_changes = last_changes;
         again
+    }
+
+    /// Whether another round for pages would be like this one.
+    pub fn is_stuck(&self) -> bool {
+        self.round.is_some() && self.kept == 0
+    }
+
+    /// The pages of this round.
+    pub fn asked(&mut self) -> Option<PageSet> {
+        self.round.take()
+    }
+
+    /// Bytes for the last changes of keys, of the memory that is not taken by records.
+    pub fn room_for_keys(&self) -> u64 {
+        let all = self.meta.pages.saturating_mul(self.limits.per_page).saturating_add(self.limits.fixed);
+        all.saturating_sub(self.table.used())
     }
 
     pub fn keys(&self) -> &'static [&'static [u8]] {
@@ -90,8 +120,7 @@ impl Keeper {
         self.looker.last_changes.take()
     }
 
-    /// Whether this is the round in which the page must have been kept.
-    pub fn was_asked(&self, page: u64) -> bool {
+    fn was_asked(&self, page: u64) -> bool {
         self.round.as_ref().is_some_and(|round| round.contains(page))
     }
 
@@ -99,36 +128,44 @@ impl Keeper {
         Record::read(page, self.table.get(page)?)
     }
 
-    /// Looks at page `page`, of which there are the bytes `have`: at least its first page. Returns how many bytes of it are needed,
-    /// if it has to be looked at again with more.
-    pub fn look(&mut self, page: u64, have: &[u8], is_crowded: bool) -> Option<u64> {
+    /// Looks at page `page`, of which there are the bytes `have`: at least its first page. When it arrived, so many others were
+    /// waited for. Returns how many bytes of it are needed, if it has to be looked at again with more.
+    pub fn look(&mut self, page: u64, have: &[u8], open: usize) -> Option<u64> {
         let forced = match &self.round {
             Some(round) if !round.contains(page) => return None,
             round => round.is_some() || page == self.meta.root,
         };
         let header = PageHeader::parse(have)?;
+        if self.round.is_some() && open > 0 {
+            // The tree leads to it and to one that says that these bytes are its own. If each of many pages were waited for to the end
+            // of the file, it would take for ever.
+            self.damaged(page, &Damage::page(page, "the page is referenced twice"), forced);
+            return None;
+        }
         if header.id != page {
             self.looker.clear();
             self.looker.record.other(header.id);
-            self.insert(page, Need::Basic, forced);
+            self.insert(page, Need::Basic, &[], forced);
             return None;
         }
         match self.step(header, have) {
             Ok(Step::Wait(bytes)) => {
-                let fits = bytes <= self.limits.one_page && !is_crowded;
+                let fits = bytes <= self.limits.one_page && open < MOST_OPEN;
                 return (fits || forced).then_some(bytes);
             }
             Ok(Step::FreePages(from, to)) => {
                 self.raw(header, have.get(from..to).unwrap_or_default(), forced);
             }
             Ok(Step::Node(bytes)) => self.node(header, have.get(..bytes).unwrap_or(have), forced),
-            Err(damage) => self.damaged(page, &damage, forced),
+            Err(damage) => {
+                self.damaged(page, &damage, forced);
+            }
         }
         None
     }
 
     pub fn passed(&mut self) {
-        self.passed += 1;
+        self.passed += u64::from(self.round.is_none());
     }
 
     fn step(&self, header: PageHeader, have: &[u8]) -> Result<Step, Damage> {
@@ -164,62 +201,136 @@ impl Keeper {
     }
 
     fn node(&mut self, header: PageHeader, bytes: &[u8], forced: bool) {
+        if !self.is_node_kept(header, bytes, forced) && !forced && self.sweep() {
+            self.is_node_kept(header, bytes, forced);
+        }
+    }
+
+    fn is_node_kept(&mut self, header: PageHeader, bytes: &[u8], forced: bool) -> bool {
         let page = header.id;
-        let used = self.wanted_bytes;
-        let room_for = |bytes: u64| forced || used.saturating_add(bytes) <= self.limits.wanted;
-        match self.looker.look(header, bytes, room_for) {
-            Ok(Looked::Branch) => self.insert(page, Need::Branch, forced),
+        let room = self.room_of(header, forced);
+        let looked = self.looker.look(header, bytes, room);
+        // The records are there, and the tree has been checked.
+        if self.looker.last_changes.is_some() {
+            return true;
+        }
+        match looked {
+            Ok(Looked::Branch) => self.insert(page, Need::Branch, &[], forced),
             Ok(Looked::Leaf) => self.leaf(page, forced),
-            Ok(Looked::Buckets) => self.raw(header, bytes, forced),
+            // Elsewhere than in the root they are those of others, or of a root that is not used any more.
+            Ok(Looked::Buckets) => forced && self.raw(header, bytes, forced),
+            Ok(Looked::TooLong) => false,
             Err(damage) => self.damaged(page, &damage, forced),
         }
     }
 
-    fn leaf(&mut self, page: u64, forced: bool) {
-        let changes = &self.looker.changes.bytes;
-        if self.has_room(Need::Detail, self.looker.record.bytes.len() + changes.len()) || forced {
-            self.looker.record.bytes.extend_from_slice(changes);
+    fn room_of(&self, header: PageHeader, forced: bool) -> Room {
+        if forced {
+            let most = usize::try_from(MOST_OF_A_PAGE).unwrap_or(usize::MAX);
+            return Room { record: most, named: most, wanted: MOST_OF_A_PAGE.saturating_sub(self.forced) };
         }
-        if self.was_asked(page) {
-            self.wanted.retain(|(known, _)| *known != page);
-        }
-        for wanted in self.looker.wanted.drain(..) {
-            self.wanted_bytes = self.wanted_bytes.saturating_add(wanted.bytes());
-            self.wanted.push((page, wanted));
-        }
-        self.insert(page, Need::Basic, forced);
+        let need = if header.is_branch() { Need::Branch } else { Need::Basic };
+        let wanted = self.limits.wanted.saturating_sub(self.wanted_bytes);
+        Room { record: usize::try_from(self.room(need)).unwrap_or(usize::MAX), named: MOST_NAMED, wanted }
     }
 
-    fn damaged(&mut self, page: u64, damage: &Damage, forced: bool) {
+    fn leaf(&mut self, page: u64, forced: bool) -> bool {
+        let changes = mem::take(&mut self.looker.changes);
+        let len = u64::try_from(self.looker.record.bytes.len() + changes.bytes.len()).unwrap_or(u64::MAX);
+        let kept = if forced || len <= self.room(Need::Detail) { changes.bytes.as_slice() } else { &[] };
+        let is_kept = self.insert(page, Need::Basic, kept, forced);
+        self.looker.changes = changes;
+        if is_kept {
+            if self.was_asked(page) {
+                self.wanted.retain(|(known, _)| *known != page);
+            }
+            for wanted in self.looker.wanted.drain(..) {
+                let bytes = wanted.bytes();
+                self.wanted_bytes = self.wanted_bytes.saturating_add(bytes);
+                self.forced += if forced { bytes } else { 0 };
+                self.wanted.push((page, wanted));
+            }
+        }
+        is_kept
+    }
+
+    fn damaged(&mut self, page: u64, damage: &Damage, forced: bool) -> bool {
         self.looker.clear();
         self.looker.record.damaged(damage);
-        self.insert(page, Need::Basic, forced);
+        self.insert(page, Need::Basic, &[], forced)
     }
 
-    fn raw(&mut self, header: PageHeader, bytes: &[u8], forced: bool) {
+    fn raw(&mut self, header: PageHeader, bytes: &[u8], forced: bool) -> bool {
         self.looker.clear();
-        self.looker.record.raw(header.overflow, bytes);
-        self.insert(header.id, Need::Detail, forced);
+        let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.looker.record.raw(Extent { overflow: header.overflow, bytes: len }, len);
+        self.insert(header.id, Need::Detail, bytes, forced)
     }
 
-    fn has_room(&self, need: Need, bytes: usize) -> bool {
+    /// Bytes that may still be kept.
+    fn room(&self, need: Need) -> u64 {
         let all = self.passed.saturating_mul(self.limits.per_page).saturating_add(self.limits.fixed);
         let part = match need {
             Need::Basic => all,
             Need::Branch => all / 8 * 7,
             Need::Detail => all / 4 * 3,
         };
-        u64::try_from(bytes).is_ok_and(|bytes| self.table.used().saturating_add(bytes) <= part)
+        part.saturating_sub(self.table.used().saturating_sub(self.forced))
     }
 
-    fn insert(&mut self, page: u64, need: Need, forced: bool) {
-        let record = &self.looker.record.bytes;
-        let bytes = u64::try_from(record.len()).unwrap_or(u64::MAX);
-        if forced && self.forced.saturating_add(bytes) <= MOST_OF_A_PAGE {
+    /// Keeps the record that was made, with `rest` behind it.
+    fn insert(&mut self, page: u64, need: Need, rest: &[u8], forced: bool) -> bool {
+        let bytes = u64::try_from(self.looker.record.bytes.len() + rest.len()).unwrap_or(u64::MAX);
+        if forced && self.forced.saturating_add(bytes) <= MOST_OF_A_ROUND {
             self.forced += bytes;
-        } else if !self.has_room(need, record.len()) {
-            return;
+        } else if forced && bytes > MOST_OF_A_ROUND {
+            // It would be asked for over and over again.
+            let damage = Damage::page(page, "cannot hold what the proof needs of this page in memory");
+            return self.damaged(page, &damage, forced);
+        } else if self.round.is_some() || bytes > self.room(need) {
+            return false;
         }
-        self.table.insert(page, record);
+        let is_kept = self.table.insert(page, [&self.looker.record.bytes, rest]);
+        self.kept += u64::from(is_kept && self.was_asked(page));
+        is_kept
+    }
+
+    /// Makes room: removes the branches that cannot be in use, since what they lead to is not what they say. Whichever the tree
+    /// reaches nevertheless is asked for in the next round, and is found to be damaged then. Returns whether it is worth a try.
+    fn sweep(&mut self) -> bool {
+        if self.passed < self.next_sweep || self.round.is_some() {
+            return false;
+        }
+        // Each takes as long as there are pages, so there are fewer and fewer.
+        self.next_sweep = self.passed + self.passed / 8 + 1;
+        let mut refuted = PageSet::new(self.meta.pages);
+        for page in 2..self.meta.pages.min(self.passed + 2) {
+            if self.is_refuted(page) {
+                refuted.insert(page);
+            }
+        }
+        self.table.remove(|page| refuted.contains(page));
+        true
+    }
+
+    fn is_refuted(&self, page: u64) -> bool {
+        let Some(Record::Branch(_, children)) = self.record(page) else { return false };
+        let mut children = children.peekable();
+        while let Some((key, child)) = children.next() {
+            let upper = children.peek().map(|(key, _)| key);
+            let is_outside = |at: &Vec<u8>| *at < key || upper.is_some_and(|upper| at >= upper);
+            let is_wrong = match self.record(child) {
+                Some(Record::Other(_) | Record::Damaged(_) | Record::Raw(..)) => true,
+                Some(Record::Leaf(_, leaf)) => {
+                    leaf.ends.is_some_and(|(first, last)| is_outside(&first) || is_outside(&last))
+                }
+                Some(Record::Branch(_, mut below)) => below.next().is_some_and(|(first, _)| is_outside(&first)),
+                None => child < 2 || child >= self.meta.pages,
+            };
+            if is_wrong {
+                return true;
+            }
+        }
+        false
     }
 }

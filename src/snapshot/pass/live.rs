@@ -59,15 +59,27 @@ impl Live {
                 }
                 return pairs == leaf.pairs;
             }
-            Self::Hashing { are_leaves_in, .. } => return *are_leaves_in,
+            Self::Hashing { .. } => {}
         }
         true
     }
 
-    pub fn total(&self) -> u64 {
+    /// Whether every key of the leaves has to be looked at before there can be a total.
+    pub fn needs_leaves(&self) -> bool {
+        matches!(self, Self::Hashing { are_leaves_in: false, .. })
+    }
+
+    /// `changes` is how many there are in all.
+    pub fn total(self, changes: u64) -> Total {
         match self {
-            Self::Counting { created, deleted, .. } => created.saturating_sub(*deleted),
-            Self::Hashing { last, .. } => last.live(),
+            Self::Counting { created, deleted, .. } => Total::Keys(created.saturating_sub(deleted)),
+            Self::Hashing { last, .. } => last.next(changes).map_or_else(Total::Keys, Total::Next),
         }
     }
+}
+
+pub enum Total {
+    Keys(u64),
+    /// There is none before another round.
+    Next(LastChanges),
 }

@@ -4,27 +4,74 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
 use super::packed::Writer;
-use super::record::{History, Kind, NAMES, Sum, Tally, Wanted};
+use super::record::{Extent, History, Kind, NAMES, Sum, Tally, Wanted};
 use crate::snapshot::bolt::{ElementBody, Node, PageHeader};
 use crate::snapshot::error::Damage;
 use crate::snapshot::mvcc::{Change, Revision};
 
-/// The last change of each key, the key as a hash of 64 bits; the changes may come in any order.
-#[derive(Debug, Default)]
+/// The last change of each key, the key as a hash of 64 bits; the changes may come in any order. If there may be too many keys,
+/// each of several rounds is for a part of the hashes.
+#[derive(Debug)]
 pub struct LastChanges {
-    by_key: HashMap<u64, Revision>,
+    /// The main revision, and the sub revision above one bit, which is set for a deletion.
+    by_key: HashMap<u64, (u64, u64)>,
     hasher: RandomState,
+    part: u64,
+    parts: u64,
+    /// Live keys of the parts before.
+    before: u64,
+}
+
+impl Default for LastChanges {
+    fn default() -> Self {
+        Self { by_key: HashMap::new(), hasher: RandomState::new(), part: 0, parts: 1, before: 0 }
+    }
 }
 
 impl LastChanges {
-    pub fn add(&mut self, change: &Change<'_>) {
-        let last = self.by_key.entry(self.hasher.hash_one(change.kv.key)).or_insert(change.revision);
-        *last = change.revision.max(*last);
+    /// So many rounds are enough for every memory: whoever reads a backup from far away reads it that often.
+    const MOST_PARTS: u64 = 4;
+    /// Bytes of a place in the table, of which seven in eight are used before it grows.
+    const PLACE: u64 = 25;
+
+    /// For so many changes of as many keys, in about so many bytes: with a lot of small changes it is more, up to 15 bytes a change.
+    pub fn of(changes: u64, bytes: u64) -> Self {
+        let places = 1_u64 << (bytes / Self::PLACE).max(1).ilog2();
+        // The parts are not equally large.
+        let parts = changes.div_ceil(places / 4 * 3 + 1).clamp(1, Self::MOST_PARTS);
+        Self { parts, ..Self::default() }.with_room(changes)
     }
 
-    /// How many keys were not deleted last.
+    fn with_room(mut self, changes: u64) -> Self {
+        let in_part = changes / self.parts + changes / self.parts / 16;
+        // Growing would take half as much again.
+        let _ = usize::try_from(in_part).map(|keys| self.by_key.try_reserve(keys));
+        self
+    }
+
+    /// For the next round, if this one was not the last.
+    pub fn next(self, changes: u64) -> Result<Self, u64> {
+        let (before, part) = (self.live(), self.part + 1);
+        if part == self.parts {
+            return Err(before);
+        }
+        Ok(Self { by_key: HashMap::new(), before, part, ..self }.with_room(changes))
+    }
+
+    pub fn add(&mut self, change: &Change<'_>) {
+        let Revision { main, sub, tombstone } = change.revision;
+        let key = self.hasher.hash_one(change.kv.key);
+        if key % self.parts == self.part {
+            let change = (main, (sub << 1) | u64::from(tombstone));
+            let last = self.by_key.entry(key).or_insert(change);
+            *last = change.max(*last);
+        }
+    }
+
+    /// How many keys were not deleted last, of this part and those before.
     pub fn live(&self) -> u64 {
-        self.by_key.values().filter(|last| !last.tombstone).count().try_into().unwrap_or(u64::MAX)
+        let live = self.by_key.values().filter(|(_, sub)| sub & 1 == 0).count();
+        self.before + u64::try_from(live).unwrap_or(u64::MAX)
     }
 }
 
@@ -57,6 +104,18 @@ pub enum Looked {
     Leaf,
     /// There are buckets in it, so its own bytes are needed.
     Buckets,
+    /// The record would be too long.
+    TooLong,
+}
+
+/// How many bytes of a page may be kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    pub record: usize,
+    /// Of the values of [`NAMES`] that are in it.
+    pub named: usize,
+    /// Of the values of the keys that are wanted.
+    pub wanted: u64,
 }
 
 /// Looks at one page after another, with the same memory.
@@ -86,18 +145,22 @@ impl Looker {
     }
 
     /// `bytes` are as much of the page as its elements need.
-    pub fn look(&mut self, header: PageHeader, bytes: &[u8], room_for: impl Fn(u64) -> bool) -> Result<Looked, Damage> {
+    pub fn look(&mut self, header: PageHeader, bytes: &[u8], room: Room) -> Result<Looked, Damage> {
         self.clear();
         let node = Node::parse(header.id, bytes)?;
-        if node.is_leaf() { self.leaf(node, header, room_for) } else { self.branch(node, header) }
+        let extent = Extent { overflow: header.overflow, bytes: u64::try_from(bytes.len()).unwrap_or(u64::MAX) };
+        if node.is_leaf() { self.leaf(node, extent, room) } else { self.branch(node, header.id, extent, room) }
     }
 
-    fn branch(&mut self, node: Node<'_>, header: PageHeader) -> Result<Looked, Damage> {
-        self.record.branch(header.overflow, node.count());
-        let mut before = header.id;
+    fn branch(&mut self, node: Node<'_>, page: u64, extent: Extent, room: Room) -> Result<Looked, Damage> {
+        self.record.branch(extent, node.count());
+        let mut before = page;
         for element in node.elements() {
             let element = element?;
             if let ElementBody::Child(child) = element.body {
+                if self.record.bytes.len() + element.key.len() > room.record {
+                    return Ok(Looked::TooLong);
+                }
                 self.record.child(before, element.key, child);
                 before = child;
             }
@@ -105,12 +168,17 @@ impl Looker {
         Ok(Looked::Branch)
     }
 
-    fn leaf(&mut self, node: Node<'_>, header: PageHeader, room_for: impl Fn(u64) -> bool) -> Result<Looked, Damage> {
-        let mut sum = Summing { exact: true, ..Summing::default() };
+    fn leaf(&mut self, node: Node<'_>, extent: Extent, room: Room) -> Result<Looked, Damage> {
+        let mut sum = Summing::default();
         for element in node.elements() {
             let element = element?;
             let ElementBody::Value(value) = element.body else { return Ok(Looked::Buckets) };
-            self.pair(&mut sum, element.key, value);
+            self.pair(&mut sum, element.key, value, room);
+        }
+        let first = sum.first.filter(|_| node.count() > 1);
+        let ends = first.map_or(0, <[u8]>::len) + sum.last.len();
+        if sum.is_too_long || ends > room.record {
+            return Ok(Looked::TooLong);
         }
         let why;
         let history = match sum.fault {
@@ -122,25 +190,26 @@ impl Looker {
             }
         };
         let wanted = match self.wanted.iter().map(WantedChange::bytes).sum() {
+            _ if sum.is_wanted_lost => Wanted::Lost,
             0 => Wanted::None,
-            bytes if room_for(bytes) => Wanted::Noted,
+            bytes if bytes <= room.wanted => Wanted::Noted,
             _ => Wanted::Lost,
         };
         let (first, last) = (sum.first.unwrap_or_default(), sum.last);
         let sum_up = Sum { pairs: node.count(), crc: sum.crc, bytes: sum.bytes, first, last, history, wanted };
-        self.record.leaf(header.overflow, &sum_up);
+        self.record.leaf(extent, &sum_up);
         self.record.number(sum.names);
         self.record.bytes.extend_from_slice(&self.named.bytes);
         if wanted == Wanted::Lost {
             self.wanted.clear();
         }
-        if !sum.exact || !matches!(sum_up.history, History::Changes(_)) {
+        if !matches!(sum_up.history, History::Changes(_)) {
             self.changes.clear();
         }
         Ok(Looked::Leaf)
     }
 
-    fn pair<'a>(&mut self, sum: &mut Summing<'a>, key: &'a [u8], value: &'a [u8]) {
+    fn pair<'a>(&mut self, sum: &mut Summing<'a>, key: &'a [u8], value: &'a [u8], room: Room) {
         sum.hash(key);
         sum.hash(value);
         let is_first = sum.first.is_none();
@@ -149,6 +218,10 @@ impl Looker {
         let Some(revision) = Revision::parse(key) else {
             sum.fault.get_or_insert(Fault::NoRevision);
             if let Some(name) = NAMES.iter().position(|name| *name == key) {
+                sum.is_too_long |= self.named.bytes.len() + value.len() > room.named;
+                if sum.is_too_long {
+                    return;
+                }
                 self.named.byte(u8::try_from(name).unwrap_or(u8::MAX));
                 self.named.bytes(value);
                 sum.names += 1;
@@ -165,19 +238,29 @@ impl Looker {
                 sum.tally.add(kind);
                 let above = if is_first { 0 } else { revision.main - sum.main };
                 sum.main = revision.main;
-                sum.exact &= above.leading_zeros() >= 2;
-                self.changes.number((above << 2) | kind.code());
+                self.changes.byte(kind.code());
+                self.changes.number(above);
                 if let Some(change) = &change {
-                    if let Some(wanted) = WantedChange::of(self.keys, change) {
-                        // Of one page only the last counts.
-                        self.wanted.retain(|earlier| earlier.key != wanted.key);
-                        self.wanted.push(wanted);
-                    }
+                    self.want(sum, change, room);
                     if let Some(last_changes) = &mut self.last_changes {
                         last_changes.add(change);
                     }
                 }
             }
+        }
+    }
+
+    fn want(&mut self, sum: &mut Summing<'_>, change: &Change<'_>, room: Room) {
+        if !self.keys.contains(&change.kv.key) {
+            return;
+        }
+        // Before it is copied.
+        if u64::try_from(change.kv.value.len()).is_ok_and(|bytes| bytes > room.wanted) {
+            sum.is_wanted_lost = true;
+        } else if let Some(wanted) = WantedChange::of(self.keys, change) {
+            // Of one page only the last counts.
+            self.wanted.retain(|earlier| earlier.key != wanted.key);
+            self.wanted.push(wanted);
         }
     }
 }
@@ -199,8 +282,8 @@ struct Summing<'a> {
     main: u64,
     tally: Tally,
     fault: Option<Fault>,
-    /// Whether every revision is so little above the one before that it can be kept.
-    exact: bool,
+    is_wanted_lost: bool,
+    is_too_long: bool,
 }
 
 impl Summing<'_> {

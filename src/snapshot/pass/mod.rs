@@ -21,7 +21,8 @@ use std::path::{Path, PathBuf};
 
 use self::keeper::Keeper;
 pub(super) use self::keeper::Limits;
-use self::live::Live;
+use self::live::{Live, Total};
+use self::look::LastChanges;
 use self::sums::Sums;
 use self::tree::Checked;
 use self::window::Window;
@@ -124,8 +125,8 @@ impl Prover {
                 let proof = Proof { file: hash, contents, newest };
                 proof.reaching(floor, &self.name).map(Finished::Proved)
             }
-            Check::Missing { pages, hash_keys } => {
-                let reading = Reading::Start(Vec::new(), Some(Box::new(keeper.again(pages, hash_keys))));
+            Check::Missing(pages, last_changes) => {
+                let reading = Reading::Start(Vec::new(), Some(Box::new(keeper.again(pages, last_changes))));
                 Ok(Finished::More(Self { reading, before: Some(hash), ..self }))
             }
         }
@@ -138,13 +139,16 @@ impl Prover {
 
     /// Instead of the same bytes once more: proves by `file`, which has them, in the order of its tree.
     pub fn walk(self, file: File, floor: u64) -> Result<Proof, Error> {
-        let Some(hash) = self.before else {
-            return Err(Error::damaged(&self.name)(Damage::file("it is empty")));
+        let Self { name, keys, reading, before, .. } = self;
+        // The walk needs memory of its own.
+        drop(reading);
+        let Some(hash) = before else {
+            return Err(Error::damaged(&name)(Damage::file("it is empty")));
         };
-        let db = Db::open(file, &self.name, hash.bytes)?;
+        let db = Db::open(file, &name, hash.bytes)?;
         let contents = Contents::read(&db)?;
-        let newest = Newest::read(&db, self.keys)?;
-        Proof { file: hash, contents, newest }.reaching(floor, &self.name)
+        let newest = Newest::read(&db, keys)?;
+        Proof { file: hash, contents, newest }.reaching(floor, &name)
     }
 }
 
@@ -165,27 +169,37 @@ fn whole(reading: Reading, file_bytes: u64) -> Result<Keeper, Damage> {
 
 enum Check {
     Sound(Contents, Vec<Newest>),
-    Missing { pages: PageSet, hash_keys: bool },
+    /// The next round: for these pages, or for the keys in them.
+    Missing(PageSet, Option<LastChanges>),
 }
 
 fn check(keeper: &mut Keeper) -> Result<Check, Damage> {
     let last_changes = keeper.last_changes();
-    let are_keys_hashed = last_changes.is_some();
     // Before the history: which keys are live depends on the compactions.
     let records = tree::records(keeper, Sums::new(Live::new(0, 0, None)))?;
     let find = |bucket: &[u8], name: &[u8]| {
         let mut records = records.sums.records.iter();
-        Ok::<_, Damage>(records.find(|(of, known, _)| of == bucket && *known == name).map(|(.., value)| value.clone()))
+        Ok::<_, Damage>(records.find(|(of, known, _)| *of == bucket && *known == name).map(|(.., value)| value.clone()))
     };
     let meta = MetaBucket::read(find, |damage| damage)?;
     let (finished, scheduled) = meta.compactions();
-    let Checked { sums, mut missing, history } =
-        tree::whole(keeper, Sums::new(Live::new(finished, scheduled, last_changes)))?;
-    missing.extend(records.missing);
-    if !missing.is_empty() {
-        let needs_hashes = scheduled > finished && !are_keys_hashed;
-        return again(keeper, &missing, needs_hashes.then_some(history));
+    let Checked { sums, missing, history } =
+        tree::whole(keeper, Sums::new(Live::new(finished, scheduled, last_changes)), records.missing)?;
+    if let Some(page) = missing.first() {
+        if keeper.is_stuck() {
+            return Err(Damage::page(page, "cannot hold what the proof needs of this page in memory"));
+        }
+        return Ok(Check::Missing(missing, None));
     }
+    if history.first().is_some() {
+        return Ok(Check::Missing(history, Some(LastChanges::of(sums.revisions, keeper.room_for_keys()))));
+    }
+    let live_keys = match sums.live.total(sums.revisions) {
+        Total::Keys(keys) => keys,
+        Total::Next(last_changes) => {
+            return Ok(Check::Missing(keeper.asked().unwrap_or_default(), Some(last_changes)));
+        }
+    };
     if let Some(name) = sums.missing.first() {
         return Err(Contents::no_bucket(name));
     }
@@ -200,27 +214,7 @@ fn check(keeper: &mut Keeper) -> Result<Check, Damage> {
         total_keys: sums.total_keys,
         revisions: sums.revisions,
         last_revision: sums.last_revision,
-        live_keys: sums.live.total(),
+        live_keys,
     };
     Ok(Check::Sound(Contents::new(keeper.meta.bytes(), &totals, meta, cluster_version), newest))
-}
-
-/// The next round. With the leaves of `history` it is one that hashes their keys, if only those are missing.
-fn again(keeper: &Keeper, missing: &[u64], history: Option<Vec<u64>>) -> Result<Check, Damage> {
-    let set = |pages: &[u64]| {
-        let mut set = PageSet::new(keeper.meta.pages);
-        for page in pages {
-            set.insert(*page);
-        }
-        set
-    };
-    let history = history.map(|history| set(&history));
-    let is_for_hashes = |page: &u64| history.as_ref().is_some_and(|history| history.contains(*page));
-    let others: Vec<u64> = missing.iter().copied().filter(|page| !is_for_hashes(page)).collect();
-    // What was asked for and is still missing would be missing for ever.
-    if let Some(page) = others.iter().find(|page| keeper.was_asked(**page)) {
-        return Err(Damage::page(*page, "cannot hold what the proof needs of this page in memory"));
-    }
-    let hash_keys = others.is_empty();
-    Ok(Check::Missing { pages: set(if hash_keys { missing } else { &others }), hash_keys })
 }

@@ -9,6 +9,8 @@ const REVISION: u64 = 1;
 const TOMBSTONE: u64 = 2;
 const SUB: u64 = 4;
 const FLAG_BITS: u32 = 3;
+/// Bytes of memory that wait for the next record.
+const MOST_SPARE: usize = 256 << 10;
 
 #[derive(Debug, Default)]
 pub struct Writer {
@@ -18,9 +20,12 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// For the next record; the memory stays.
+    /// For the next record; the memory stays, unless it was an unusually long one.
     pub fn clear(&mut self) {
         self.bytes.clear();
+        if self.bytes.capacity() > MOST_SPARE {
+            self.bytes = Vec::new();
+        }
         self.revision = 0;
     }
 

@@ -48,7 +48,7 @@ impl Kind {
         }
     }
 
-    pub fn code(self) -> u64 {
+    pub fn code(self) -> u8 {
         match self {
             Self::First => 0,
             Self::Further => 1,
@@ -140,9 +140,9 @@ impl<'t> Leaf<'t> {
         }
         let mut main = first;
         std::iter::from_fn(move || {
-            let number = rest.number()?;
-            main = main.checked_add(number >> 2)?;
-            Some((main, *Kind::ALL.get(usize::try_from(number & 3).ok()?)?))
+            let kind = *Kind::ALL.get(usize::from(rest.byte()?))?;
+            main = main.checked_add(rest.number()?)?;
+            Some((main, kind))
         })
     }
 }
@@ -166,15 +166,23 @@ impl Iterator for Children<'_> {
     }
 }
 
+/// How large a page is.
+#[derive(Debug, Clone, Copy)]
+pub struct Extent {
+    pub overflow: u32,
+    /// What its elements use, of a page with overflow.
+    pub bytes: u64,
+}
+
 #[derive(Debug)]
 pub enum Record<'t> {
     /// Its header has this page number.
     Other(u64),
     Damaged(Damage),
-    Branch(u32, Children<'t>),
-    Leaf(u32, Leaf<'t>),
+    Branch(Extent, Children<'t>),
+    Leaf(Extent, Leaf<'t>),
     /// Its bytes, of a leaf with buckets or a list of free pages.
-    Raw(u32, &'t [u8]),
+    Raw(Extent, &'t [u8]),
 }
 
 impl<'t> Record<'t> {
@@ -189,13 +197,14 @@ impl<'t> Record<'t> {
             return Some(Self::Damaged(Damage::page(page, std::str::from_utf8(reader.bytes()?).ok()?)));
         }
         let overflow = u32::try_from(reader.number()?).ok()?;
+        let extent = Extent { overflow, bytes: if overflow == 0 { 0 } else { reader.number()? } };
         match kind {
             BRANCH => {
                 let left = reader.number()?;
-                Some(Self::Branch(overflow, Children { left, child: page, reader }))
+                Some(Self::Branch(extent, Children { left, child: page, reader }))
             }
-            LEAF => Some(Self::Leaf(overflow, leaf(reader)?)),
-            RAW => Some(Self::Raw(overflow, reader.bytes()?)),
+            LEAF => Some(Self::Leaf(extent, leaf(reader)?)),
+            RAW => Some(Self::Raw(extent, reader.bytes()?)),
             _ => None,
         }
     }
@@ -205,7 +214,11 @@ fn leaf(mut reader: Reader<'_>) -> Option<Leaf<'_>> {
     let pairs = reader.number()?;
     let crc = u32::try_from(reader.number()?).ok()?;
     let bytes = reader.number()?;
-    let ends = if pairs == 0 { None } else { Some((reader.key()?, reader.key()?)) };
+    let ends = match pairs {
+        0 => None,
+        1 => reader.key().map(|key| (key.clone(), key)),
+        _ => Some((reader.key()?, reader.key()?)),
+    };
     let history = match reader.byte()? {
         SOUND => {
             let (puts, firsts, tombstones) = (reader.number()?, reader.number()?, reader.number()?);
@@ -234,16 +247,23 @@ impl Writer {
         self.bytes(damage.what().as_bytes());
     }
 
-    pub fn raw(&mut self, overflow: u32, bytes: &[u8]) {
-        self.byte(RAW);
-        self.number(overflow.into());
-        self.bytes(bytes);
+    fn start(&mut self, kind: u8, extent: Extent) {
+        self.byte(kind);
+        self.number(extent.overflow.into());
+        if extent.overflow != 0 {
+            self.number(extent.bytes);
+        }
+    }
+
+    /// To be followed by so many bytes of the page itself.
+    pub fn raw(&mut self, extent: Extent, bytes: u64) {
+        self.start(RAW, extent);
+        self.number(bytes);
     }
 
     /// To be followed by each child.
-    pub fn branch(&mut self, overflow: u32, children: u64) {
-        self.byte(BRANCH);
-        self.number(overflow.into());
+    pub fn branch(&mut self, extent: Extent, children: u64) {
+        self.start(BRANCH, extent);
         self.number(children);
     }
 
@@ -254,14 +274,15 @@ impl Writer {
     }
 
     /// To be followed by the named records, each with its number, and by the changes if there is room.
-    pub fn leaf(&mut self, overflow: u32, sum: &Sum<'_>) {
-        self.byte(LEAF);
-        self.number(overflow.into());
+    pub fn leaf(&mut self, extent: Extent, sum: &Sum<'_>) {
+        self.start(LEAF, extent);
         self.number(sum.pairs);
         self.number(sum.crc.into());
         self.number(sum.bytes);
         if sum.pairs != 0 {
             self.key(sum.first);
+        }
+        if sum.pairs > 1 {
             self.key(sum.last);
         }
         match sum.history {

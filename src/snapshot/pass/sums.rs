@@ -17,7 +17,7 @@ pub struct Sums {
     /// Buckets that etcd makes when it starts for the first time, and that were not seen yet.
     pub missing: Vec<&'static [u8]>,
     /// Bucket, name and value of the records that are read.
-    pub records: Vec<(Vec<u8>, &'static [u8], Vec<u8>)>,
+    pub records: Vec<(&'static [u8], &'static [u8], Vec<u8>)>,
     /// The last change of each key that is wanted.
     pub newest: Vec<WantedChange>,
 }
@@ -56,7 +56,7 @@ impl Sums {
         self.total_keys += 1;
         if bucket != buckets::KEY {
             if let Some(name) = NAMES.into_iter().find(|name| *name == key) {
-                self.records.push((bucket.to_vec(), name, value.to_vec()));
+                self.record(bucket, name, value);
             }
             return Ok(());
         }
@@ -76,8 +76,7 @@ impl Sums {
         self.hash = joined(self.hash, leaf.crc, leaf.bytes);
         self.total_keys += leaf.pairs;
         if bucket != buckets::KEY {
-            let named = leaf.named().map(|(name, value)| (bucket.to_vec(), name, value.to_vec()));
-            self.records.extend(named);
+            leaf.named().for_each(|(name, value)| self.record(bucket, name, value));
             return Ok(true);
         }
         let Some((first, last)) = &leaf.ends else { return Ok(true) };
@@ -93,6 +92,13 @@ impl Sums {
         self.revisions += leaf.pairs;
         self.last_revision = last;
         Ok(self.live.add_leaf(leaf, tally, first, last) && leaf.wanted != Wanted::Lost)
+    }
+
+    fn record(&mut self, bucket: &[u8], name: &'static [u8], value: &[u8]) {
+        // Another bucket may have them too, as long as it likes.
+        if let Some(bucket) = [buckets::META, buckets::CLUSTER].into_iter().find(|known| *known == bucket) {
+            self.records.push((bucket, name, value.to_vec()));
+        }
     }
 
     pub fn wanted(&mut self, change: WantedChange) {

@@ -4,7 +4,7 @@ use super::keeper::Keeper;
 use super::record::{Children, Leaf, Record, Wanted};
 use super::sums::Sums;
 use crate::snapshot::bolt::meta::NO_FREELIST;
-use crate::snapshot::bolt::{BucketRoot, ElementBody, MAX_DEPTH, MAX_NESTING, Node, PageSet};
+use crate::snapshot::bolt::{BucketRoot, ElementBody, MAX_DEPTH, MAX_NESTING, MOST_OF_A_PAGE, Node, PageSet};
 use crate::snapshot::error::Damage;
 use crate::snapshot::mvcc::buckets;
 
@@ -37,9 +37,11 @@ pub struct Tree<'k> {
     sums: Sums,
     seen: PageSet,
     /// Pages of the tree whose record is not there, or does not tell enough.
-    missing: Vec<u64>,
-    /// The leaves of the history.
-    history: Vec<u64>,
+    missing: PageSet,
+    /// The leaves of the history, if each key of them is wanted.
+    history: PageSet,
+    /// Bytes of the pages between the root and the page that is being visited.
+    held: u64,
     /// The buckets that are read, if it is not all.
     only: Option<&'static [&'static [u8]]>,
 }
@@ -47,13 +49,13 @@ pub struct Tree<'k> {
 /// What was found, and the pages that are missing for it.
 pub struct Checked {
     pub sums: Sums,
-    pub missing: Vec<u64>,
-    pub history: Vec<u64>,
+    pub missing: PageSet,
+    pub history: PageSet,
 }
 
-/// Checks every page that can be reached.
-pub fn whole(keeper: &Keeper, sums: Sums) -> Result<Checked, Damage> {
-    let mut tree = Tree::new(keeper, sums, None);
+/// Checks every page that can be reached. Other pages are `missing` already.
+pub fn whole(keeper: &Keeper, sums: Sums, missing: PageSet) -> Result<Checked, Damage> {
+    let mut tree = Tree { missing, ..Tree::new(keeper, sums, None) };
     // First, so that a page of a written list counts as damage when the tree refers to it too.
     tree.free_pages()?;
     tree.page(keeper.meta.root, ALL, 0, Place::Top)?;
@@ -69,8 +71,8 @@ pub fn records(keeper: &Keeper, sums: Sums) -> Result<Checked, Damage> {
 
 impl<'k> Tree<'k> {
     fn new(keeper: &'k Keeper, sums: Sums, only: Option<&'static [&'static [u8]]>) -> Self {
-        let seen = PageSet::new(keeper.meta.pages);
-        Self { keeper, sums, seen, missing: Vec::new(), history: Vec::new(), only }
+        let [seen, missing, history] = [(); 3].map(|()| PageSet::new(keeper.meta.pages));
+        Self { keeper, sums, seen, missing, history, held: 0, only }
     }
 
     fn see(&mut self, page: u64, overflow: u32) -> Result<(), Damage> {
@@ -94,14 +96,14 @@ impl<'k> Tree<'k> {
         match &record {
             None => {
                 self.see(page, 0)?;
-                self.missing.push(page);
+                self.missing.insert(page);
             }
             Some(Record::Other(id)) => {
                 return Err(Damage::page(page, format!("its header says that it is page {id}")));
             }
             Some(Record::Damaged(damage)) => return Err(damage.clone()),
-            Some(Record::Branch(overflow, _) | Record::Leaf(overflow, _) | Record::Raw(overflow, _)) => {
-                self.see(page, *overflow)?;
+            Some(Record::Branch(extent, _) | Record::Leaf(extent, _) | Record::Raw(extent, _)) => {
+                self.see(page, extent.overflow)?;
             }
         }
         Ok(record)
@@ -133,12 +135,25 @@ impl<'k> Tree<'k> {
         if depth > MAX_DEPTH {
             return Err(Damage::page(page, "the tree is too deep"));
         }
-        match self.record(page)? {
-            Some(Record::Branch(_, children)) => self.branch(page, children, range, depth, place),
-            Some(Record::Leaf(_, leaf)) => self.leaf(page, &leaf, range, place),
-            Some(Record::Raw(_, bytes)) => self.elements(page, bytes, range, place),
-            Some(Record::Other(_) | Record::Damaged(_)) | None => Ok(()),
+        let Some(record) = self.record(page)? else { return Ok(()) };
+        let held = match &record {
+            Record::Branch(extent, _) | Record::Leaf(extent, _) | Record::Raw(extent, _) => extent.bytes,
+            Record::Other(_) | Record::Damaged(_) => 0,
+        };
+        let held = held.max(self.keeper.meta.page_size.into());
+        self.held = self.held.saturating_add(held);
+        // A pass does not hold them, but who reads a part of the database later does, and it refuses them.
+        if self.held > MOST_OF_A_PAGE {
+            return Err(Damage::page(page, format!("cannot hold {} bytes of pages in memory", self.held)));
         }
+        match record {
+            Record::Branch(_, children) => self.branch(page, children, range, depth, place)?,
+            Record::Leaf(_, leaf) => self.leaf(page, &leaf, range, place)?,
+            Record::Raw(_, bytes) => self.elements(page, bytes, range, place)?,
+            Record::Other(_) | Record::Damaged(_) => {}
+        }
+        self.held -= held;
+        Ok(())
     }
 
     fn branch(
@@ -169,10 +184,10 @@ impl<'k> Tree<'k> {
         }
         let Place::Bucket(1, bucket) = place else { return Ok(()) };
         if !self.sums.leaf(page, bucket, leaf)? {
-            self.missing.push(page);
+            self.missing.insert(page);
         }
-        if bucket == buckets::KEY {
-            self.history.push(page);
+        if bucket == buckets::KEY && self.sums.live.needs_leaves() {
+            self.history.insert(page);
         }
         if bucket == buckets::KEY && leaf.wanted == Wanted::Noted {
             let noted = self.keeper.wanted.iter().filter(|(noted, _)| *noted == page);

@@ -5,9 +5,11 @@ use std::collections::VecDeque;
 use super::keeper::Keeper;
 
 /// So many pages that have not ended yet are waited for. In a sound file it is one; what nothing leads to may claim anything.
-const MOST_OPEN: usize = 16;
+pub const MOST_OPEN: usize = 16;
 /// Bytes that are not needed any more, before the others are moved to the front.
 const SLACK: usize = 1 << 20;
+/// Bytes of memory that wait for the next page that does not arrive as a whole.
+const MOST_SPARE: usize = 1 << 20;
 
 #[derive(Debug)]
 struct Open {
@@ -42,9 +44,9 @@ impl Window {
                 && let Some((page, rest)) = blob.split_at_checked(self.size)
             {
                 blob = rest;
-                if let Some(needed) = keeper.look(self.next, page, false) {
-                    self.buffer.extend_from_slice(page);
+                if let Some(needed) = keeper.look(self.next, page, 0) {
                     self.wait(0, needed);
+                    self.buffer.extend_from_slice(page);
                 }
                 self.pass(keeper);
                 continue;
@@ -67,13 +69,16 @@ impl Window {
     fn wait(&mut self, at: usize, needed: u64) {
         let needed = usize::try_from(needed).unwrap_or(usize::MAX);
         self.open.push_back(Open { page: self.next, at, needed });
+        let missing = at.saturating_add(needed).saturating_sub(self.buffer.len());
+        // Growing by doubling would take up to twice as much. If it fails here, it may do so later.
+        let _ = self.buffer.try_reserve_exact(missing.next_multiple_of(self.size));
     }
 
     /// The last page of the buffer has become whole.
     fn whole_page(&mut self, keeper: &mut Keeper) {
         let at = self.buffer.len() - self.size;
-        let is_crowded = self.open.len() >= MOST_OPEN;
-        if let Some(needed) = keeper.look(self.next, self.buffer.get(at..).unwrap_or_default(), is_crowded) {
+        let page = self.buffer.get(at..).unwrap_or_default();
+        if let Some(needed) = keeper.look(self.next, page, self.open.len()) {
             self.wait(at, needed);
         }
         let buffer = &self.buffer;
@@ -81,7 +86,7 @@ impl Window {
             let have = buffer.get(open.at..).unwrap_or_default();
             // Twice at most: for the table, and for what the table says.
             while have.len() >= open.needed {
-                match keeper.look(open.page, have, false) {
+                match keeper.look(open.page, have, 0) {
                     Some(needed) => open.needed = usize::try_from(needed).unwrap_or(usize::MAX),
                     None => return false,
                 }
@@ -94,6 +99,7 @@ impl Window {
 
     fn release(&mut self) {
         match self.open.front() {
+            None if self.buffer.capacity() > MOST_SPARE => self.buffer = Vec::new(),
             None => self.buffer.clear(),
             Some(first) if first.at >= SLACK => {
                 let unused = first.at;
