@@ -19,7 +19,7 @@ use crate::snapshot::{
 };
 use crate::store::{BackupStream, Next, ReadError, Store, StoredBackup};
 use crate::system::blocking::blocking;
-use crate::system::fs::{open_regular, read_chunks};
+use crate::system::fs::open_regular;
 
 /// A backup may be of any age. Only a snapshot that is taken now has to reach a revision.
 const ANY_REVISION: u64 = 0;
@@ -29,6 +29,10 @@ pub enum Source {
     Local(PathBuf),
     Stored(Box<StoredSource>),
 }
+
+/// One reading is enough for nearly every backup, and one that was taken while etcd compacted takes up to four more. A file that
+/// was made to need one for each level of its trees must not be read, and paid for, a hundred times.
+const MOST_READINGS: usize = 8;
 
 pub struct StoredSource {
     pub store: Arc<Store>,
@@ -257,21 +261,19 @@ pub async fn prove_stored(
     floor: u64,
 ) -> Result<Proof, ReadError<snapshot::Error>> {
     let label = PathBuf::from(backup.name.to_string());
-    loop {
-        let label = label.clone();
+    for _ in 0..MOST_READINGS {
+        let name = label.clone();
         let take = move |stream: &mut BackupStream| {
-            let failed = |source| snapshot::Error::Io { doing: "read", path: label, source };
-            read_chunks(stream, failed, |chunk| {
-                prover.push(chunk);
-                Ok(())
-            })?;
+            prover.push_all(&name, stream)?;
             prover.finish(floor)
         };
         match store.read(backup, "proof", take).await? {
             Finished::Proved(proof) => return Ok(proof),
             Finished::More(more) => prover = more,
         }
+        tracing::info!(name = %backup.name, "reading it once more, for what there was no memory for");
     }
+    Err(ReadError::Reader(snapshot::Error::Unproved { path: label, readings: MOST_READINGS }))
 }
 
 fn found(selector: &Selector, inventory: &Inventory, store: &Store, now: DateTime<Utc>) -> Result<Entry, Failure> {

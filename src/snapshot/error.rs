@@ -32,6 +32,12 @@ pub enum Error {
         #[source]
         damage: Damage,
     },
+    #[error("{} cannot be proved in {readings} readings with the memory of one; fetch it and verify the file", path.display())]
+    Unproved {
+        /// The name of the stream.
+        path: PathBuf,
+        readings: usize,
+    },
     #[error(transparent)]
     CutShort(#[from] CutShort),
 }
@@ -40,7 +46,7 @@ impl Error {
     pub const fn exit(&self) -> Exit {
         match self {
             Self::NoSpace { .. } | Self::Io { .. } => Exit::Disk,
-            Self::Damaged { .. } => Exit::Proof,
+            Self::Damaged { .. } | Self::Unproved { .. } => Exit::Proof,
             Self::CutShort(_) => Exit::Unexpected,
         }
     }
