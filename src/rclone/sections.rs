@@ -92,8 +92,10 @@ impl Rclone {
         if let Some(why) = in_use.iter().find_map(|remote| remote.unusable(&known)) {
             return Err(Error::Unusable { file: file(), why });
         }
-        // Of two that renew a token at once, one may be refused, and its new token is the one that is kept.
-        let is_plain = in_use.len() == 1 && !in_use.iter().any(InUse::is_renewed);
+        // Of two that renew a token at once, one may be refused, and its new token is the one that is kept. Other servers
+        // allow a user one connection.
+        let is_plain =
+            matches!(in_use.as_slice(), [only] if ASKED_AT_ONCE.contains(&only.kind.as_str()) && !only.is_renewed());
         if let Some(config) = &self.config {
             config.expect_renewal(
                 in_use.into_iter().filter(InUse::is_renewed).filter_map(|remote| remote.name).collect(),
@@ -116,6 +118,9 @@ impl Rclone {
         Known { sections, environment: &self.environment, flags: &self.user_flags }
     }
 }
+
+/// Kinds of remotes that answer two questions at once.
+const ASKED_AT_ONCE: [&str; 5] = ["local", "s3", "azureblob", "google cloud storage", "b2"];
 
 /// What is asked of each remote of a chain.
 struct Known<'a> {

@@ -67,14 +67,19 @@ impl Store {
 
     async fn sweep_uploads(&self, before: DateTime<Utc>, older_than: Duration) -> Result<(), Error> {
         let (quiet, limit) = (true, Some(QUERY_LIMIT));
-        let (bucket, keys) = self.bucket_and_key_of(self.config.naming.prefix.leaf());
+        let leaf = self.config.naming.prefix.leaf();
+        let keys = self.bucket_and_key_of(leaf).1;
         // The path is a bare prefix of the keys, so this lists others' uploads, too, and those of records.
-        let path = self.directory();
-        let args = ["list-multipart-uploads", "--", &path];
-        let call = Call { defaults: &FAIL_FAST, limit, quiet, ..Call::new("backend", &path, &args) };
-        let listed: BTreeMap<String, Option<Vec<OpenUpload>>> = self.rclone.json(call).await?;
-        let open = listed.into_iter().filter(|(name, _)| *name == bucket).filter_map(|(_, of)| of).flatten();
-        let open: Vec<_> = open.collect();
+        let open = match self.open_uploads(&self.directory()).await {
+            Ok(open) => open,
+            // The key may be allowed to list this prefix alone, or there are too many of others.
+            Err(error) => {
+                tracing::debug!("listing all unfinished uploads: {error}");
+                let mut open = self.open_uploads(&self.path_of(leaf)).await?;
+                open.extend(self.open_uploads(&self.path_of(RECORDS)).await?);
+                open
+            }
+        };
         let directory = keys.strip_suffix(self.config.naming.prefix.leaf()).unwrap_or(&keys);
         for place in old_uploads(&self.config.naming.prefix, directory, &open, before) {
             let path = self.path_of(start_of(&place));
@@ -87,6 +92,16 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// Those of this bucket whose keys begin with that of `path`.
+    async fn open_uploads(&self, path: &str) -> Result<Vec<OpenUpload>, Error> {
+        let bucket = self.bucket_and_key_of("").0;
+        let args = ["list-multipart-uploads", "--", path];
+        let limit = Some(QUERY_LIMIT);
+        let call = Call { defaults: &FAIL_FAST, limit, quiet: true, ..Call::new("backend", path, &args) };
+        let listed: BTreeMap<String, Option<Vec<OpenUpload>>> = self.rclone.json(call).await?;
+        Ok(listed.into_iter().filter(|(name, _)| *name == bucket).filter_map(|(_, of)| of).flatten().collect())
     }
 
     /// The bucket, and the key in it, of `place` below the backups' directory.
