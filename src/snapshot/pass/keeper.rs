@@ -4,8 +4,8 @@ use std::mem;
 
 use super::look::{LastChanges, Looked, Looker, Room, WantedChange};
 use super::record::{Extent, Record};
+use super::refuted::is_refuted;
 use super::table::Table;
-use super::window::MOST_OPEN;
 use crate::snapshot::bolt::meta::{MetaPage, NO_FREELIST};
 use crate::snapshot::bolt::{MOST_OF_A_PAGE, PageHeader, PageSet, node_bytes};
 use crate::snapshot::error::Damage;
@@ -26,6 +26,8 @@ impl Limits {
     pub const USUAL: Self = Self { fixed: 3 << 20, per_page: 56, one_page: 13 << 19, wanted: 256 << 10 };
 }
 
+/// So many pages that have not ended yet are waited for. In a sound file it is one; what nothing leads to may claim anything.
+const MOST_OPEN: usize = 16;
 /// Bytes of the records that one round keeps whatever the room. A page's own is at most a little longer than the page.
 const MOST_OF_A_ROUND: u64 = MOST_OF_A_PAGE + 64;
 /// Bytes of values by the names of etcd's own records, of one page; the real ones have a few hundred.
@@ -305,32 +307,36 @@ impl Keeper {
         self.next_sweep = self.passed + self.passed / 8 + 1;
         let mut refuted = PageSet::new(self.meta.pages);
         for page in 2..self.meta.pages.min(self.passed + 2) {
-            if self.is_refuted(page) {
+            if is_refuted(page, self.meta.pages, |page| self.record(page)) {
                 refuted.insert(page);
             }
         }
         self.table.remove(|page| refuted.contains(page));
         true
     }
+}
 
-    fn is_refuted(&self, page: u64) -> bool {
-        let Some(Record::Branch(_, children)) = self.record(page) else { return false };
-        let mut children = children.peekable();
-        while let Some((key, child)) = children.next() {
-            let upper = children.peek().map(|(key, _)| key);
-            let is_outside = |at: &Vec<u8>| *at < key || upper.is_some_and(|upper| at >= upper);
-            let is_wrong = match self.record(child) {
-                Some(Record::Other(_) | Record::Damaged(_) | Record::Raw(..)) => true,
-                Some(Record::Leaf(_, leaf)) => {
-                    leaf.ends.is_some_and(|(first, last)| is_outside(&first) || is_outside(&last))
-                }
-                Some(Record::Branch(_, mut below)) => below.next().is_some_and(|(first, _)| is_outside(&first)),
-                None => child < 2 || child >= self.meta.pages,
-            };
-            if is_wrong {
-                return true;
-            }
-        }
-        false
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::tests::build::{SIZE, bucket, db, inline, leaf, patched, value};
+
+    #[test]
+    fn a_later_round_does_not_wait_for_two_pages_at_once() {
+        // Each claims to reach to the end of the file.
+        let claiming = |id: u64, pages: u32| {
+            let page = leaf(id, &[("a", value("1"))]);
+            let len = pages * 512 - 33;
+            patched(patched(page, 12, &(pages - 1).to_le_bytes()), 28, &len.to_le_bytes())
+        };
+        let root = leaf(2, &[("b", bucket(3)), ("key", inline(&[])), ("meta", inline(&[]))]);
+        let file = db(&[root, claiming(3, 9), claiming(4, 8), vec![0; 7 * SIZE]]);
+        let meta = MetaPage::of_snapshot(&file).unwrap().unwrap();
+        let mut asked = PageSet::new(meta.pages);
+        assert!(asked.insert(3) && asked.insert(4));
+        let mut keeper = Keeper::new(meta, Limits::USUAL, &[]).again(asked, None);
+        assert_eq!(keeper.look(3, &claiming(3, 9), 0), Some(9 * 512));
+        assert_eq!(keeper.look(4, &claiming(4, 8), 1), None);
+        assert!(matches!(keeper.record(4), Some(Record::Damaged(_))));
     }
 }

@@ -292,3 +292,31 @@ impl Summing<'_> {
         self.bytes += u64::try_from(bytes.len()).unwrap_or(0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::mvcc::KeyValue;
+
+    #[test]
+    fn many_keys_are_counted_in_parts_of_bounded_memory() {
+        // Every third of 9,000 keys is deleted; in the reverse order.
+        let mut last = LastChanges::of(12_000, 2048 * LastChanges::PLACE);
+        for rounds in 1.. {
+            for main in (0..12_000_u64).rev() {
+                let (key, tombstone) = if main < 9000 { (main, false) } else { ((main - 9000) * 3, true) };
+                let key = key.to_string();
+                let kv = KeyValue { key: key.as_bytes(), ..KeyValue::default() };
+                last.add(&Change { revision: Revision { main, sub: 0, tombstone }, kv });
+            }
+            assert!(last.by_key.capacity() < 4096, "{}", last.by_key.capacity());
+            last = match last.next(12_000) {
+                Ok(next) => next,
+                Err(live) => {
+                    assert_eq!((live, rounds), (6000, 4));
+                    return;
+                }
+            };
+        }
+    }
+}

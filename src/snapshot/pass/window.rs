@@ -4,8 +4,6 @@ use std::collections::VecDeque;
 
 use super::keeper::Keeper;
 
-/// So many pages that have not ended yet are waited for. In a sound file it is one; what nothing leads to may claim anything.
-pub const MOST_OPEN: usize = 16;
 /// Bytes that are not needed any more, before the others are moved to the front.
 const SLACK: usize = 1 << 20;
 /// Bytes of memory that wait for the next page that does not arrive as a whole.

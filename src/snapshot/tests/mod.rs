@@ -1,6 +1,6 @@
 //! Real snapshots, pages made by hand, and random bytes.
 
-mod build;
+pub mod build;
 mod files;
 pub mod history;
 mod mutations;

@@ -202,6 +202,87 @@ fn values_of_many_pages_hide_what_looks_like_pages() {
     assert!(same(&with_trailer(&db_with(&[root, big], 2, NO_FREELIST)), true).is_ok());
 }
 
+/// How many passes are needed, for the proof that the walk gives.
+fn passes(pages: &[Vec<u8>], limits: Limits) -> usize {
+    let bytes = with_trailer(&db_with(pages, 2, NO_FREELIST));
+    let (found, passes) = passed(&bytes, limits, 4096);
+    assert_eq!(text(found), text(walked(&bytes)));
+    passes
+}
+
+#[test]
+fn old_branches_and_roots_take_no_room_from_the_leaves() {
+    let names: Vec<String> = (0..12).map(|number| format!("name-{number:04}")).collect();
+    let numbers = (4_u64..).step_by(3);
+    let children: Vec<(&str, u64)> = names.iter().map(String::as_str).zip(numbers).collect();
+    let mut pages =
+        vec![leaf(2, &[("b", bucket(3)), ("key", inline(&[])), ("meta", inline(&[]))]), branch(3, &children)];
+    for (name, number) in &children {
+        pages.push(leaf(*number, &[(name, value("1"))]));
+        // Its children are in use elsewhere now.
+        let old: Vec<(&str, u64)> = names.iter().map(String::as_str).zip((0..20).map(|_| 4)).collect();
+        pages.push(branch(number + 1, &old));
+        pages.push(leaf(number + 2, &[("b", inline(&[("a", value(&"x".repeat(300)))]))]));
+    }
+    assert_eq!(passes(&pages, Limits { fixed: 600, per_page: 8, ..Limits::USUAL }), 1);
+}
+
+#[test]
+fn a_long_root_takes_no_room_from_the_leaves() {
+    let long = inline(&[("x", value(&"x".repeat(300)))]);
+    let root = leaf(2, &[("b", bucket(3)), ("c", long), ("key", inline(&[])), ("meta", inline(&[]))]);
+    let pages = [root, leaf(3, &[("a", value("1"))])];
+    assert_eq!(passes(&pages, Limits { fixed: 100, per_page: 0, ..Limits::USUAL }), 1);
+}
+
+#[test]
+fn a_long_value_by_a_known_name_is_kept_only_where_it_counts() {
+    let root = leaf(2, &[("b", bucket(3)), ("key", inline(&[])), ("meta", inline(&[]))]);
+    let long = leaf(3, &[("term", value(&"x".repeat(70 << 10)))]);
+    let overflow = u32::try_from(long.len() / SIZE - 1).unwrap();
+    assert_eq!(passes(&[root, patched(long, 12, &overflow.to_le_bytes())], Limits::USUAL), 2);
+}
+
+#[test]
+fn revisions_may_be_far_apart() {
+    let change = |version| {
+        let record = KeyValueMessage { key: b"a".into(), version, ..KeyValueMessage::default() };
+        (0, record.encode_to_vec())
+    };
+    let (near, far) = (text_key(2, false), text_key((1 << 62) + 9, false));
+    let meta = inline(&[("finishedCompactRev", (0, text_key(5, false).into_bytes()))]);
+    let pages = [
+        leaf(2, &[("key", bucket(3)), ("meta", meta)]),
+        leaf(3, &[(near.as_str(), change(3)), (far.as_str(), change(4))]),
+    ];
+    assert_eq!(passes(&pages, Limits::USUAL), 1);
+}
+
+#[test]
+#[ignore = "slow: make test-all"]
+fn long_pages_are_asked_for_in_turn_but_not_held_together() {
+    let long = |letter: &str| letter.repeat(66 << 20);
+    let overflowing = |page: Vec<u8>| {
+        let overflow = u32::try_from(page.len() / SIZE - 1).unwrap();
+        patched(page, 12, &overflow.to_le_bytes())
+    };
+    let rest = [("key", inline(&[])), ("meta", inline(&[]))];
+    let first = overflowing(leaf(3, &[(&long("a"), value("1"))]));
+    let next = 3 + u64::try_from(first.len() / SIZE).unwrap();
+    let second = overflowing(leaf(next, &[(&long("b"), value("1"))]));
+    let root = leaf(2, &[[("b", bucket(3)), ("c", bucket(next))].as_slice(), &rest].concat());
+    assert_eq!(passes(&[root, first, second], Limits::USUAL), 3);
+    // A branch and a leaf below it, which the walk would hold at the same time.
+    let text = long("b");
+    let above = overflowing(branch(3, &[("a", 0), (&text, 0)]));
+    let (first, second) = (3 + u64::try_from(above.len() / SIZE).unwrap(), text);
+    let below = overflowing(leaf(first, &[("a", value(&second))]));
+    let last = first + u64::try_from(below.len() / SIZE).unwrap();
+    let above = overflowing(branch(3, &[("a", first), (&second, last)]));
+    let root = leaf(2, &[[("b", bucket(3))].as_slice(), &rest].concat());
+    assert!(passes(&[root, above, below, leaf(last, &[("c", value("1"))])], Limits::USUAL) > 1);
+}
+
 type Op = (u8, Option<u8>);
 
 /// A history in leaves of a few changes, behind branches, among pages that nothing leads to; compacted as the numbers say.
