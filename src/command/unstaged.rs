@@ -195,6 +195,9 @@ impl Stored {
         match keeper.patience.wait_out(&format!("proving {name}"), Read::is_away, read).await {
             Ok(proof) => Ok(proof),
             Err(Read(ReadError::Store(error))) => Err(Lost::ForGood(error.into())),
+            Err(Read(ReadError::Reader(error))) if !matches!(error, snapshot::Error::Damaged { .. }) => {
+                Err(Lost::ForGood(error.into()))
+            }
             Err(Read(ReadError::Reader(error))) => {
                 let left = match store.take_back(name, self.ours).await {
                     Ok(true) => "was removed".to_owned(),
