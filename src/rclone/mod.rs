@@ -41,6 +41,8 @@ pub use error::Error;
 pub use private_config::lost_token;
 pub use sections::Asked;
 
+/// Before 1.74 the headers were not sent, and before 1.75.1 an upload in parts was finished with whatever had come.
+const FIRST_TO_CHECK_STREAMS: [u64; 3] = [1, 75, 1];
 /// How long an answer may take that needs no remote.
 const PROMPT: Duration = Duration::from_secs(20);
 /// The same at our own end, which may be one that a signal asked for.
@@ -55,6 +57,7 @@ const TOO_LONG: &str = "give each cluster a backup-prefix of its own, and remove
 #[derive(Debug)]
 pub struct Rclone {
     program: PathBuf,
+    version: String,
     config: Option<PrivateConfig>,
     user_flags: Vec<String>,
     environment: BTreeMap<String, String>,
@@ -118,10 +121,11 @@ impl Rclone {
         let redactor = Arc::new(Redactor::new(&config_text, &environment));
         let user_flags = store.rclone_flags.0.clone();
         let sections = None;
-        let mut rclone = Self { program, config, user_flags, environment, redactor, sections, mark: new_mark() };
+        let (version, mark) = (String::new(), new_mark());
+        let mut rclone = Self { program, version, config, user_flags, environment, redactor, sections, mark };
         // Neither touches a remote. If both fail, the version is the reason.
         let (version, sections) = tokio::join!(rclone.check_version(), rclone.read_sections(&store.target));
-        version?;
+        rclone.version = version?;
         rclone.sections = sections?;
         if let Some(sections) = &rclone.sections {
             // What an encrypted configuration has in it only rclone can tell.
@@ -135,19 +139,28 @@ impl Rclone {
         &self.mark
     }
 
-    async fn check_version(&self) -> Result<(), Error> {
+    /// Its version, such as `1.75.2`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Whether `rcat --size` refuses what has another size, also in parts, and sends the headers of `--header-upload`. Of a version
+    /// that cannot be read that is not known.
+    pub fn checks_streams(&self) -> bool {
+        numbers(&self.version).is_some_and(|version| version >= FIRST_TO_CHECK_STREAMS)
+    }
+
+    async fn check_version(&self) -> Result<String, Error> {
         let limit = Some(PROMPT);
         let text = self.call(Call { limit, ..Call::new("version", "", &[]) }).await?;
         let text = String::from_utf8_lossy(&text);
         let version = text.lines().next().unwrap_or_default().trim_start_matches("rclone v").to_owned();
-        let mut numbers = version.split(['.', '-']).map_while(|n| n.parse::<u64>().ok());
-        let known = numbers.next().zip(numbers.next());
         tracing::debug!(program = %self.program.display(), version, "rclone");
         // A version that cannot be read passes: refusing it would cost the backup, and a flag that it lacks fails by itself.
-        if known.is_some_and(|v| v < OLDEST) {
+        if numbers(&version).is_some_and(|[major, minor, _]| (major, minor) < OLDEST) {
             return Err(Error::TooOld { program: self.program.clone(), version });
         }
-        Ok(())
+        Ok(version)
     }
 
     /// Runs one call to its end and returns its stdout. Dropping the future ends rclone.
@@ -307,8 +320,29 @@ fn outcome(
     ended.success(complaint).map_err(failed)
 }
 
+/// Major, minor and patch level; one that is missing is 0.
+fn numbers(version: &str) -> Option<[u64; 3]> {
+    let mut numbers = version.split(['.', '-']).map_while(|n| n.parse().ok());
+    Some([numbers.next()?, numbers.next()?, numbers.next().unwrap_or(0)])
+}
+
 fn new_mark() -> String {
     // The keys of a new hasher are random, so two runs at once have different marks. Process ids would not do: that of the
     // first process of every container is 1.
     format!("{:08x}", std::hash::RandomState::new().hash_one("") >> 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_by_their_numbers() {
+        for (version, checks) in
+            [("1.75.0", false), ("1.74.4", false), ("1.75.1", true), ("1.100", true), ("2.0.0-beta.1", true)]
+        {
+            assert_eq!(numbers(version).is_some_and(|numbers| numbers >= FIRST_TO_CHECK_STREAMS), checks, "{version}");
+        }
+        assert_eq!((numbers("1.63-DEV"), numbers("unknown")), (Some([1, 63, 0]), None));
+    }
 }

@@ -29,6 +29,11 @@ pub enum Error {
          nor a finished one can be moved; allowed is disk"
     )]
     NeedsStaging(String),
+    #[error(
+        "staging: `none` needs rclone 1.75.1 or newer for {target}, and this is {version}, which may finish an upload that was \
+         cut short; allowed is disk"
+    )]
+    NeedsNewerRclone { target: String, version: String },
     #[error("target: there is no bucket at {0}; make it first, this program never does")]
     NoBucket(String),
     #[error("cannot confirm {name} at the remote: {doubt}; {left}")]
@@ -181,9 +186,11 @@ impl Error {
             Self::Rclone(e) => e.exit(),
             Self::SlowListing(e) => e.exit(),
             Self::CutShort(_) => Exit::Unexpected,
-            Self::WholeRemote(_) | Self::NeedsStaging(_) | Self::NoBucket(_) | Self::NameTooLong { .. } => {
-                Exit::Settings
-            }
+            Self::WholeRemote(_)
+            | Self::NeedsStaging(_)
+            | Self::NeedsNewerRclone { .. }
+            | Self::NoBucket(_)
+            | Self::NameTooLong { .. } => Exit::Settings,
             // A wrong password does not decrypt what was just encrypted with it, so that is damage.
             Self::NotConfirmed { doubt: Doubt::Unread(e), .. }
                 if matches!(**e, Self::Denied { .. } | Self::Rclone(_)) =>

@@ -15,8 +15,9 @@ use crate::system::blocking::{CutShort, blocking};
 use crate::system::process::Stdin;
 
 // A test tells so of each: what_is_killed_while_it_streams_leaves_no_backup, and that of clouds.
-/// rclone's kinds of stores where an object that is sent with its size is there when all of it has arrived, and not before.
-const WHOLE: [&str; 3] = ["s3", "azureblob", "google cloud storage"];
+/// rclone's kinds of stores where an object that is sent with its size is there when all of it has arrived, and not before. Not
+/// Google's: there the end of the input ends the object, whatever its size was to be.
+const WHOLE: [&str; 2] = ["s3", "azureblob"];
 /// Kinds that give what they are given to one other remote, as one object.
 const TRANSPARENT: [&str; 2] = ["crypt", "alias"];
 /// How long rclone may take to end once it does not read any more.
@@ -68,7 +69,7 @@ impl Write for Outlet {
 }
 
 impl Store {
-    /// Fails with [`Error::NeedsStaging`] if this store takes only what is a file.
+    /// Fails if this store, or this rclone, takes only what is a file.
     pub fn check_streaming(&self) -> Result<(), Error> {
         self.way().map(drop)
     }
@@ -78,6 +79,10 @@ impl Store {
             return Ok(Way::Local);
         }
         if self.is_bucket_based() && is_whole(&self.rclone.chain(&self.config.target)) {
+            if !self.rclone.checks_streams() {
+                let (target, version) = (self.config.target.to_string(), self.rclone.version().to_owned());
+                return Err(Error::NeedsNewerRclone { target, version });
+            }
             return Ok(Way::Whole);
         }
         if self.uploads_a_part() { Ok(Way::Part) } else { Err(Error::NeedsStaging(self.config.target.to_string())) }
@@ -206,7 +211,8 @@ mod tests {
         for (kinds, whole) in [
             (&["s3"][..], true),
             (&["crypt", "s3"], true),
-            (&["alias", "crypt", "alias", "google cloud storage"], true),
+            (&["alias", "crypt", "alias", "azureblob"], true),
+            (&["google cloud storage"], false),
             (&["b2"], false),
             (&["crypt", "sftp"], false),
             (&["union", "s3", "s3"], false),
