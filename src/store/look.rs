@@ -95,10 +95,7 @@ impl Store {
                 }
                 Ok((stored, beside))
             }
-            // What takes too long for all three may be listed one by one.
-            Err(error) if error.is_away() && !matches!(error, rclone::Error::TimedOut { .. }) => {
-                Err(self.listing_failed(error, &self.directory()))
-            }
+            Err(error) if error.is_away() => Err(self.listing_failed(error, &self.directory())),
             // Which folder it is about, and what that means, shows when each is listed alone.
             Ok(_) | Err(_) => {
                 let stored = self.objects(&self.directory(), &["--no-modtime"], false).await?;
