@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use etcd_client::{SnapshotResponse, SnapshotStreaming};
+use etcd_client::{Client, SnapshotResponse, SnapshotStreaming};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -52,6 +52,8 @@ impl SnapshotError {
 
 /// A member that has begun to send its snapshot.
 pub struct Stream {
+    // Without it the connection's pings end, and a member that froze would not be noticed by them.
+    _client: Client,
     messages: SnapshotStreaming,
     first: Option<SnapshotResponse>,
     /// The size of the database, by the first message.
@@ -134,7 +136,16 @@ impl Stream {
         let (idle, last_bytes) = (config.idle_timeout, Instant::now());
         let first = next(&mut messages, idle, last_bytes, 0).await?.ok_or(SnapshotError::Nothing)?;
         let announced = first.remaining_bytes().saturating_add(len(&first));
-        Ok(Self { messages, first: Some(first), announced, db_size: member.db_size, floor, idle, last_bytes })
+        Ok(Self {
+            _client: client,
+            messages,
+            first: Some(first),
+            announced,
+            db_size: member.db_size,
+            floor,
+            idle,
+            last_bytes,
+        })
     }
 
     /// The revision that the snapshot must have at least.
