@@ -18,6 +18,8 @@ use crate::system::blocking::{blocking, meanwhile};
 const GROWTH: u64 = 4 << 30;
 /// How many messages may wait for the thread that takes them. etcd sends 32 KiB in each.
 const AHEAD: usize = 16;
+/// How long these may take after the member has failed.
+const LAST_BYTES: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
@@ -181,13 +183,18 @@ impl Stream {
         let (blobs, inbox) = mpsc::channel(AHEAD);
         let taking = meanwhile(move || take(sink, inbox));
         let given = self.give(&blobs, progress).await;
-        // Its reason is the first one.
-        let has_failed = blobs.is_closed();
         drop(blobs);
-        if !has_failed {
-            given?;
+        if let Err(error) = given {
+            // Its file takes room that the next member's may need, so it is removed first, unless the disk or the store hangs.
+            let removing = async { taking.await.map(drop) };
+            return match tokio::time::timeout(LAST_BYTES, removing).await {
+                // What takes the bytes has failed before the member.
+                Ok(Err(why)) => Err(why.into()),
+                Ok(Ok(())) | Err(_) => Err(error),
+            };
         }
-        let (sink, floor) = (taking.await?, self.floor);
+        let sink = taking.await?;
+        let floor = self.floor;
         Ok(blocking(move || sink.finish(floor)).await?)
     }
 
