@@ -129,12 +129,13 @@ pub fn plan(entries: &[Entry], spared: Spared<'_>, policy: &Policy, now: DateTim
         })
     });
     let ranked: Vec<Option<Reasons>> = ranked.collect();
-    let kept = entries.iter().zip(&ranked).filter(|(_, reasons)| matches!(reasons, Some(Ok(_))));
-    let oldest_kept = kept.map(|(entry, _)| entry.taken_at).next_back();
-    let others = Others { few_good: good < policy.keep_last.get(), oldest_kept };
+    // By its place: two backups may be of one second.
+    let oldest_kept = ranked.iter().rposition(|reasons| matches!(reasons, Some(Ok(_))));
+    let few_good = good < policy.keep_last.get();
     let mut plan = Plan::default();
-    for (entry, reasons) in entries.iter().zip(ranked) {
+    for (place, (entry, reasons)) in entries.iter().zip(ranked).enumerate() {
         let decision = |reasons| Decision { name: entry.name.clone(), reasons };
+        let others = Others { few_good, is_outlived: oldest_kept.is_some_and(|oldest| oldest < place) };
         match reasons.unwrap_or_else(|| others.decide(entry, spared, policy, now)) {
             Ok(reasons) => plan.keep.push(decision(reasons)),
             Err(reasons) => plan.remove.push(decision(reasons)),
@@ -158,10 +159,11 @@ fn decide_by_rank(entry: &Entry, rank: usize, spared: Spared<'_>, policy: &Polic
     }
 }
 
-/// What decides about the backups that have no rank.
+/// What decides about a backup that has no rank.
 struct Others {
     few_good: bool,
-    oldest_kept: Option<DateTime<Utc>>,
+    /// Whether each good backup that stays is younger.
+    is_outlived: bool,
 }
 
 impl Others {
@@ -180,7 +182,7 @@ impl Others {
             keep(Reason::Witness)
         } else if policy.max_age.is_some() {
             if is_expired(age, policy) { Err(vec![Reason::Expired]) } else { keep(Reason::Young) }
-        } else if self.oldest_kept.is_some_and(|oldest| entry.taken_at < oldest) {
+        } else if self.is_outlived {
             Err(vec![Reason::Outlived])
         } else {
             keep(Reason::AmongGood)

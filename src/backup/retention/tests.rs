@@ -167,6 +167,15 @@ fn without_an_age_others_go_once_they_are_older_than_what_stays() {
 }
 
 #[test]
+fn without_an_age_another_of_the_same_moment_goes_by_its_place() {
+    for class in OTHERS {
+        let second = BackupName::parse(&prefix(), &name(0).leaf().replace(".etcdb", "00.etcdb")).unwrap();
+        let entries = [entry(second, Class::Good), entry(name(0), class)];
+        assert_eq!(removed(&planned(&entries, &policy(None, Some(1), 1), 0)), names(&[0]));
+    }
+}
+
+#[test]
 fn no_other_goes_while_there_are_few_good_ones() {
     for limits in [(Some("1d"), None), (None, Some(1)), (Some("1d"), Some(1))] {
         for class in OTHERS {

@@ -130,8 +130,8 @@ fn a_few_nights(#[case] row: usize, #[values(false, true)] encrypted: bool) {
     at(&remote, &["dismiss", &stray, "--by", "alice"]).success();
     let classes = [(&second, "good"), (&stray, "dismissed"), (&first, "good")];
     assert_eq!(listed(&remote), classes.map(|(name, class)| (name.clone(), class.to_owned())));
-    prune(&remote).success();
-    assert_eq!(remote.names(), [second.as_str()]);
+    let pruned = prune(&remote).success();
+    assert_eq!(remote.names(), [second.as_str()], "{pruned:?}");
     assert_eq!(remote.records().len(), 2, "{:?}", remote.records());
     let proved = at(&remote, &["verify", "--deep"]).success();
     assert_eq!(names(&proved, "backups"), [second.as_str()]);
