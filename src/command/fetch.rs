@@ -12,7 +12,7 @@ use crate::exit::{Exit, Failure};
 use crate::report::Answer;
 use crate::report::table::labelled;
 use crate::snapshot::{Proof, Workspace};
-use crate::system::fs::{parent_dir, rename_noreplace};
+use crate::system::fs::{parent_dir, publish_file};
 
 pub async fn fetch(config: FetchConfig, now: DateTime<Utc>, answer: &mut Answer) -> Result<(), Failure> {
     let FetchConfig { input, path } = config;
@@ -26,7 +26,7 @@ pub async fn fetch(config: FetchConfig, now: DateTime<Utc>, answer: &mut Answer)
     // Beside PATH, because a rename works within one file system only.
     let workspace = Workspace::create(&dir)?;
     let snapshot = source.receive(&workspace).await?;
-    rename_noreplace(&snapshot.path, &path).map_err(|e| match e.kind() {
+    publish_file(&snapshot.path, &path).map_err(|e| match e.kind() {
         io::ErrorKind::AlreadyExists => refuse(&path, &e),
         _ => Failure::new(Exit::Disk, e),
     })?;

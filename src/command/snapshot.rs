@@ -22,7 +22,7 @@ use crate::report::job::Stage;
 use crate::report::{Report, since};
 use crate::snapshot::Workspace;
 use crate::store::Store;
-use crate::system::fs::rename_noreplace;
+use crate::system::fs::publish_file;
 use crate::system::patience::Patience;
 
 /// `etcd` is an error if its settings are wrong.
@@ -141,7 +141,7 @@ fn move_to_name(backup: &Backup, work_dir: &Path, naming: &Naming) -> io::Result
     let mut taken = taken(work_dir, naming)?;
     loop {
         let name = BackupName::free(&naming.prefix, backup.facts.taken_at, naming.zone, &taken);
-        match rename_noreplace(&backup.file, &work_dir.join(name.to_string())) {
+        match publish_file(&backup.file, &work_dir.join(name.to_string())) {
             // Another run took the name after the listing, or the listing did not show it. Each try takes a later one.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => taken.push(name),
             moved => return moved.map(|()| name),

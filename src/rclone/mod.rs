@@ -18,6 +18,7 @@ mod sections;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::File;
 use std::hash::BuildHasher;
 use std::io::{self, PipeReader};
 use std::path::{Path, PathBuf};
@@ -77,6 +78,8 @@ pub struct Call<'a> {
     /// Everything after the user's flags, which these override.
     pub args: &'a [&'a str],
     pub stdin: Vec<u8>,
+    /// A file that is its stdin instead.
+    pub input: Option<&'a Path>,
     /// How long it may take. Without a limit only the deadline of the whole command ends it.
     pub limit: Option<Duration>,
     /// Whether a failure is of no interest to a user. Then nothing of it is logged above the debug level.
@@ -89,7 +92,8 @@ impl<'a> Call<'a> {
     /// A call without defaults, without input and without a limit.
     pub const fn new(subcommand: &'a str, path: &'a str, args: &'a [&'a str]) -> Self {
         let stdin = Vec::new();
-        Self { subcommand, path, defaults: &[], args, stdin, limit: None, quiet: false, dumps_headers: false }
+        let (input, limit) = (None, None);
+        Self { subcommand, path, defaults: &[], args, stdin, input, limit, quiet: false, dumps_headers: false }
     }
 }
 
@@ -215,7 +219,12 @@ impl Rclone {
     }
 
     async fn wait(&self, call: &Call<'_>) -> Result<Ended<ErrorOutput>, Error> {
-        let child = self.program(call).start(self.stderr_reader(call)).map_err(|e| self.not_started(e))?;
+        let (program, reader) = (self.program(call), self.stderr_reader(call));
+        let child = match call.input {
+            None => program.start(reader),
+            Some(path) => File::open(path).and_then(|file| program.with_stdin(file, reader)),
+        };
+        let child = child.map_err(|e| self.not_started(e))?;
         let waiting = child.wait();
         let Some(limit) = call.limit else { return Ok(waiting.await) };
         tokio::time::timeout(limit, waiting).await.map_err(|_| Error::TimedOut {

@@ -97,7 +97,7 @@ impl PartFile {
         read_chunks(stream, Error::io("read", name), |chunk| self.push(chunk))
     }
 
-    /// Proves what was received, makes it safe against a power cut, and gives the file its own name.
+    /// Proves what was received, and gives the file its own name.
     ///
     /// `floor` is a revision that the cluster had reached before the snapshot began.
     pub fn finish(mut self, floor: u64) -> Result<Snapshot, Error> {
@@ -122,13 +122,9 @@ impl PartFile {
     }
 
     fn publish(&self) -> Result<PathBuf, Error> {
-        // Before the rename: after a power cut the name could otherwise lead to a file whose bytes are missing.
-        self.file.sync_all().map_err(|error| self.write_error(self.written, error))?;
+        // Not made safe against a power cut: then the workspace is lost, too. Whoever keeps the file does that.
         let path = self.dir.join(&self.name);
         fs::rename(&self.path, &path).map_err(Error::io("rename", &self.path))?;
-        // A name is safe only when its directory is synced too.
-        let dir = File::open(&self.dir).map_err(Error::io("open", &self.dir))?;
-        dir.sync_all().map_err(Error::io("write", &self.dir))?;
         Ok(path)
     }
 

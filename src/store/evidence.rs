@@ -2,7 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::faster::S3_PART;
+use super::faster::{S3_PART, S3_PIECE, S3_PIECE_OF_RCLONE};
 use super::{Store, hash};
 use crate::backup::evidence::Evidence;
 use crate::config::Confirm;
@@ -50,8 +50,6 @@ const WITNESSES: [Witness; 4] = [
     Witness { kind: "s3", provider: Some("SeaweedFS"), by: By::ETag, holds: is_plain },
 ];
 
-/// rclone sends what is smaller in one piece (`upload_cutoff` of its S3 backend).
-const S3_UPLOAD_CUTOFF: u64 = 200 << 20;
 /// rclone takes larger parts for what would have more (`max_upload_parts` of its S3 backend).
 const S3_MOST_PARTS: u64 = 10_000;
 
@@ -72,13 +70,17 @@ fn is_unset(backend: &Backend, option: &str) -> bool {
     backend.option(option).is_none_or(|value| matches!(value, "" | "false"))
 }
 
-/// How rclone sends an object of so many bytes to S3; `None` if that is not known for certain.
-fn sent_to_s3(backend: &Backend, bytes: u64) -> Option<Testimony> {
-    if bytes < S3_UPLOAD_CUTOFF && backend.option("upload_cutoff").is_none() {
-        // A flag can make rclone send it in parts nevertheless, and then the MD5 is its own word.
-        return backend.option("multi_thread").is_none().then_some(Testimony::Hash("md5"));
+/// How rclone sends an object of so many bytes to S3; `None` if that is not known for certain. What is smaller than `piece` is
+/// sent in one piece, unless the user says otherwise.
+fn sent_to_s3(backend: &Backend, bytes: u64, piece: u64) -> Option<Testimony> {
+    if bytes < piece && backend.option("upload_cutoff").is_none() {
+        // A flag can make rclone send it in parts nevertheless, and so does a failure, if it is large. Then the MD5 is rclone's
+        // own word, if there is one.
+        let is_whole = backend.option("multi_thread").is_none();
+        let or_nothing = bytes < S3_PIECE_OF_RCLONE || backend.option("disable_checksum").is_none();
+        return (is_whole && or_nothing).then_some(Testimony::Hash("md5"));
     }
-    let cutoff = backend.option("upload_cutoff").map_or(Some(S3_UPLOAD_CUTOFF), bytes_in)?;
+    let cutoff = backend.option("upload_cutoff").map_or(Some(piece), bytes_in)?;
     let part = backend.option("chunk_size").map_or(Some(S3_PART), bytes_in).filter(|part| *part > 0)?;
     let is_usual = ["max_upload_parts", "use_multipart_uploads"].iter().all(|option| backend.option(option).is_none());
     (is_usual && bytes >= cutoff && bytes.div_ceil(part) <= S3_MOST_PARTS).then_some(Testimony::OfParts(part))
@@ -99,7 +101,7 @@ fn bytes_in(size: &str) -> Option<u64> {
 }
 
 /// `offered` are the hashes that the remote has, by rclone's names.
-fn testimony(backend: &Backend, offered: &[String], bytes: u64) -> Option<Testimony> {
+fn testimony(backend: &Backend, offered: &[String], bytes: u64, piece: u64) -> Option<Testimony> {
     let is_this = |witness: &&Witness| {
         backend.kind == witness.kind && witness.provider.is_none_or(|name| backend.option("provider") == Some(name))
     };
@@ -107,7 +109,7 @@ fn testimony(backend: &Backend, offered: &[String], bytes: u64) -> Option<Testim
     let witness = WITNESSES.iter().find(is_this).filter(|witness| (witness.holds)(backend))?;
     match witness.by {
         By::Hashes(hashes) => hashes.iter().find(|kind| is_offered(kind)).copied().map(Testimony::Hash),
-        By::ETag => sent_to_s3(backend, bytes).filter(|_| is_offered("md5")),
+        By::ETag => sent_to_s3(backend, bytes, piece).filter(|_| is_offered("md5")),
     }
 }
 
@@ -147,7 +149,8 @@ impl Store {
             return None;
         }
         let backend = self.rclone.backend(&self.config.target);
-        testimony(&backend, self.features.hashes.as_deref().unwrap_or_default(), bytes)
+        let piece = if self.streams_in_one_piece() { S3_PIECE } else { S3_PIECE_OF_RCLONE };
+        testimony(&backend, self.features.hashes.as_deref().unwrap_or_default(), bytes, piece)
     }
 
     /// The digest that is wanted beside the proof of a file of so many bytes.
@@ -163,7 +166,7 @@ mod tests {
     fn told(kind: &str, options: &[(&str, &str)], bytes: u64) -> Option<Testimony> {
         let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let offered = ["md5".to_owned(), "sha1".to_owned()];
-        testimony(&Backend { kind: kind.into(), options }, &offered, bytes)
+        testimony(&Backend { kind: kind.into(), options }, &offered, bytes, S3_PIECE_OF_RCLONE)
     }
 
     const AWS: (&str, &str) = ("provider", "AWS");
@@ -202,30 +205,45 @@ mod tests {
         let of = |part| Some(Testimony::OfParts(part));
         let most = S3_MOST_PARTS * S3_PART;
         for (options, bytes, counts) in [
-            (&[][..], S3_UPLOAD_CUTOFF - 1, MD5),
-            (&[], S3_UPLOAD_CUTOFF, of(S3_PART)),
+            (&[][..], S3_PIECE_OF_RCLONE - 1, MD5),
+            (&[], S3_PIECE_OF_RCLONE, of(S3_PART)),
             (&[], most, of(S3_PART)),
             (&[], most + 1, None),
-            (&[("multi_thread", "")], S3_UPLOAD_CUTOFF, of(S3_PART)),
-            (&[("chunk_size", "5M")], S3_UPLOAD_CUTOFF, of(5 << 20)),
+            (&[("multi_thread", "")], S3_PIECE_OF_RCLONE, of(S3_PART)),
+            (&[("chunk_size", "5M")], S3_PIECE_OF_RCLONE, of(5 << 20)),
             (&[("chunk_size", "5M"), ("upload_cutoff", "5M")], 5 << 20, of(5 << 20)),
             (&[("chunk_size", "5M"), ("upload_cutoff", "5M")], (5 << 20) - 1, None),
             (&[("upload_cutoff", "0")], 1, of(S3_PART)),
-            (&[("upload_cutoff", "1G")], S3_UPLOAD_CUTOFF, None),
+            (&[("upload_cutoff", "1G")], S3_PIECE_OF_RCLONE, None),
             (&[("chunk_size", "5M")], (5 << 20) * S3_MOST_PARTS + 1, None),
-            (&[("chunk_size", "a lot")], S3_UPLOAD_CUTOFF, None),
-            (&[("chunk_size", "0")], S3_UPLOAD_CUTOFF, None),
-            (&[("upload_cutoff", "off")], S3_UPLOAD_CUTOFF, None),
-            (&[("max_upload_parts", "100")], S3_UPLOAD_CUTOFF, None),
-            (&[("use_multipart_uploads", "false")], S3_UPLOAD_CUTOFF, None),
-            (&[("server_side_encryption", "aws:kms")], S3_UPLOAD_CUTOFF, None),
-            (&[("sse_customer_algorithm", "AES256")], S3_UPLOAD_CUTOFF, None),
-            (&[("directory_bucket", "true")], S3_UPLOAD_CUTOFF, None),
-            (&[("endpoint", "")], S3_UPLOAD_CUTOFF, None),
+            (&[("chunk_size", "a lot")], S3_PIECE_OF_RCLONE, None),
+            (&[("chunk_size", "0")], S3_PIECE_OF_RCLONE, None),
+            (&[("upload_cutoff", "off")], S3_PIECE_OF_RCLONE, None),
+            (&[("max_upload_parts", "100")], S3_PIECE_OF_RCLONE, None),
+            (&[("use_multipart_uploads", "false")], S3_PIECE_OF_RCLONE, None),
+            (&[("server_side_encryption", "aws:kms")], S3_PIECE_OF_RCLONE, None),
+            (&[("sse_customer_algorithm", "AES256")], S3_PIECE_OF_RCLONE, None),
+            (&[("directory_bucket", "true")], S3_PIECE_OF_RCLONE, None),
+            (&[("endpoint", "")], S3_PIECE_OF_RCLONE, None),
         ] {
             assert_eq!(told("s3", &[&[AWS], options].concat(), bytes), counts, "{options:?} {bytes}");
         }
-        assert_eq!(told("s3", &[("provider", "Other")], S3_UPLOAD_CUTOFF), None);
+        assert_eq!(told("s3", &[("provider", "Other")], S3_PIECE_OF_RCLONE), None);
+    }
+
+    #[test]
+    fn one_piece_counts_if_nothing_makes_it_parts() {
+        let told = |options: &[(&str, &str)], bytes| {
+            let options = [&[AWS], options].concat();
+            let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            testimony(&Backend { kind: "s3".into(), options }, &["md5".to_owned()], bytes, S3_PIECE)
+        };
+        assert_eq!((told(&[], S3_PIECE_OF_RCLONE), told(&[], S3_PIECE - 1)), (MD5, MD5));
+        assert_eq!(told(&[], S3_PIECE), Some(Testimony::OfParts(S3_PART)));
+        assert_eq!(told(&[("disable_checksum", "false")], S3_PIECE_OF_RCLONE - 1), MD5);
+        for option in ["multi_thread", "disable_checksum"] {
+            assert_eq!(told(&[(option, "")], S3_PIECE_OF_RCLONE), None, "{option}");
+        }
     }
 
     #[test]
@@ -243,8 +261,8 @@ mod tests {
     #[test]
     fn a_hash_counts_only_if_it_is_offered() {
         let local = Backend { kind: "local".into(), ..Backend::default() };
-        assert_eq!(testimony(&local, &[], 1), None);
+        assert_eq!(testimony(&local, &[], 1, S3_PIECE), None);
         let offered = ["crc32", "md5", "sha256"].map(str::to_owned);
-        assert_eq!(testimony(&local, &offered, 1), Some(Testimony::Hash("sha256")));
+        assert_eq!(testimony(&local, &offered, 1, S3_PIECE), Some(Testimony::Hash("sha256")));
     }
 }

@@ -1,16 +1,23 @@
-//! The flags that make an upload faster, by the kind of the remote. What a user sets, by whatever means, wins.
+//! What makes an upload faster, by the kind of the remote. What a user sets, by whatever means, wins.
 
 use super::Store;
+use super::stream::is_whole;
 use crate::rclone::backend::Backend;
 
 /// The part of a multipart upload to S3, as `--s3-chunk-size` says it below. A file of 150 GiB is sent in it without one part too
 /// many.
 pub const S3_PART: u64 = 16 << 20;
+/// In bytes: what is smaller is sent to S3 in one piece, as `--s3-upload-cutoff` says it below, if it is sent as a stream. S3
+/// itself takes up to 5 GiB. In parts, rclone computes the MD5 of each, beside ours of all, and holds four of them in memory.
+pub const S3_PIECE: u64 = 2 << 30;
+/// In bytes: what rclone itself sends in one piece (`upload_cutoff` of its S3 backend).
+pub const S3_PIECE_OF_RCLONE: u64 = 200 << 20;
 
 // rclone would read the whole file before it sends the first part, for an MD5 that it writes into the object's metadata. Each
 // part has its own Content-MD5 all the same, and so has an object that is sent in one piece.
 const NO_MD5_IN_METADATA: &str = "--s3-disable-checksum";
 const PART_OF_16_MIB: &str = "--s3-chunk-size=16M";
+const PIECE_OF_2_GIB: &str = "--s3-upload-cutoff=2G";
 // From its size on that is sent in parts, a file is then read where it lies. Between the two sizes, rclone would hold four parts
 // in memory.
 const NO_PARTS_IN_MEMORY: &str = "--multi-thread-cutoff=200M";
@@ -34,9 +41,29 @@ fn flags(chain: &[Backend]) -> Vec<&'static str> {
     flags
 }
 
+fn takes_one_piece(chain: &[Backend]) -> bool {
+    let is_s3 = chain.last().is_some_and(|backend| backend.kind == "s3");
+    is_s3 && is_whole(chain) && chain.iter().all(|backend| backend.option("upload_cutoff").is_none())
+}
+
 impl Store {
+    /// For a file.
     pub(super) fn faster_flags(&self) -> Vec<&'static str> {
         flags(&self.rclone.chain(&self.config.target))
+    }
+
+    /// For a stream whose size is told.
+    pub(super) fn faster_stream_flags(&self) -> Vec<&'static str> {
+        let mut flags = self.faster_flags();
+        if self.streams_in_one_piece() {
+            flags.push(PIECE_OF_2_GIB);
+        }
+        flags
+    }
+
+    /// Whether an S3 store gets a stream of up to [`S3_PIECE`] in one piece, and refuses what is cut short.
+    pub(super) fn streams_in_one_piece(&self) -> bool {
+        self.rclone.checks_streams() && takes_one_piece(&self.rclone.chain(&self.config.target))
     }
 }
 
@@ -64,7 +91,18 @@ mod tests {
     }
 
     #[test]
-    fn the_part_is_that_of_the_flag() {
+    fn what_s3_gets_in_one_piece() {
+        let chain = |kinds: &[&str]| kinds.iter().map(|kind| of(kind, &[])).collect::<Vec<_>>();
+        assert!(takes_one_piece(&chain(&["s3"])) && takes_one_piece(&chain(&["crypt", "alias", "s3"])));
+        for kinds in [&["azureblob"][..], &["sftp"], &["union", "s3"], &["crypt", "sftp"], &[]] {
+            assert!(!takes_one_piece(&chain(kinds)), "{kinds:?}");
+        }
+        assert!(!takes_one_piece(&[of("crypt", &[]), of("s3", &[("upload_cutoff", "1G")])]));
+    }
+
+    #[test]
+    fn the_sizes_are_those_of_the_flags() {
         assert_eq!(PART_OF_16_MIB, format!("--s3-chunk-size={}M", S3_PART >> 20));
+        assert_eq!(PIECE_OF_2_GIB, format!("--s3-upload-cutoff={}G", S3_PIECE >> 30));
     }
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{Error, PARTS, RECORDS};
-use crate::system::fs::{create_new, rename_noreplace};
+use crate::system::fs::{create_new, publish_file};
 
 /// A file in the folder of the unfinished uploads, removed if it is dropped before [`LocalPart::publish`].
 pub struct LocalPart {
@@ -62,12 +62,7 @@ impl Drop for LocalPart {
 
 /// Renames a finished file, or fails with [`Error::Taken`].
 pub fn publish(from: &Path, to: &Path) -> Result<(), Error> {
-    let rename = || {
-        // Before the rename: after a power cut the name could otherwise lead to a file whose bytes are missing.
-        File::open(from)?.sync_all()?;
-        rename_noreplace(from, to)
-    };
-    rename().map_err(|cause| match cause.kind() {
+    publish_file(from, to).map_err(|cause| match cause.kind() {
         io::ErrorKind::AlreadyExists => Error::Taken(to.display().to_string()),
         _ => Error::Local { doing: "move the finished upload to", path: to.to_owned(), cause },
     })

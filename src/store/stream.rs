@@ -123,7 +123,7 @@ impl Store {
         // process is killed.
         let size = format!("--size={bytes}");
         let args = [&NO_NEW_BUCKET[..], more, &[&size, "--", path]].concat();
-        let defaults = [&RETRY[..], &self.faster_flags()].concat();
+        let defaults = [&RETRY[..], &self.faster_stream_flags()].concat();
         Ok(self.rclone.feed(&Call { defaults: &defaults, ..Call::new("rcat", path, &args) })?)
     }
 
@@ -197,7 +197,7 @@ impl Store {
 }
 
 /// `chain` is the target's remote, and behind it those that it wraps.
-fn is_whole(chain: &[Backend]) -> bool {
+pub(super) fn is_whole(chain: &[Backend]) -> bool {
     let Some((last, around)) = chain.split_last() else { return false };
     WHOLE.contains(&last.kind.as_str()) && around.iter().all(|remote| TRANSPARENT.contains(&remote.kind.as_str()))
 }

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use super::faster::{S3_PIECE, S3_PIECE_OF_RCLONE};
 use super::local::LocalPart;
 use super::{Error, PARTS, RECORDS, RETRY, Store};
 use crate::rclone::{self, Call};
@@ -55,6 +56,13 @@ impl Store {
             self.upload_and_move(file, place, &path).await?;
             return Ok(Ours::Unknown);
         }
+        if let Some(bytes) = self.one_piece(file).await {
+            match self.send(file, bytes, &path).await {
+                Ok(()) => return Ok(Ours::Conditional),
+                Err(error) if error.is_name_taken() => return Err(error),
+                Err(error) => tracing::warn!("{path} could not be sent in one piece, so it is sent in parts: {error}"),
+            }
+        }
         match self.copy(file, &path, &[REFUSE_EXISTING, ONLY_IF_ABSENT].concat()).await {
             Err(error) if error.is_not_implemented() => {
                 tracing::warn!("the store has no conditional uploads, so only rclone checks that the name is free");
@@ -63,6 +71,26 @@ impl Store {
             }
             outcome => Ok(outcome.map(|()| Ours::Conditional)?),
         }
+    }
+
+    /// The bytes of a file that is better sent in one piece. What is smaller `copyto` sends so, and repeats it if need be.
+    async fn one_piece(&self, file: &Path) -> Option<u64> {
+        let path = file.to_owned();
+        let bytes = blocking(move || std::fs::metadata(path)).await.ok()?.len();
+        ((S3_PIECE_OF_RCLONE..S3_PIECE).contains(&bytes) && self.streams_in_one_piece()).then_some(bytes)
+    }
+
+    /// Sends a file as a stream, so that rclone computes no MD5 of it.
+    async fn send(&self, file: &Path, bytes: u64, path: &str) -> Result<(), Error> {
+        // As `copyto` does: not every store knows the condition.
+        if self.object(path, &RETRY, &[], None).await?.is_some() {
+            return Err(Error::Taken(path.to_owned()));
+        }
+        let size = format!("--size={bytes}");
+        let args = [&NO_NEW_BUCKET[..], &ONLY_IF_ABSENT, &[&size, "--", path]].concat();
+        let defaults = [&RETRY[..], &self.faster_stream_flags()].concat();
+        let call = Call { defaults: &defaults, input: Some(file), ..Call::new("rcat", path, &args) };
+        Ok(self.rclone.call(call).await.map(drop)?)
     }
 
     // A bucket shows an object only when it is complete. A file elsewhere is visible while it grows, and of two uploads the

@@ -102,6 +102,13 @@ pub fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
     File::open(parent_dir(to)?)?.sync_all()
 }
 
+/// As [`rename_noreplace`], and the file's bytes survive a power cut, too.
+pub fn publish_file(from: &Path, to: &Path) -> io::Result<()> {
+    // Before the rename: after a power cut the name could otherwise lead to a file whose bytes are missing.
+    File::open(from)?.sync_all()?;
+    rename_noreplace(from, to)
+}
+
 /// The bytes that an unprivileged process may still use on the file system of `file`, which may be a directory.
 pub fn free_bytes(file: &File) -> io::Result<u64> {
     let disk = fstatvfs(file)?;

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::os::fd::IntoRawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use duct::{Expression, Handle};
 use rustix::io::Errno;
+use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::blocking::blocking;
@@ -28,6 +30,8 @@ const TERM_GRACE: Duration = Duration::from_secs(7);
 const KILL_GRACE: Duration = Duration::from_secs(1);
 /// The most bytes of a child's complaint that an error repeats.
 const COMPLAINT_LIMIT: usize = 600;
+/// Bytes that a pipe to a child may hold: what Linux allows without a privilege (`/proc/sys/fs/pipe-max-size`).
+const PIPE: usize = 1 << 20;
 /// How a program ended that printed too much.
 const ENDED_BY_US: &str = "ended by us";
 
@@ -118,10 +122,21 @@ impl Program {
         read_stderr: impl FnOnce(PipeReader) -> T + Send + 'static,
     ) -> io::Result<(Child<T>, Stdin)> {
         let (stdin, writer) = io::pipe()?;
+        // Otherwise the two wait for each other after every 64 KiB. Where the system allows no more, they do.
+        let _ = fcntl_setpipe_size(&writer, PIPE);
+        Ok((self.with_stdin(stdin, read_stderr)?, Stdin(Arc::new(writer))))
+    }
+
+    /// As [`Self::start`], with a stdin that is read from a file or a pipe.
+    pub fn with_stdin<T: Send + 'static>(
+        &self,
+        stdin: impl IntoRawFd,
+        read_stderr: impl FnOnce(PipeReader) -> T + Send + 'static,
+    ) -> io::Result<Child<T>> {
         let (mut child, stdout) = self.spawn(|command| command.stdin_file(stdin), read_stderr)?;
         let limit = self.stdout_limit;
         child.stdout_reader = Some(thread::spawn(move || capture(stdout, limit)));
-        Ok((child, Stdin(Arc::new(writer))))
+        Ok(child)
     }
 
     fn spawn<T: Send + 'static>(

@@ -36,6 +36,7 @@ macro_rules! needs {
 mod confirm;
 mod limits;
 mod parts;
+mod piece;
 mod records;
 mod sweep;
 mod turn;

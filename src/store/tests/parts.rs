@@ -16,7 +16,7 @@ fn in_parts() -> (Remote, PathBuf) {
 }
 
 /// The same file, whose digest was computed beside the proof.
-fn proved(store: &Store, bytes: &[u8]) -> Sent {
+pub(super) fn proved(store: &Store, bytes: &[u8]) -> Sent {
     let mut sent = Sent::new(bytes);
     let mut digesting = Digesting::new(bytes, store.digest_kind(sent.content.hash.bytes));
     std::io::copy(&mut digesting, &mut std::io::sink()).unwrap();
@@ -24,13 +24,13 @@ fn proved(store: &Store, bytes: &[u8]) -> Sent {
     sent
 }
 
-fn with_rclone(remote: &Remote, config: &Path, script: &str) -> (Store, Sent) {
+pub(super) fn with_rclone(remote: &Remote, config: &Path, script: &str) -> (Store, Sent) {
     let holder = Sent::new(b"");
     let store = store_with(remote.target(), config, "", &holder.rclone_is(script));
     (store, holder)
 }
 
-fn differs(outcome: Result<Evidence, Error>) {
+pub(super) fn differs(outcome: Result<Evidence, Error>) {
     match outcome {
         Err(Error::NotConfirmed { doubt: Doubt::Differs(_), .. }) => {}
         other => panic!("{other:?}"),
