@@ -47,7 +47,8 @@ pub struct Entry {
     /// The record's second; without a record, the time in the name.
     pub taken_at: DateTime<Utc>,
     pub class: Class,
-    pub facts: Option<Facts>,
+    // Most of an entry, of which there may be very many, and many have none.
+    pub facts: Option<Box<Facts>>,
     pub verdict: Option<Verdict>,
     pub ruling: Option<Ruling>,
     /// Whether a file beside it bears its record, readable or not.
@@ -207,7 +208,7 @@ impl Catalog {
         younger.filter_map(|entry| {
             let older = entry.class == Class::Doubtful(Doubt::Suspicious)
                 && entry.verdict.as_ref().is_some_and(|v| v.reasons().contains(&Suspicion::OlderState));
-            if older { Some((&entry.name, entry.facts.as_ref()?)) } else { None }
+            if older { Some((&entry.name, entry.facts.as_deref()?)) } else { None }
         })
     }
 
@@ -257,8 +258,11 @@ fn entry(name: BackupName, bytes: Option<u64>, beside: &Beside, legacy: &Legacy<
     let ruling = beside.rulings.get(&leaf);
     let read = record.and_then(Known::read);
     let noted = ruling.and_then(|d| d.note.as_ref()).filter(|(_, note)| note.name == leaf);
-    let facts =
-        read.and_then(|r| r.facts.as_ref()).or_else(|| noted.and_then(|(_, note)| note.facts.as_ref())).cloned();
+    let facts = read
+        .and_then(|r| r.facts.as_ref())
+        .or_else(|| noted.and_then(|(_, note)| note.facts.as_ref()))
+        .cloned()
+        .map(Box::new);
     let taken_at = facts.as_ref().map_or_else(|| name.taken_at(zone), |facts| facts.taken_at);
     let verdict = read.and_then(|record| record.verdict.clone());
     let class = match (ruling.map(|d| d.note.as_ref().map(|(ruling, _)| *ruling)), record) {

@@ -3,8 +3,9 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use chrono::{DateTime, Datelike, Duration, NaiveDate, NaiveDateTime, TimeZone, Timelike, Utc};
+use chrono::{DateTime, Datelike, Duration, MappedLocalTime, NaiveDate, NaiveDateTime, TimeZone, Timelike, Utc};
 use chrono_tz::Tz;
 
 pub const SUFFIX: &str = ".etcdb";
@@ -16,8 +17,9 @@ const LONGEST_PREFIX: usize = 200;
 const RCLONES_QUOTE: char = '\u{201b}';
 
 /// What a backup's name starts with. Up to its last `/` it is a directory below the target.
+// Every name has it, and there may be very many names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Prefix(String);
+pub struct Prefix(Arc<str>);
 
 impl Prefix {
     /// The backups' directory below the target, without a slash at its end; empty for none.
@@ -27,7 +29,7 @@ impl Prefix {
 
     /// The start of the name's last part.
     pub fn leaf(&self) -> &str {
-        self.0.rsplit_once('/').map_or(self.0.as_str(), |(_, leaf)| leaf)
+        self.0.rsplit_once('/').map_or(&*self.0, |(_, leaf)| leaf)
     }
 }
 
@@ -69,7 +71,7 @@ impl FromStr for Prefix {
         if directory.split('/').any(|part| part != part.trim()) || leaf != leaf.trim_start() {
             return refuse("has a blank at the start of a name or at the end of a directory");
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 }
 
@@ -155,8 +157,8 @@ impl BackupName {
 
     /// The earlier moment of a local time that comes twice, when clocks are set back; [`Self::taken_at`] is the later one.
     pub fn earlier_reading(&self, zone: Tz) -> Option<DateTime<Utc>> {
-        let earlier = zone.from_local_datetime(&self.stamp).earliest()?.with_timezone(&Utc);
-        (earlier < self.taken_at(zone)).then_some(earlier)
+        let MappedLocalTime::Ambiguous(earlier, _) = zone.from_local_datetime(&self.stamp) else { return None };
+        Some(earlier.with_timezone(&Utc))
     }
 
     /// Sorts backups by their age, the oldest first. No two names of one prefix have the same key, so the newest backup does
@@ -170,11 +172,26 @@ impl BackupName {
     /// The last part of the name, without the directory of its prefix.
     pub fn leaf(&self) -> String {
         let (date, time, prefix) = (self.stamp.date(), self.stamp.time(), self.prefix.leaf());
-        // chrono's own formatting takes several times as long, and there may be very many names.
-        let (year, month, day, hour, minute) = (date.year(), date.month(), date.day(), time.hour(), time.minute());
-        let minute = format!("{prefix}{year:04}{month:02}{day:02}{hour:02}{minute:02}");
-        if self.has_seconds { format!("{minute}{:02}{SUFFIX}", time.second()) } else { minute + SUFFIX }
+        let mut leaf = String::with_capacity(prefix.len() + "YYYYMMDDHHMMSS".len() + SUFFIX.len());
+        leaf.push_str(prefix);
+        push_number(&mut leaf, u32::try_from(date.year()).unwrap_or_default(), 4);
+        for number in [date.month(), date.day(), time.hour(), time.minute()] {
+            push_number(&mut leaf, number, 2);
+        }
+        if self.has_seconds {
+            push_number(&mut leaf, time.second(), 2);
+        }
+        leaf.push_str(SUFFIX);
+        leaf
     }
+}
+
+/// Appends at least so many digits. Formatting takes several times as long, and there may be very many names.
+fn push_number(text: &mut String, number: u32, digits: u32) {
+    if digits > 1 || number > 9 {
+        push_number(text, number / 10, digits.saturating_sub(1));
+    }
+    text.extend(char::from_digit(number % 10, 10));
 }
 
 /// The moment of a local time. One that comes twice, when clocks are set back, is the second; one that is skipped, when they

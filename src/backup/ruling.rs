@@ -75,7 +75,7 @@ mod tests {
     fn odd(day: u32, kube_system: KubeSystem, reason: Suspicion) -> Entry {
         let mut entry = of_class(day, Class::Doubtful(Doubt::Suspicious));
         entry.verdict = Some(suspicious(reason));
-        entry.facts = Some(Facts { kube_system, ..facts() });
+        entry.facts = Some(Box::new(Facts { kube_system, ..facts() }));
         entry
     }
 
@@ -88,7 +88,7 @@ mod tests {
     fn covered_by(day: u32, entries: Vec<Entry>) -> Vec<u32> {
         let catalog = catalog(entries);
         let name = name(&leaf(day));
-        let facts = catalog.find(&name).and_then(|entry| entry.facts.clone()).unwrap_or_else(facts);
+        let facts = catalog.find(&name).and_then(|entry| entry.facts.clone()).map_or_else(facts, |facts| *facts);
         let covered = covered(&catalog, &name, &facts);
         assert_eq!(covered[0], leaf(day));
         (1..32).rev().filter(|day| covered[1..].contains(&leaf(*day))).collect()
@@ -132,7 +132,7 @@ mod tests {
     fn what_nothing_identifies_does_not_go_along() {
         let sealed = |day| {
             let mut entry = odd(day, KubeSystem::Unreadable, Suspicion::AnotherCluster);
-            entry.facts = entry.facts.map(|facts| Facts { cluster_id: None, ..facts });
+            entry.facts = entry.facts.map(|facts| Box::new(Facts { cluster_id: None, ..*facts }));
             entry
         };
         assert_eq!(covered_by(3, vec![sealed(2), sealed(3), sealed(4)]), NONE);

@@ -79,7 +79,7 @@ async fn find(
     let mut tries = 0;
     for entry in candidates {
         if let Some(facts) = &entry.facts {
-            return Ok(Reference::Backup(entry.name.clone(), Box::new(facts.clone())));
+            return Ok(Reference::Backup(entry.name.clone(), facts.clone()));
         }
         tries += 1;
         if tries > TRIES {

@@ -198,7 +198,7 @@ impl StoredSource {
 
     pub fn of(store: &Arc<Store>, entry: Entry) -> Self {
         let backup = StoredBackup { name: entry.name, bytes: entry.bytes };
-        Self { store: Arc::clone(store), backup, known: entry.facts }
+        Self { store: Arc::clone(store), backup, known: entry.facts.map(|facts| *facts) }
     }
 
     /// When it was taken.

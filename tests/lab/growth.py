@@ -56,9 +56,10 @@ def names(count):
 
 
 def planning(lab):
-    """What the program says that classes and a plan took; its own CPU in all, which also reads the names and prints the plan;
-    and the whole command with rclone, whose listing is most of it."""
-    print("\nprune --dry-run in a directory; at most 100 ms are wanted for a plan of 100000")
+    """What the program says that the names, the classes and the plan took: all from rclone's answer, parsed as JSON, to the
+    decision about each backup; its own CPU in all, which also reads that answer and prints the plan; and the whole command with
+    rclone, whose listing is most of it."""
+    print("\nprune --dry-run in a directory; at most 100 ms are wanted to read, sort, class and decide about 100000 names")
     found = {}
     for count in PLANNED:
         folder = lab.folder("planned")
@@ -79,7 +80,7 @@ def planning(lab):
 
 
 def planned(run):
-    """Seconds, by the two lines of the debug log."""
+    """Seconds, by three lines of the debug log."""
     lines = [json.loads(line) for line in run["stderr"].splitlines() if line.startswith("{")]
     return sum(line.get("seconds", 0) for line in lines)
 

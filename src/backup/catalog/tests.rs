@@ -20,7 +20,7 @@ pub fn entry(name: BackupName, class: Class) -> Entry {
         Class::Doubtful(Doubt::Dismissed | Doubt::Unknown) | Class::Legacy | Class::Unconfirmed => None,
     };
     let taken_at = name.taken_at(Tz::UTC);
-    let facts = verdict.is_some().then(|| Facts { taken_at, ..facts() });
+    let facts = verdict.is_some().then(|| Box::new(Facts { taken_at, ..facts() }));
     let has_record = facts.is_some() || class == Class::Doubtful(Doubt::Unknown);
     let ruling = (class == Class::Doubtful(Doubt::Dismissed)).then_some(Ruling::Dismissed);
     Entry { name, bytes: None, taken_at, class, facts, verdict, ruling, has_record }

@@ -348,7 +348,7 @@ impl World {
         let (catalog, _) = self.read();
         let Some(entry) = catalog.entries.get(place) else { return };
         let covers = match ruling {
-            Ruling::Accepted => covered(&catalog, &entry.name, entry.facts.as_ref().unwrap_or(&facts())),
+            Ruling::Accepted => covered(&catalog, &entry.name, entry.facts.as_deref().unwrap_or(&facts())),
             Ruling::Dismissed if refuses_dismissal(&catalog, entry, self.now()).is_some() => return,
             Ruling::Dismissed => vec![entry.name.leaf()],
         };
@@ -384,7 +384,7 @@ impl World {
         let leaf = good.map(|entry| entry.name.leaf()).unwrap_or_default();
         let (verdict, compared) = match good {
             Some(good) => {
-                let before = Before::Backup { name: &leaf, facts: good.facts.as_ref().unwrap_or(&legacy) };
+                let before = Before::Backup { name: &leaf, facts: good.facts.as_deref().unwrap_or(&legacy) };
                 judge(&facts, before, catalog.undecided_older_states(&good.name).map(|(_, facts)| ("older", facts)))
             }
             None => judge(&facts, Before::Nothing, []),
