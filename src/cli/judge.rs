@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::ReadArgs;
+use super::PassingArgs;
 
 /// `accept` and `dismiss`.
 #[derive(Args, Clone, Debug)]
@@ -13,5 +13,5 @@ pub struct JudgeArgs {
     #[arg(long, env = "USER", value_name = "WHO")]
     pub by: Option<String>,
     #[command(flatten)]
-    pub read: ReadArgs,
+    pub read: PassingArgs,
 }

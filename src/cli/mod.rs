@@ -27,7 +27,7 @@ pub use job::{PruneArgs, RunArgs, SnapshotArgs, StoreStepArgs};
 pub use judge::JudgeArgs;
 pub use read::{ExportArgs, GetArgs, InspectArgs, PutBackArgs};
 pub use restore::{ClusterArgs, RestoreArgs};
-pub use stored::{FetchArgs, ListArgs, ReadArgs, VerifyArgs};
+pub use stored::{FetchArgs, ListArgs, PassingArgs, ReadArgs, VerifyArgs};
 
 /// Backs up a Kubernetes cluster's etcd to any rclone remote, and proves every backup before it counts.
 ///

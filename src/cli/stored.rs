@@ -1,5 +1,6 @@
 //! Commands that read stored backups, and what they share.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -20,6 +21,18 @@ pub struct ReadArgs {
     pub store: StoreArgs,
 }
 
+/// Where backups are read from by commands that put them nowhere meanwhile.
+#[derive(Args, Clone, Debug)]
+pub struct PassingArgs {
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+    #[command(flatten)]
+    pub store: StoreArgs,
+    // They once put them there, so scripts may still say where. Of `WORK_DIR`, which is set for other commands, nothing is refused.
+    #[arg(long, value_name = "DIR", hide = true)]
+    work_dir: Option<OsString>,
+}
+
 #[derive(Args, Clone, Debug)]
 pub struct FetchArgs {
     #[arg(help = NAME)]
@@ -28,7 +41,7 @@ pub struct FetchArgs {
     #[arg(value_name = "PATH")]
     pub path: PathBuf,
     #[command(flatten)]
-    pub read: ReadArgs,
+    pub read: PassingArgs,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -52,9 +65,9 @@ pub struct VerifyArgs {
     /// Every backup; a bad one does not end the command
     #[arg(long)]
     pub all: bool,
-    /// Download the backup and walk every page; without this, its bytes are hashed as they pass, and no disk is used
+    /// Prove every page as it passes; without this, only hash the bytes. Neither uses a disk
     #[arg(long)]
     pub deep: bool,
     #[command(flatten)]
-    pub read: ReadArgs,
+    pub read: PassingArgs,
 }

@@ -14,9 +14,9 @@ fn verify(remote: &Remote, args: &[&str]) -> Run {
     Run::new().arg("verify").args(args).store(remote).env("BACKUP_PREFIX", "p-")
 }
 
-/// A work folder that is not there: whoever stages something fails.
+/// Folders that are not there: whoever stages something fails. What says where is accepted, even if it is no path at all.
 fn without_disk(run: Run) -> Run {
-    run.env("WORK_DIR", "/nonexistent").env("TMPDIR", "/nonexistent")
+    run.args(["--work-dir", "/nonexistent"]).env("WORK_DIR", "").env("TMPDIR", "/nonexistent")
 }
 
 fn verdicts(report: &Value) -> Vec<(&str, &str)> {
