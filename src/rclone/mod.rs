@@ -178,10 +178,7 @@ impl Rclone {
 
     /// As [`Self::json`], with the number of names that a crypt remote left out because its password does not decrypt them.
     pub async fn listing<T: for<'de> Deserialize<'de>>(&self, call: Call<'_>) -> Result<(T, usize), Error> {
-        // The exit status comes first: for a missing directory, `lsjson` prints `[` and nothing else.
-        let (stdout, stderr) = self.run_to_end(&call).await?;
-        let unreadable = |cause| Error::Unreadable { subcommand: call.subcommand.to_owned(), cause };
-        Ok((serde_json::from_slice(&stdout).map_err(unreadable)?, stderr.undecryptable))
+        self.parsed(&call).await.map(|(found, stderr)| (found, stderr.undecryptable))
     }
 
     /// As [`Self::json`], with the `ETag` of the one object of S3 that the call is about, if it was sent in parts.
@@ -189,10 +186,15 @@ impl Rclone {
     where
         T: for<'de> Deserialize<'de>,
     {
-        let call = Call { dumps_headers: true, ..call };
-        let (stdout, stderr) = self.run_to_end(&call).await?;
+        let found = self.parsed(&Call { dumps_headers: true, ..call }).await;
+        found.map(|(found, stderr)| (found, stderr.dump.and_then(Dump::etag)))
+    }
+
+    async fn parsed<T: for<'de> Deserialize<'de>>(&self, call: &Call<'_>) -> Result<(T, ErrorOutput), Error> {
+        // The exit status comes first: for a missing directory, `lsjson` prints `[` and nothing else.
+        let (stdout, stderr) = self.run_to_end(call).await?;
         let unreadable = |cause| Error::Unreadable { subcommand: call.subcommand.to_owned(), cause };
-        Ok((serde_json::from_slice(&stdout).map_err(unreadable)?, stderr.dump.and_then(Dump::etag)))
+        Ok((serde_json::from_slice(&stdout).map_err(unreadable)?, stderr))
     }
 
     /// As [`Self::call`], for a call whose output is of use although it failed.

@@ -101,12 +101,7 @@ impl Store {
             // Asking for more than the object must not be what fails a backup. Without the word, it is read back.
             tracing::debug!("asking for the ETag failed, so it is asked without");
         }
-        let kind = if let Some(Testimony::Hash(kind)) = testimony { Some(kind) } else { None };
-        let mut args = vec!["--no-modtime"];
-        args.extend(kind.iter().flat_map(|kind| ["--hash", "--hash-type", kind]));
-        let mut object = self.object(path, &RETRY, &args, None).await?;
-        let hash = object.as_mut().zip(kind).and_then(|(object, kind)| object.hashes.remove(kind));
-        Ok((object, hash.filter(|hash| !hash.is_empty())))
+        self.object_and_hash(path, &RETRY, &["--no-modtime"], testimony.and_then(Testimony::hash), None).await
     }
 
     async fn read_back(&self, stored: &StoredBackup, content: &Content) -> Result<Evidence, Doubt> {

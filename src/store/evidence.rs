@@ -114,6 +114,11 @@ fn testimony(backend: &Backend, offered: &[String], bytes: u64, piece: u64) -> O
 }
 
 impl Testimony {
+    /// By rclone's name; `None` for an `ETag`, of which rclone has no hash.
+    pub const fn hash(self) -> Option<&'static str> {
+        if let Self::Hash(kind) = self { Some(kind) } else { None }
+    }
+
     /// What has to be computed of the content for the comparison; nothing for SHA-256, which is known of every backup.
     pub fn digest_kind(self) -> Option<DigestKind> {
         match self {

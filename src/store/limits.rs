@@ -1,5 +1,6 @@
 //! How long a name may be in this store.
 
+use super::look::directory_of;
 use super::{Error, FAIL_FAST, QUERY_LIMIT, RECORDS, Store};
 use crate::config::StoreConfig;
 use crate::rclone::Call;
@@ -24,7 +25,7 @@ fn longest_name(config: &StoreConfig, longest_leaf: usize, part: &str) -> String
 /// Whether every store that does not encrypt names keeps all that belongs to a backup whose leaf has so many bytes.
 pub fn fits_everywhere(config: &StoreConfig, longest_leaf: usize) -> bool {
     let name = longest_name(config, longest_leaf, PART_ENDING);
-    let directory = config.target.join(config.naming.prefix.directory());
+    let directory = directory_of(config);
     name.len() <= LONGEST_LEAF && directory.len() + RECORDS.len() + name.len() + 2 <= LONGEST_KEY
 }
 

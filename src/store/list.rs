@@ -121,7 +121,7 @@ impl Store {
         }
     }
 
-    pub(super) async fn object(
+    async fn object(
         &self,
         path: &str,
         defaults: &[&str],
@@ -131,6 +131,22 @@ impl Store {
         let args = object_args(more, path);
         let call = Call { defaults, limit, ..Call::new("lsjson", path, &args) };
         found(self.rclone.json(call).await)
+    }
+
+    /// An object, and the hash of it that the remote has, of the kind that is asked for by rclone's name.
+    pub(super) async fn object_and_hash(
+        &self,
+        path: &str,
+        defaults: &[&str],
+        more: &[&str],
+        kind: Option<&str>,
+        limit: Option<Duration>,
+    ) -> Result<(Option<RemoteObject>, Option<String>), Error> {
+        let hash = kind.map(|kind| ["--hash", "--hash-type", kind]);
+        let more = [more, hash.as_ref().map_or(&[][..], |hash| hash)].concat();
+        let mut object = self.object(path, defaults, &more, limit).await?;
+        let hash = object.as_mut().zip(kind).and_then(|(object, kind)| object.hashes.remove(kind));
+        Ok((object, hash.filter(|hash| !hash.is_empty())))
     }
 
     /// An object of S3, with its `ETag` if that was seen. rclone shows it only among the headers of the store's answers.

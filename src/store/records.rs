@@ -196,17 +196,16 @@ impl Store {
     async fn found_with(&self, text: &[u8], leaf: &str, place: &str) -> Result<Option<RemoteObject>, Error> {
         let not_confirmed = |doubt, left| Error::NotConfirmed { name: leaf.to_owned(), doubt, left };
         let testimony = self.testimony(text.len().try_into().unwrap_or(u64::MAX));
-        let kind = if let Some(Testimony::Hash(kind)) = testimony { Some(kind) } else { None };
-        let mut args = vec!["--use-server-modtime"];
-        args.extend(kind.iter().flat_map(|kind| ["--hash", "--hash-type", kind]));
-        let found = match self.object(&self.path_of(place), &FAIL_FAST, &args, Some(QUERY_LIMIT)).await {
-            Ok(Some(found)) => found,
-            Ok(None) => return Err(not_confirmed(Doubt::Absent, Left::Nothing)),
-            Err(error) => return Err(not_confirmed(Doubt::unread(error), Left::There)),
-        };
+        let (kind, limit) = (testimony.and_then(Testimony::hash), Some(QUERY_LIMIT));
+        let path = self.path_of(place);
+        let (found, theirs) =
+            match self.object_and_hash(&path, &FAIL_FAST, &["--use-server-modtime"], kind, limit).await {
+                Ok((Some(found), theirs)) => (found, theirs),
+                Ok((None, _)) => return Err(not_confirmed(Doubt::Absent, Left::Nothing)),
+                Err(error) => return Err(not_confirmed(Doubt::unread(error), Left::There)),
+            };
         // A hash that differs may be another's word. The content decides.
-        let theirs = kind.and_then(|kind| found.hashes.get(kind));
-        let is_it = testimony.zip(theirs).is_some_and(|(by, theirs)| by.of(text).eq_ignore_ascii_case(theirs));
+        let is_it = testimony.zip(theirs).is_some_and(|(by, theirs)| by.of(text).eq_ignore_ascii_case(&theirs));
         Ok((is_it || self.reads_as(place, text).await?).then_some(found))
     }
 
