@@ -4,19 +4,15 @@
 use std::collections::BTreeMap;
 use std::thread;
 
-use super::backend::{Backend, Place, options};
-use super::private_config::{PrivateConfig, refresh_token};
+use super::backend::Place;
+use super::chain::{InUse, Known, in_use};
+use super::private_config::PrivateConfig;
 use super::{Call, Error, PROMPT, PROMPT_AT_END, Rclone};
 use crate::config::rclone_options::why_refused_in_section;
-use crate::config::target::{Connection, Target};
+use crate::config::target::Target;
 
 /// What the examples have, also as a part, where a value of one's own belongs.
 const PLACEHOLDERS: [&str; 2] = ["REPLACE_ME", "REPLACE_WITH_"];
-/// The kinds of remotes whose option `remote` or `upstreams` names other ones.
-const WRAPPERS: [&str; 9] = ["alias", "archive", "cache", "chunker", "combine", "compress", "crypt", "hasher", "union"];
-/// How many remotes may wrap each other. A remote that wraps itself is left to rclone.
-const DEEPEST: usize = 8;
-
 /// All sections of the configuration, decrypted: the output of `rclone config dump`.
 pub type Sections = BTreeMap<String, BTreeMap<String, String>>;
 
@@ -103,67 +99,10 @@ impl Rclone {
         }
         Ok(if is_plain { Asked::AtOnce } else { Asked::InTurn })
     }
-
-    /// The target's remote, and behind it those that it wraps; none if the configuration cannot be read.
-    pub fn chain(&self, target: &Target) -> Vec<Backend> {
-        if Place::of(target.root()) == Place::Local {
-            return vec![self.backend(target)];
-        }
-        let Some(sections) = &self.sections else { return Vec::new() };
-        let in_use = in_use(&self.known(sections), target.clone(), 0).into_iter();
-        in_use.map(|remote| Backend::of(remote.kind, remote.options, &self.environment, &self.user_flags)).collect()
-    }
-
-    fn known<'a>(&'a self, sections: &'a Sections) -> Known<'a> {
-        Known { sections, environment: &self.environment, flags: &self.user_flags }
-    }
 }
 
 /// Kinds of remotes that answer two questions at once.
 const ASKED_AT_ONCE: [&str; 5] = ["local", "s3", "azureblob", "google cloud storage", "b2"];
-
-/// What is asked of each remote of a chain.
-struct Known<'a> {
-    sections: &'a Sections,
-    environment: &'a BTreeMap<String, String>,
-    flags: &'a [String],
-}
-
-/// The target's remote, or one that it wraps.
-struct InUse {
-    /// `None` for one without a section.
-    name: Option<String>,
-    /// With the path that is used there.
-    place: Target,
-    is_wrapped: bool,
-    /// Empty if that is unknown.
-    kind: String,
-    /// From wherever they are set.
-    options: BTreeMap<String, String>,
-    /// Paths in the working directory that it wraps, which is another one in each place.
-    relative: Vec<String>,
-}
-
-/// The target's own remote first, and each one before those that it wraps.
-fn in_use(known: &Known, target: Target, depth: usize) -> Vec<InUse> {
-    let place = Place::of(target.root());
-    let name = place.name().map(ToOwned::to_owned);
-    let section = name.as_ref().and_then(|name| known.sections.get(name));
-    let shown = section.into_iter().flatten().map(|(option, value)| (option.clone(), value.clone())).collect();
-    let (kind, options) = options(place, shown, known.environment, known.flags);
-    let wrapped = if depth == DEEPEST { Vec::new() } else { wrapped(&kind, &options) };
-    let is_relative = |text: &String| !text.is_empty() && !text.starts_with('/') && Connection::of(text).is_none();
-    let below = wrapped.iter().filter_map(|text| text.parse().ok().or_else(|| Target::as_wrapped(text)));
-    // rclone appends the path of the outer one, and an absolute one remains absolute.
-    let with_path = |inner: Target| {
-        let takes_path = inner.path().is_empty() && target.path().starts_with('/');
-        if takes_path { inner.with_path(target.path()) } else { inner }
-    };
-    let below: Vec<_> = below.flat_map(|inner| in_use(known, with_path(inner), depth + 1)).collect();
-    let relative = wrapped.into_iter().filter(|text| text.parse::<Target>().is_err() && is_relative(text)).collect();
-    let own = InUse { name, place: target, is_wrapped: depth > 0, kind, options, relative };
-    std::iter::once(own).chain(below).collect()
-}
 
 impl InUse {
     fn unusable(&self, known: &Known) -> Option<Unusable> {
@@ -187,24 +126,6 @@ impl InUse {
         let place = self.relative.first()?.clone();
         Some(Unusable::Relative { place, is_wrapped: true })
     }
-
-    /// Whether rclone has to save a token of it now and then.
-    fn is_renewed(&self) -> bool {
-        self.options.get("token").is_some_and(|token| refresh_token(token).is_some())
-    }
-}
-
-/// The remotes that a crypt, an alias, a union and their like are made of.
-fn wrapped(kind: &str, options: &BTreeMap<String, String>) -> Vec<String> {
-    // Of other kinds, an option of this name is something else.
-    if !WRAPPERS.contains(&kind) {
-        return Vec::new();
-    }
-    let many = options.get("upstreams").and_then(|list| shlex::split(list)).unwrap_or_default();
-    // As in `directory=remote:path`.
-    let of_combine = |part: String| part.split_once('=').map(|(_, remote)| remote.to_owned()).unwrap_or(part);
-    let many = many.into_iter().map(|part| if kind == "combine" { of_combine(part) } else { part });
-    options.get("remote").cloned().into_iter().chain(many).collect()
 }
 
 impl Unusable {

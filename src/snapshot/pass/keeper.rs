@@ -2,12 +2,14 @@
 
 use std::mem;
 
-use super::look::{LastChanges, Looked, Looker, Room, WantedChange};
+use super::last_changes::LastChanges;
+use super::look::{Looked, Looker, Room, WantedChange};
 use super::record::{Extent, Record};
 use super::refuted::is_refuted;
+use super::step::Step;
 use super::table::Table;
-use crate::snapshot::bolt::meta::{MetaPage, NO_FREELIST};
-use crate::snapshot::bolt::{MOST_OF_A_PAGE, PageHeader, PageSet, node_bytes};
+use crate::snapshot::bolt::meta::MetaPage;
+use crate::snapshot::bolt::{MOST_OF_A_PAGE, PageHeader, PageSet};
 use crate::snapshot::error::Damage;
 
 /// How much memory a pass may take.
@@ -42,14 +44,6 @@ enum Need {
     Branch,
     /// A leaf's changes are needed only where the history was compacted; few files have a list of free pages.
     Detail,
-}
-
-/// What is to be done with a page, of which the first bytes are there.
-enum Step {
-    /// It is looked at again with so many bytes.
-    Wait(u64),
-    Node(usize),
-    FreePages(usize, usize),
 }
 
 #[derive(Debug)]
@@ -150,7 +144,7 @@ impl Keeper {
             self.insert(page, Need::Basic, &[], forced);
             return None;
         }
-        match self.step(header, have) {
+        match Step::of(&self.meta, header, have) {
             Ok(Step::Wait(bytes)) => {
                 let fits = bytes <= self.limits.one_page && open < MOST_OPEN;
                 return (fits || forced).then_some(bytes);
@@ -168,38 +162,6 @@ impl Keeper {
 
     pub fn passed(&mut self) {
         self.passed += u64::from(self.round.is_none());
-    }
-
-    fn step(&self, header: PageHeader, have: &[u8]) -> Result<Step, Damage> {
-        let page = header.id;
-        if u64::from(header.overflow) >= self.meta.pages.saturating_sub(page) {
-            return Err(Damage::page(page, format!("it lies outside the {} pages of the file", self.meta.pages)));
-        }
-        let is_list = self.meta.freelist != NO_FREELIST && page == self.meta.freelist;
-        let list = if is_list { Some(self.free_pages(header, have)?) } else { None };
-        let bytes = match list {
-            Some((_, to)) => to,
-            None => node_bytes(header, self.meta.page_size, have)?,
-        };
-        if bytes > MOST_OF_A_PAGE {
-            return Err(Damage::page(page, format!("cannot hold a page of {bytes} bytes in memory")));
-        }
-        let len = usize::try_from(bytes).unwrap_or(usize::MAX);
-        Ok(match list {
-            _ if len > have.len() => Step::Wait(bytes),
-            Some((from, _)) => Step::FreePages(from, len),
-            None => Step::Node(len),
-        })
-    }
-
-    fn free_pages(&self, header: PageHeader, have: &[u8]) -> Result<(usize, u64), Damage> {
-        let room = (u64::from(header.overflow) + 1) * u64::from(self.meta.page_size);
-        let list = header
-            .free_pages(have, room)
-            .and_then(|(from, count)| Some((from, count.checked_mul(8)?.checked_add(u64::try_from(from).ok()?)?)));
-        list.ok_or_else(|| {
-            Damage::page(header.id, "the meta page says that the free pages are listed here, but they are not")
-        })
     }
 
     fn node(&mut self, header: PageHeader, bytes: &[u8], forced: bool) {

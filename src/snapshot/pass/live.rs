@@ -1,6 +1,6 @@
 //! How many keys are live, from the sums of pages.
 
-use super::look::LastChanges;
+use super::last_changes::LastChanges;
 use super::record::{Kind, Leaf, Tally};
 use crate::snapshot::mvcc::{Change, Revision};
 

@@ -5,11 +5,13 @@
 
 mod crc;
 mod keeper;
+mod last_changes;
 mod live;
 mod look;
 mod packed;
 mod record;
 mod refuted;
+mod step;
 mod sums;
 mod table;
 mod tree;
@@ -22,8 +24,8 @@ use std::path::{Path, PathBuf};
 
 use self::keeper::Keeper;
 pub(super) use self::keeper::Limits;
+use self::last_changes::LastChanges;
 use self::live::{Live, Total};
-use self::look::LastChanges;
 use self::sums::Sums;
 use self::tree::Checked;
 use self::window::Window;

@@ -1,8 +1,10 @@
 //! Real snapshots, pages made by hand, and random bytes.
 
+mod at_random;
 pub mod build;
 mod files;
 pub mod history;
+
 mod mutations;
 mod pages;
 mod pass;
