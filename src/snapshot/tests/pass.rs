@@ -224,6 +224,21 @@ fn old_branches_and_roots_take_no_room_from_the_leaves() {
 }
 
 #[test]
+fn branches_that_cannot_be_in_use_make_room_for_one_that_is() {
+    let names: Vec<String> = (0..12).map(|number| format!("name-{number:04}")).collect();
+    let children: Vec<(&str, u64)> = names.iter().map(String::as_str).zip((3_u64..).step_by(2)).collect();
+    let mut pages = vec![leaf(2, &[("b", bucket(27)), ("key", inline(&[])), ("meta", inline(&[]))])];
+    for (name, number) in &children {
+        pages.push(leaf(*number, &[(name, value("1"))]));
+        // All its children are the first leaf, which has none of their keys but one.
+        let old: Vec<(&str, u64)> = names.iter().map(|name| (name.as_str(), 3)).collect();
+        pages.push(branch(number + 1, &old));
+    }
+    pages.push(branch(27, &children));
+    assert_eq!(passes(&pages, Limits { fixed: 1000, per_page: 8, ..Limits::USUAL }), 1);
+}
+
+#[test]
 fn a_long_root_takes_no_room_from_the_leaves() {
     let long = inline(&[("x", value(&"x".repeat(300)))]);
     let root = leaf(2, &[("b", bucket(3)), ("c", long), ("key", inline(&[])), ("meta", inline(&[]))]);

@@ -69,11 +69,15 @@ fn store_at(target: &str, config: &Path, prefix: &str) -> Store {
 }
 
 fn store_with(target: &str, config: &Path, prefix: &str, rclone: &Path) -> Store {
+    store_with_flags(target, config, prefix, rclone, "")
+}
+
+fn store_with_flags(target: &str, config: &Path, prefix: &str, rclone: &Path, flags: &str) -> Store {
     let config = StoreConfig {
         target: target.parse().unwrap(),
         naming: Naming { prefix: prefix.parse().unwrap(), zone: chrono_tz::Tz::UTC },
         rclone_config: Some(config.to_owned()),
-        rclone_flags: "".parse().unwrap(),
+        rclone_flags: flags.parse().unwrap(),
         confirm: Confirm::Auto,
         list_timeout: crate::config::LIST_TIMEOUT,
     };

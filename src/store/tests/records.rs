@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::backup::beside::{Line, Note, Ruling, ruling_file};
 use crate::exit::{Exit, Failure};
 use crate::store::Error;
 use crate::store::records::RecordFiles;
@@ -108,6 +109,101 @@ fn a_record_that_cannot_be_read_costs_only_itself() {
     let error = wait(with(&half.replace("echo a; ", "")).look()).unwrap_err();
     assert!(error.to_string().contains("/.etcd-backup: "), "{error}");
     assert_eq!(Failure::from(error).exit, Exit::Store);
+}
+
+fn lines(files: &RecordFiles) -> Vec<&str> {
+    let mut lines: Vec<_> = std::str::from_utf8(&files.text).unwrap().lines().filter(|line| !line.is_empty()).collect();
+    lines.sort_unstable();
+    lines
+}
+
+/// The line of a backup that was accepted, which names its own file.
+fn accepted(digits: &str) -> (String, String) {
+    let (name, at) = (name("p-", digits), chrono::DateTime::UNIX_EPOCH);
+    let line = Line::Accepted(Note::new(&name, at, "jo")).encode();
+    (ruling_file(&name, at, Ruling::Accepted), String::from_utf8(line).unwrap())
+}
+
+#[test]
+fn a_record_is_read_once() {
+    needs!("rclone");
+    let (remote, sent) = (Remote::folder(), Sent::new(b""));
+    let calls = sent.path.with_extension("calls");
+    let script = format!("#!/bin/sh\necho \"$1\" >>'{}'\nexec REAL \"$@\"\n", calls.display());
+    let cats = || fs::read_to_string(&calls).unwrap().lines().filter(|call| *call == "cat").count();
+    let [(first, one), (second, two), (third, three)] = ["202601020304", "202601020305", "202601020306"].map(accepted);
+    let writer = store(&remote, "p-");
+    wait(writer.create_record(&first, one.as_bytes())).unwrap();
+    let store = store_with(remote.target(), remote.config(), "p-", &sent.rclone_is(&script));
+    for _ in 0..2 {
+        assert_eq!((lines(&beside(&store)), cats()), (vec![one.as_str()], 1));
+    }
+    // Nor is one that this process has written, and what it has read is known with one that came later.
+    wait(store.create_record(&second, two.as_bytes())).unwrap();
+    assert_eq!((lines(&beside(&store)), cats()), (vec![one.as_str(), &two], 1));
+    wait(writer.create_record(&third, three.as_bytes())).unwrap();
+    assert_eq!((lines(&beside(&store)), cats()), (vec![one.as_str(), &two, &three], 2));
+}
+
+#[test]
+fn a_later_record_that_cannot_be_read_costs_only_itself() {
+    needs!("rclone");
+    let (remote, sent) = (Remote::folder(), Sent::new(b""));
+    let fails = sent.path.with_extension("fails");
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" = cat ] && [ -e '{}' ] && {{ echo 'Failed to cat: 1 error' >&2; exit 1; }}\nexec REAL \"$@\"\n",
+        fails.display()
+    );
+    let [(first, one), (second, two)] = ["202601020304", "202601020305"].map(accepted);
+    let writer = store(&remote, "p-");
+    wait(writer.create_record(&first, one.as_bytes())).unwrap();
+    let rclone = sent.rclone_is(&script);
+    let store = || store_with(remote.target(), remote.config(), "p-", &rclone);
+    let knows_one = store();
+    assert_eq!(lines(&beside(&knows_one)), [one.as_str()]);
+    wait(writer.create_record(&second, two.as_bytes())).unwrap();
+    fs::write(&fails, "").unwrap();
+    let files = beside(&knows_one);
+    assert_eq!((lines(&files), files.names.len()), (vec![one.as_str()], 2));
+    // Whoever has read none cannot tell one such record from a store that gives none.
+    assert!(wait(store().look()).is_err());
+}
+
+/// What rclone asked the store, with the user's own `--fast-list`.
+fn asked_of(remote: &Remote, subcommand: &str) -> Vec<String> {
+    let sent = Sent::new(b"");
+    let log = sent.path.with_extension("log");
+    let script = format!(
+        "#!/bin/sh\nif [ \"$1\" = {subcommand} ]; then shift; exec REAL {subcommand} --dump=headers \"$@\" 2>>'{}'; fi\nexec REAL \"$@\"\n",
+        log.display()
+    );
+    let store = store_with_flags(remote.target(), remote.config(), "p-", &sent.rclone_is(&script), "--fast-list");
+    assert_eq!(lines(&beside(&store)).len(), 3);
+    let log = fs::read_to_string(log).unwrap();
+    let requests = log.split("HTTP REQUEST").skip(1).filter_map(|request| {
+        let request = request.split("HTTP/1.1").next()?;
+        ["GET ", "HEAD "].iter().find_map(|verb| Some(request[request.find(verb)?..].trim().to_owned()))
+    });
+    requests.collect()
+}
+
+#[test]
+fn of_no_directory_is_anything_listed_that_lies_below() {
+    needs!("rclone");
+    let remote = Remote::rclone_s3();
+    let writer = store(&remote, "p-");
+    for digits in ["202601020304", "202601020305", "202601020306"] {
+        let (file, line) = accepted(digits);
+        wait(writer.create_record(&file, line.as_bytes())).unwrap();
+    }
+    for subcommand in ["lsjson", "cat"] {
+        let asked = asked_of(&remote, subcommand);
+        let listings: Vec<_> = asked.iter().filter(|request| request.contains("prefix=")).collect();
+        assert!(!listings.is_empty(), "{asked:?}");
+        assert!(listings.iter().all(|listing| listing.contains("delimiter=%2F")), "{asked:?}");
+        let of_records = asked.iter().filter(|request| request.contains(".json")).count();
+        assert_eq!(of_records, if subcommand == "cat" { 3 } else { 0 }, "{asked:?}");
+    }
 }
 
 #[test]
