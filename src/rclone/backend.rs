@@ -31,12 +31,14 @@ pub struct Backend {
 }
 
 impl Backend {
+    /// By rclone's name of it, such as `upload_cutoff`; `None` if it is set nowhere.
     pub fn option(&self, name: &str) -> Option<&str> {
         self.options.get(name).map(String::as_str)
     }
 }
 
 impl Rclone {
+    /// That of the target alone, and not of what it wraps.
     pub fn backend(&self, target: &Target) -> Backend {
         let place = Place::of(target.root());
         let section = match (place.name(), &self.sections) {

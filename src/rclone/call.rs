@@ -20,6 +20,8 @@ const LONGEST_ANSWER: usize = 64 << 20;
 /// What to do if it has more.
 const TOO_LONG: &str = "give each cluster a backup-prefix of its own, and remove with rclone what is no backup there";
 
+/// What rclone is started for. Its arguments are the subcommand, the defaults, the user's flags, our own ones and `args`, and the
+/// last one of a repeated flag counts.
 pub struct Call<'a> {
     /// Such as `lsjson`.
     pub subcommand: &'a str,
@@ -65,6 +67,7 @@ impl Rclone {
         Ok(self.run_to_end(&call).await?.0)
     }
 
+    /// As [`Self::call`], for a subcommand that prints JSON.
     pub async fn json<T: for<'de> Deserialize<'de>>(&self, call: Call<'_>) -> Result<T, Error> {
         Ok(self.listing(call).await?.0)
     }
@@ -185,6 +188,7 @@ impl Rclone {
 }
 
 impl RunningCall {
+    /// Waits for its end. What was read is complete, or what was written has arrived, only if this succeeds.
     pub async fn finish(mut self) -> Result<(), Error> {
         self.stdin = None;
         outcome(&self.program, &self.subcommand, &self.path, self.child.wait().await).map(drop)

@@ -58,12 +58,14 @@ pub struct Rclone {
 }
 
 impl Rclone {
+    /// Takes the first `rclone` of `PATH`.
     pub async fn find(store: &config::StoreConfig) -> Result<Self, Error> {
         let program =
             which::which("rclone").map_err(|_| Error::Missing { path: std::env::var("PATH").unwrap_or_default() })?;
         Self::at(program, store).await
     }
 
+    /// Opens the configuration, and asks rclone for its version and for what the configuration has. No remote is asked.
     pub async fn at(program: PathBuf, store: &config::StoreConfig) -> Result<Self, Error> {
         let (mut environment, dropped) = environment::cleaned(std::env::vars_os());
         tracing::debug!("rclone is not given these variables: {}", dropped.join(", ").escape_debug());

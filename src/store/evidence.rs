@@ -137,6 +137,7 @@ impl Testimony {
         digest.finish()
     }
 
+    /// What stands in the record as `confirmed`, if the comparison was good.
     pub fn evidence(self) -> Evidence {
         match self {
             Self::Hash("md5") => Evidence::StoreMd5,

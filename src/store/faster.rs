@@ -47,7 +47,7 @@ fn takes_one_piece(chain: &[Backend]) -> bool {
 }
 
 impl Store {
-    /// For a file.
+    /// For a file. The user's own flags win over these, as over all of [`Call::defaults`](crate::rclone::Call::defaults).
     pub(super) fn faster_flags(&self) -> Vec<&'static str> {
         flags(&self.rclone.chain(&self.config.target))
     }

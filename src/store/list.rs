@@ -29,6 +29,7 @@ pub(super) struct RemoteObject {
 }
 
 impl RemoteObject {
+    /// `None` if it was not asked for, or the store keeps no time.
     pub fn modified(&self) -> Option<DateTime<Utc>> {
         self.mod_time.parse().ok()
     }
@@ -112,6 +113,7 @@ impl Store {
         }
     }
 
+    /// What the failure of a listing means for whoever set the target.
     pub(super) fn listing_failed(&self, error: rclone::Error, directory: &str) -> Error {
         match error {
             // A bucket has no directories of its own: a listing below one that is there is empty and no error.

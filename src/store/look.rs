@@ -51,6 +51,7 @@ impl Seen {
         Self(Mutex::new(Told { ahead, ..Told::default() }))
     }
 
+    // Nobody waits for anything while it is held.
     pub fn told(&self) -> MutexGuard<'_, Told> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

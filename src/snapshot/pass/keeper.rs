@@ -108,10 +108,12 @@ impl Keeper {
         all.saturating_sub(self.table.used())
     }
 
+    /// Those of which the newest state is wanted.
     pub fn keys(&self) -> &'static [&'static [u8]] {
         self.looker.keys
     }
 
+    /// What a round for keys has counted; it is given once.
     pub fn last_changes(&mut self) -> Option<LastChanges> {
         self.looker.last_changes.take()
     }
@@ -120,6 +122,7 @@ impl Keeper {
         self.round.as_ref().is_some_and(|round| round.contains(page))
     }
 
+    /// `None` of a page that has not passed, for which there was no room, or that was removed to make some.
     pub fn record(&self, page: u64) -> Option<Record<'_>> {
         Record::read(page, self.table.get(page)?)
     }
@@ -160,6 +163,7 @@ impl Keeper {
         None
     }
 
+    /// Counts one page, which makes room for records. In a later round nothing is made: the first one has counted all.
     pub fn passed(&mut self) {
         self.passed += u64::from(self.round.is_none());
     }

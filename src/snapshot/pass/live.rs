@@ -78,6 +78,7 @@ impl Live {
     }
 }
 
+/// How many keys are live at the last revision.
 pub enum Total {
     Keys(u64),
     /// There is none before another round.

@@ -16,6 +16,7 @@ pub struct WantedChange {
 }
 
 impl WantedChange {
+    /// `None` if the key of the change is none of `keys`.
     pub fn of(keys: &[&[u8]], change: &Change<'_>) -> Option<Self> {
         let key = keys.iter().position(|key| *key == change.kv.key)?;
         let value = (!change.revision.tombstone).then(|| change.kv.value.to_vec());

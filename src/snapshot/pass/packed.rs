@@ -33,14 +33,17 @@ impl Writer {
         self.bytes.push(byte);
     }
 
+    /// In 1 to 10 bytes, as Protocol Buffers do it.
     pub fn number(&mut self, number: u64) {
         encode_varint(number, &mut self.bytes);
     }
 
+    /// Small ones of both signs in few bytes: 0, -1, 1, -2 become 0, 1, 2, 3.
     pub fn signed(&mut self, number: i64) {
         self.number(((number << 1) ^ (number >> 63)).cast_unsigned());
     }
 
+    /// With their length before them.
     pub fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len().try_into().unwrap_or(u64::MAX));
         self.bytes.extend_from_slice(bytes);

@@ -39,6 +39,7 @@ pub enum Kind {
 impl Kind {
     const ALL: [Self; 4] = [Self::First, Self::Further, Self::Tombstone, Self::Nothing];
 
+    /// `None` is a revision that changes no key. etcd counts the versions of a key from 1, anew after each deletion.
     pub fn of(change: Option<&Change<'_>>) -> Self {
         match change {
             None => Self::Nothing,
@@ -237,11 +238,13 @@ fn leaf(mut reader: Reader<'_>) -> Option<Leaf<'_>> {
 }
 
 impl Writer {
+    /// Of a page whose header bears the number of another one: old bytes, or the inside of a long page.
     pub fn other(&mut self, id: u64) {
         self.byte(OTHER);
         self.number(id);
     }
 
+    /// The damage counts only if the tree reaches the page.
     pub fn damaged(&mut self, damage: &Damage) {
         self.byte(DAMAGED);
         self.bytes(damage.what().as_bytes());

@@ -9,9 +9,13 @@ use crate::snapshot::mvcc::{Change, Revision, buckets};
 
 #[derive(Debug)]
 pub struct Sums {
+    /// CRC-32C of all keys and values by their buckets, as `etcdutl snapshot status` makes it.
     pub hash: u32,
+    /// Pairs of all buckets.
     pub total_keys: u64,
+    /// Pairs of the history.
     pub revisions: u64,
+    /// The main one.
     pub last_revision: u64,
     pub live: Live,
     /// Buckets that etcd makes when it starts for the first time, and that were not seen yet.

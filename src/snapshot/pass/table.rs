@@ -91,6 +91,7 @@ impl Table {
         Some((place << OFFSET_BITS) | offset)
     }
 
+    /// The two parts of the record, as one.
     pub fn get(&self, page: u64) -> Option<&[u8]> {
         let place = *self.places.get(usize::try_from(page).ok()?)?;
         let number = usize::try_from(place >> OFFSET_BITS).ok()?.checked_sub(1)?;

@@ -32,6 +32,7 @@ enum Place<'a> {
     Bucket(usize, &'a [u8]),
 }
 
+/// A visit of all pages that the tree reaches, in key order, by their records.
 pub struct Tree<'k> {
     keeper: &'k Keeper,
     sums: Sums,

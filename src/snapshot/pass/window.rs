@@ -31,10 +31,12 @@ pub struct Window {
 }
 
 impl Window {
+    /// `next` is the number of the page whose bytes come first.
     pub fn new(size: usize, next: u64) -> Self {
         Self { size, next, buffer: Vec::new(), open: VecDeque::new() }
     }
 
+    /// Ignores what comes after the last page, such as the trailer.
     pub fn push(&mut self, mut blob: &[u8], keeper: &mut Keeper) {
         while !blob.is_empty() && self.next < keeper.meta.pages {
             // A page that lies in the blob as a whole is looked at there, and most are done with then.
