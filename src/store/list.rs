@@ -123,7 +123,7 @@ impl Store {
         }
     }
 
-    async fn object(
+    pub(super) async fn object(
         &self,
         path: &str,
         defaults: &[&str],
