@@ -15,6 +15,7 @@ mod keep;
 mod list;
 mod members;
 mod open;
+mod opening;
 mod plan;
 mod prune;
 mod put_back;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 
-use super::input::prove_stored;
 use super::inventory::Inventory;
 use super::keep::{Keeper, Kept, NAMES, NoRecord};
+use super::opening::{Opening, prove_stored};
 use super::take::{Failed, Failures, cannot_restore, facts};
 use crate::backup::evidence::Evidence;
 use crate::backup::name::BackupName;
@@ -190,10 +190,11 @@ impl Stored {
         let read = async || {
             // Of one that was not read to its end, the proof begins anew.
             let anew = || Prover::new(Path::new(&name.to_string()), &KUBE_SYSTEM_KEYS);
-            prove_stored(store, &self.backup, begun.take().unwrap_or_else(anew), self.floor).await.map_err(Read)
+            let prover = begun.take().unwrap_or_else(anew);
+            prove_stored(store, &self.backup, &Opening::new(name, None), prover, self.floor).await.map_err(Read)
         };
         match keeper.patience.wait_out(&format!("proving {name}"), Read::is_away, read).await {
-            Ok(proof) => Ok(proof),
+            Ok((proof, _)) => Ok(proof),
             Err(Read(ReadError::Store(error))) => Err(Lost::ForGood(error.into())),
             Err(Read(ReadError::Reader(error))) if !matches!(error, snapshot::Error::Damaged { .. }) => {
                 Err(Lost::ForGood(error.into()))

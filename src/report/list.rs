@@ -24,9 +24,12 @@ pub struct ListedBackup {
     pub taken_at: String,
     /// Negative for one from the future.
     pub age_seconds: i64,
+    /// Of the snapshot.
     pub bytes: Option<u64>,
-    /// Of the whole file when it was stored, in hexadecimal.
+    /// Of the snapshot when it was stored, in hexadecimal.
     pub sha256: Option<String>,
+    /// Of what is stored, which may be compressed.
+    pub stored_bytes: Option<u64>,
     pub revision: Option<u64>,
     pub keys: Option<u64>,
     pub etcd_version: Option<String>,
@@ -55,7 +58,7 @@ impl Listed {
             table.row([
                 line.name.clone(),
                 age(TimeDelta::seconds(line.age_seconds)),
-                known(line.bytes.map(ByteSize)),
+                known(line.stored_bytes.map(ByteSize)),
                 known(line.revision),
                 known(line.keys),
                 known(line.etcd_version.as_ref()),

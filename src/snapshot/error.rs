@@ -66,6 +66,14 @@ impl Error {
         move |source| Self::Io { doing, path: path.to_owned(), source }
     }
 
+    /// For a stream that may be decompressed while it is read: what its reader says of the bytes themselves is damage.
+    pub fn reading(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| match source.kind() {
+            io::ErrorKind::InvalidData => Self::damaged(path)(Damage::file(source.to_string())),
+            _ => Self::io("read", path)(source),
+        }
+    }
+
     pub(super) fn damaged(path: &Path) -> impl FnOnce(Damage) -> Self {
         move |damage| Self::Damaged { path: path.to_owned(), damage }
     }

@@ -94,7 +94,7 @@ impl PartFile {
 
     /// Takes all bytes of a stream, which errors call `name`.
     pub fn push_all(&mut self, name: &Path, stream: &mut impl io::Read) -> Result<(), Error> {
-        read_chunks(stream, Error::io("read", name), |chunk| self.push(chunk))
+        read_chunks(stream, Error::reading(name), |chunk| self.push(chunk))
     }
 
     /// Proves what was received, makes it safe against a power cut, and gives the file its own name.

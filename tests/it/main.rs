@@ -8,6 +8,7 @@ mod support;
 
 mod auth;
 mod choice;
+mod compressed;
 mod cut_short;
 mod disaster;
 mod discovery;

@@ -94,7 +94,7 @@ impl Prover {
 
     /// Takes all bytes of a stream, which errors call `name`.
     pub fn push_all(&mut self, name: &Path, stream: impl Read) -> Result<(), Error> {
-        read_chunks(stream, Error::io("read", name), |chunk| {
+        read_chunks(stream, Error::reading(name), |chunk| {
             self.push(chunk);
             Ok(())
         })

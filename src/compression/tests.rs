@@ -1,0 +1,173 @@
+//! Frames that are good, and frames that are cut, altered, or lie.
+
+use std::io::{self, Read};
+
+use proptest::prelude::*;
+use sha2::{Digest, Sha256};
+use zstd::stream::raw::CParameter;
+
+use super::Content;
+use crate::backup::name::Compression;
+use crate::snapshot::FileHash;
+
+/// Bytes that compress a little.
+fn bytes(len: usize) -> Vec<u8> {
+    let mut state = 1_u32;
+    let next = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        b"0123456789abcdef"[usize::from(state.to_be_bytes()[0]) % 16]
+    };
+    (0..len).map(next).collect()
+}
+
+fn frame_with(content: &[u8], announced: Option<u64>, checksum: bool, more: &[CParameter]) -> Vec<u8> {
+    let mut encoder = zstd::Encoder::new(Vec::new(), 3).unwrap();
+    encoder.include_checksum(checksum).unwrap();
+    encoder.set_pledged_src_size(announced).unwrap();
+    for parameter in more {
+        encoder.set_parameter(*parameter).unwrap();
+    }
+    io::Write::write_all(&mut encoder, content).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn frame(content: &[u8]) -> Vec<u8> {
+    frame_with(content, Some(len(content)), true, &[])
+}
+
+fn len(bytes: &[u8]) -> u64 {
+    bytes.len().try_into().unwrap()
+}
+
+/// Gives so many bytes at a time.
+struct Slow<'a>(&'a [u8], usize);
+
+impl Read for Slow<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = buffer.len().min(self.1);
+        self.0.read(&mut buffer[..most])
+    }
+}
+
+/// Reads all in pieces of `piece` bytes. What came out before an error is never more than was announced.
+fn unpack(stored: &[u8], piece: usize) -> Result<(Vec<u8>, FileHash), String> {
+    let text = |error: io::Error| {
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+        error.to_string()
+    };
+    let mut content = Content::new(Slow(stored, piece), Some(Compression::Zstd)).map_err(text)?;
+    let announced = content.announced().unwrap();
+    let (mut all, mut buffer) = (Vec::new(), vec![0; piece]);
+    loop {
+        let read = content.read(&mut buffer).map_err(text)?;
+        all.extend_from_slice(&buffer[..read]);
+        assert!(len(&all) <= announced, "more than {announced}");
+        if read == 0 {
+            assert_eq!(content.read(&mut buffer).unwrap(), 0);
+            return Ok((all, content.stored().unwrap()));
+        }
+    }
+}
+
+#[test]
+fn what_was_packed_comes_out_and_what_is_stored_is_hashed() {
+    for size in [0, 1, 255, 256, 70_000, 3_000_000] {
+        let plain = bytes(size);
+        let stored = frame(&plain);
+        let hash = FileHash { bytes: len(&stored), sha256: hex::encode(Sha256::digest(&stored)) };
+        for piece in [7, 1000, 1 << 20] {
+            assert_eq!(unpack(&stored, piece), Ok((plain.clone(), hash.clone())), "{size} {piece}");
+        }
+    }
+}
+
+#[test]
+fn a_frame_that_is_cut_is_damaged_wherever_it_is_cut() {
+    let stored = frame(&bytes(1000));
+    for at in 0..stored.len() {
+        let error = unpack(&stored[..at], 100).unwrap_err();
+        assert!(error.contains("in the midst of its frame") || error.contains("no zstd frame"), "{at}: {error}");
+    }
+}
+
+#[test]
+fn a_frame_that_is_altered_is_damaged_wherever_it_is_altered() {
+    let plain = bytes(2000);
+    let stored = frame(&plain);
+    let mut unnoticed = 0;
+    for at in 0..stored.len() {
+        for bit in 0..8 {
+            let mut altered = stored.clone();
+            altered[at] ^= 1 << bit;
+            // The format has bits that nothing depends on. The hash of what is stored differs all the same.
+            if let Ok((out, hash)) = unpack(&altered, 512) {
+                assert!(out == plain && hash.sha256 != hex::encode(Sha256::digest(&stored)), "byte {at}, bit {bit}");
+                unnoticed += 1;
+            }
+        }
+    }
+    assert!(unnoticed < 8, "{unnoticed}");
+}
+
+#[test]
+fn nothing_may_follow_the_frame() {
+    let stored = frame(&bytes(5000));
+    let skipped = [0x50, 0x2a, 0x4d, 0x18, 1, 0, 0, 0, 9];
+    for after in [&b"\0"[..], &stored, &skipped] {
+        for piece in [100, 1 << 20] {
+            let error = unpack(&[&stored, after].concat(), piece).unwrap_err();
+            assert_eq!(error, "there are more bytes after the end of its frame");
+        }
+    }
+    assert!(unpack(&[&skipped, &stored[..]].concat(), 100).unwrap_err().contains("no zstd frame"));
+}
+
+#[test]
+fn a_frame_that_lies_about_its_size_is_damaged_and_gives_no_more_than_it_announces() {
+    let plain = bytes(300_000);
+    let good = frame(&plain);
+    // Magic number, descriptor, window, and the size in four bytes.
+    assert_eq!(good[4], 0b1010_0100, "the test knows where the size is");
+    for size in [0_u32, 1, 299_999, 300_001, 8 << 20] {
+        let mut lying = good.clone();
+        lying[5..9].copy_from_slice(&size.to_le_bytes());
+        assert!(unpack(&lying, 4096).is_err(), "{size}");
+    }
+}
+
+#[test]
+fn what_the_format_leaves_out_is_refused() {
+    let plain = bytes(1000);
+    let refused = |stored: &[u8]| unpack(stored, 100).unwrap_err();
+    assert!(refused(&frame_with(&plain, None, true, &[])).contains("does not announce"));
+    assert!(refused(&frame_with(&plain, Some(1000), false, &[])).contains("no checksum"));
+}
+
+#[test]
+fn a_bomb_needs_no_more_memory_than_a_window() {
+    // 64 MiB of zeros in a few kilobytes, once with a window of 64 MiB.
+    let zeros = vec![0; 64 << 20];
+    let large = [CParameter::WindowLog(26), CParameter::EnableLongDistanceMatching(true)];
+    let error = unpack(&frame_with(&zeros, Some(len(&zeros)), true, &large), 1 << 20).unwrap_err();
+    assert!(error.contains("needs a window of 67108864 bytes"), "{error}");
+    let (out, stored) = unpack(&frame(&zeros), 1 << 20).unwrap();
+    assert!(out == zeros && stored.bytes < 64 << 10, "{}", stored.bytes);
+}
+
+#[test]
+fn what_is_not_compressed_passes() {
+    let mut out = Vec::new();
+    let mut content = Content::new(&b"abc"[..], None).unwrap();
+    content.read_to_end(&mut out).unwrap();
+    assert_eq!((out.as_slice(), content.announced(), content.stored()), (&b"abc"[..], None, None));
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_read_it_never_panics(start in proptest::collection::vec(any::<u8>(), 0..200), piece in 1..64_usize) {
+        let _ = unpack(&start, piece);
+        let _ = unpack(&[&super::frame::MAGIC[..], &start].concat(), piece);
+        // A valid header, and then anything.
+        let _ = unpack(&[&frame(&bytes(9000))[..10], &start].concat(), piece);
+    }
+}
