@@ -24,6 +24,7 @@ mod retain;
 mod ruling;
 mod run;
 mod snapshot;
+mod staging;
 mod store;
 mod streaming;
 mod take;

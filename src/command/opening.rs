@@ -76,17 +76,21 @@ pub fn open_local(path: &Path, doing: &'static str) -> Result<LocalFile, snapsho
 
 /// Proves every page where the file is.
 pub fn prove_local(path: &Path) -> Result<Proof, snapshot::Error> {
-    let mut prover = Prover::new(path, &KUBE_SYSTEM_KEYS);
+    if open_local(path, "verify")?.is_compressed() {
+        prove_unpacked(path, Prover::new(path, &KUBE_SYSTEM_KEYS), ANY_REVISION)
+    } else {
+        prove_file(path, &KUBE_SYSTEM_KEYS)
+    }
+}
+
+/// Unpacks a compressed file as often as its proof needs it.
+pub fn prove_unpacked(path: &Path, mut prover: Prover, floor: u64) -> Result<Proof, snapshot::Error> {
     loop {
-        let local = open_local(path, "verify")?;
-        if !local.is_compressed() {
-            return prove_file(path, &KUBE_SYSTEM_KEYS);
-        }
-        prover.push_all(path, local.content)?;
-        prover = match prover.finish(ANY_REVISION)? {
+        prover.push_all(path, open_local(path, "proof")?.content)?;
+        match prover.finish(floor)? {
             Finished::Proved(proof) => return Ok(proof),
-            Finished::More(prover) => prover,
-        };
+            Finished::More(more) => prover = more,
+        }
     }
 }
 

@@ -32,7 +32,7 @@ pub async fn snapshot(
     now: DateTime<Utc>,
     report: &mut Report,
 ) -> Result<Exit, Failure> {
-    let SnapshotConfig { naming, work_dir, in_place } = config;
+    let SnapshotConfig { naming, work_dir, compression, in_place } = config;
     if in_place.is_some() {
         report.set_purpose(Purpose::SnapshotInPlace);
     }
@@ -58,8 +58,8 @@ pub async fn snapshot(
     let choice = members::choose(&etcd, |refused| report.job.refuse(refused)).await?;
     report.seconds.survey = Some(since(begun));
     let begun_snapshot = Instant::now();
-    let backup = take::snapshot(choice, &etcd, &workspace, now, None, &mut report.job).await?;
-    report.job.backup = Some(backup.facts.clone());
+    let backup = take::snapshot(choice, &etcd, &workspace, compression, now, None, &mut report.job).await?;
+    report.job.taken(&backup.facts, backup.stored.as_ref());
     // The next step may run as another user of the same group (fsGroup).
     let shared = fs::set_permissions(&backup.file, Permissions::from_mode(0o640));
     shared.map_err(|e| not_moved(&work_dir, &e))?;
@@ -108,7 +108,7 @@ impl Place {
 /// Leaves the snapshot for the step that stores it.
 fn leave(backup: Backup, work_dir: &Path, naming: &Naming) -> io::Result<Handover> {
     let name = move_to_name(&backup, work_dir, naming)?;
-    let record = Record { facts: Some(backup.facts), ..Record::new(&name) };
+    let record = Record { facts: Some(backup.facts), stored: backup.stored, ..Record::new(&name) };
     Ok(Handover { file: name.to_string().into(), stored: false, record, clock: None })
 }
 
@@ -141,6 +141,7 @@ fn move_to_name(backup: &Backup, work_dir: &Path, naming: &Naming) -> io::Result
     let mut taken = taken(work_dir, naming)?;
     loop {
         let name = BackupName::free(&naming.prefix, backup.facts.taken_at, naming.zone, &taken);
+        let name = name.compressed(backup.compression());
         match rename_noreplace(&backup.file, &work_dir.join(name.to_string())) {
             // Another run took the name after the listing, or the listing did not show it. Each try takes a later one.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => taken.push(name),

@@ -115,9 +115,9 @@ impl Source<'_> {
         report.backup = Some(facts.clone());
         report.cannot_restore = cannot_restore(&facts).await;
         let judged = keeper.judge(&facts, before, report).await.map_err(Lost::ForGood)?;
-        match keeper.record(&name, evidence, &facts, &judged, report).await {
+        match keeper.record(&name, evidence, (&facts, None), &judged, report).await {
             Err(NoRecord::Taken(error)) => {
-                keeper.leave(&name, &facts, &error).await.map_err(Lost::ForGood)?;
+                keeper.leave(&name, &Content::from(proof.file), &error).await.map_err(Lost::ForGood)?;
                 let failure = NoRecord::Taken(error).of(&name);
                 Err(Lost::Name(name, failure))
             }

@@ -1,12 +1,13 @@
 //! Frames that are good, and frames that are cut, altered, or lie.
 
+use std::fs::File;
 use std::io::{self, Read};
 
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 use zstd::stream::raw::CParameter;
 
-use super::Content;
+use super::{Compressor, Content};
 use crate::backup::name::Compression;
 use crate::snapshot::FileHash;
 
@@ -160,6 +161,61 @@ fn what_is_not_compressed_passes() {
     let mut content = Content::new(&b"abc"[..], None).unwrap();
     content.read_to_end(&mut out).unwrap();
     assert_eq!((out.as_slice(), content.announced(), content.stored()), (&b"abc"[..], None, None));
+}
+
+/// Gives `given` bytes to a compressor that was told of so many.
+fn compress(file: File, level: u8, announced: u64, given: &[u8]) -> io::Result<FileHash> {
+    let mut compressor = Compressor::start(file, level, announced)?;
+    for piece in given.chunks(32 << 10) {
+        compressor.push(piece)?;
+    }
+    compressor.finish()
+}
+
+#[test]
+fn each_level_writes_one_frame_with_its_size_and_checksum() {
+    for (level, size) in [(1, 0), (1, 1), (3, 300_000), (9, 5_000_000)] {
+        let (plain, file) = (bytes(size), tempfile::NamedTempFile::new().unwrap());
+        let hash = compress(file.reopen().unwrap(), level, len(&plain), &plain).unwrap();
+        let stored = std::fs::read(file.path()).unwrap();
+        assert_eq!(hash, FileHash { bytes: len(&stored), sha256: hex::encode(Sha256::digest(&stored)) });
+        // What is read refuses a frame without its size or its checksum, and more than one.
+        assert_eq!(unpack(&stored, 10_000), Ok((plain, hash)));
+    }
+}
+
+#[test]
+fn a_frame_that_got_other_bytes_than_it_announced_is_never_whole() {
+    for (announced, given) in [(10, 9), (10, 11), (1 << 20, 0), (1, 3 << 20)] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(compress(file.reopen().unwrap(), 3, announced, &bytes(given)).is_err(), "{announced} {given}");
+        assert!(unpack(&std::fs::read(file.path()).unwrap(), 100).is_err());
+    }
+}
+
+/// A file that is a pipe: its end comes when the thread that writes into it has ended.
+fn pipe() -> (io::PipeReader, File) {
+    let (reader, writer) = io::pipe().unwrap();
+    (reader, File::from(std::os::fd::OwnedFd::from(writer)))
+}
+
+#[test]
+fn the_thread_ends_with_its_owner() {
+    let (mut reader, writer) = pipe();
+    let mut compressor = Compressor::start(writer, 3, 10 << 20).unwrap();
+    compressor.push(&bytes(1 << 20)).unwrap();
+    drop(compressor);
+    let mut written = Vec::new();
+    reader.read_to_end(&mut written).unwrap();
+    assert!(unpack(&written, 100).is_err());
+}
+
+#[test]
+fn a_file_that_takes_nothing_is_an_error_and_no_wait() {
+    let (reader, writer) = pipe();
+    drop(reader);
+    let error = compress(writer, 1, 64 << 20, &bytes(64 << 20)).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
 }
 
 proptest! {

@@ -29,7 +29,7 @@ pub use error::Error;
 #[cfg(test)]
 pub use mvcc::Revision;
 pub use mvcc::{Alarm, Change, KeyState, RecordedMember, SortedKeys, alarms, changes, find, find_all, members};
-pub use part_file::{PartFile, Snapshot};
+pub use part_file::{PartFile, Snapshot, WantedDigest, check_room};
 pub use pass::{Finished, Prover};
 pub use piped::{Passed, Piped};
 pub use proof::{Newest, Proof};

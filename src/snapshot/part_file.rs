@@ -23,6 +23,16 @@ pub struct Snapshot {
 /// Which digest is wanted of a file of so many bytes.
 pub type WantedDigest = Box<dyn Fn(u64) -> Option<DigestKind> + Send>;
 
+/// Checks that the disk has room for so many bytes in `file`, which lies in `dir`.
+pub fn check_room(dir: &Path, file: &File, bytes: u64) -> Result<(), Error> {
+    let needed = with_reserve(bytes);
+    let free = free_bytes(file).map_err(Error::io("determine the free space of", dir))?;
+    if free < needed {
+        return Err(Error::NoSpace { path: dir.to_owned(), needed, free });
+    }
+    Ok(())
+}
+
 /// A file that is being received, of mode 0600. It is removed when it is dropped before [`PartFile::finish`].
 pub struct PartFile {
     dir: PathBuf,
@@ -66,11 +76,7 @@ impl PartFile {
 
     /// Announces the size of the whole file, and checks that the disk has room for it.
     pub fn expect_file(&mut self, bytes: u64) -> Result<(), Error> {
-        let needed = with_reserve(bytes);
-        let free = self.free()?;
-        if free < needed {
-            return Err(Error::NoSpace { path: self.dir.clone(), needed, free });
-        }
+        check_room(&self.dir, &self.file, bytes)?;
         self.expected = Some(bytes);
         self.digest = self.wanted.as_ref().and_then(|wanted| wanted(bytes)).map(Digest::new);
         Ok(())

@@ -1,0 +1,191 @@
+//! The snapshot on its way into the workspace, compressed as it comes if that is wanted.
+
+use std::fs::{self, File};
+use std::io;
+use std::mem;
+use std::path::{Path, PathBuf};
+
+use super::opening::prove_unpacked;
+use crate::backup::name::Compression;
+use crate::backup::record::Stored;
+use crate::compression::{Compressor, Content};
+use crate::etcd::Sink;
+use crate::kubernetes::KUBE_SYSTEM_KEYS;
+use crate::snapshot::{
+    self, DigestKind, Digested, Digesting, FileHash, Finished, PartFile, Proof, Prover, Snapshot, WantedDigest,
+    Workspace, check_room, prove_stream, with_trailer,
+};
+use crate::system::fs::{create_new, open_regular};
+
+/// What takes the bytes of a snapshot.
+pub enum StagingFile {
+    Plain(Box<PartFile>),
+    Compressed(Box<CompressedFile>),
+}
+
+/// A proved snapshot in a file.
+pub struct Staged {
+    pub path: PathBuf,
+    pub proof: Proof,
+    /// What the file is, if it is compressed.
+    pub stored: Option<Stored>,
+    /// Of the file, if one was wanted.
+    pub digest: Option<Digested>,
+}
+
+impl StagingFile {
+    /// `level` is that of zstd, if it is compressed.
+    pub fn new(
+        workspace: &Workspace,
+        name: &str,
+        level: Option<u8>,
+        wanted: Option<WantedDigest>,
+    ) -> Result<Self, snapshot::Error> {
+        let Some(level) = level else {
+            let mut part = workspace.part_file(name, &KUBE_SYSTEM_KEYS)?;
+            if let Some(wanted) = wanted {
+                part.want_digest(wanted);
+            }
+            return Ok(Self::Plain(Box::new(part)));
+        };
+        let path = workspace.path().join(format!("{name}.zst"));
+        let file = create_new(&path).map_err(failed("create", &path))?;
+        let prover = Prover::new(&path, &KUBE_SYSTEM_KEYS);
+        let (compressing, expected, taken) = (Compressing::Not(file, level), 0, 0);
+        Ok(Self::Compressed(Box::new(CompressedFile { path, prover, wanted, compressing, expected, taken })))
+    }
+}
+
+impl Sink for StagingFile {
+    type Proved = Staged;
+
+    fn expect_database(&mut self, db_bytes: u64) -> Result<(), snapshot::Error> {
+        match self {
+            Self::Plain(part) => part.expect_database(db_bytes),
+            Self::Compressed(file) => file.expect_file(with_trailer(db_bytes)),
+        }
+    }
+
+    fn push(&mut self, blob: &[u8]) -> Result<(), snapshot::Error> {
+        match self {
+            Self::Plain(part) => part.push(blob),
+            Self::Compressed(file) => file.push(blob),
+        }
+    }
+
+    fn finish(self, floor: u64) -> Result<Staged, snapshot::Error> {
+        match self {
+            Self::Plain(part) => {
+                let Snapshot { path, proof, digest } = part.finish(floor)?;
+                Ok(Staged { path, proof, stored: None, digest })
+            }
+            Self::Compressed(file) => file.finish(floor),
+        }
+    }
+}
+
+/// Proves the snapshot while it compresses it. The file is removed if this value is dropped before [`Self::finish`].
+pub struct CompressedFile {
+    path: PathBuf,
+    prover: Prover,
+    wanted: Option<WantedDigest>,
+    compressing: Compressing,
+    /// Bytes of the whole snapshot, trailer included.
+    expected: u64,
+    taken: u64,
+}
+
+enum Compressing {
+    /// Before the size is announced: into this file, with this level.
+    Not(File, u8),
+    Begun(Compressor),
+    Ended,
+}
+
+impl CompressedFile {
+    fn expect_file(&mut self, bytes: u64) -> Result<(), snapshot::Error> {
+        if let Compressing::Not(file, level) = mem::replace(&mut self.compressing, Compressing::Ended) {
+            // How much of it is left when it is compressed is not known before.
+            check_room(self.path.parent().unwrap_or(&self.path), &file, bytes)?;
+            let compressor = Compressor::start(file, level, bytes).map_err(failed("write", &self.path))?;
+            self.compressing = Compressing::Begun(compressor);
+        }
+        self.expected = bytes;
+        Ok(())
+    }
+
+    fn push(&mut self, blob: &[u8]) -> Result<(), snapshot::Error> {
+        self.taken = self.taken.saturating_add(u64::try_from(blob.len()).unwrap_or(u64::MAX));
+        // Checked before writing: a sender that never ends must not fill the disk.
+        if self.taken > self.expected {
+            return Err(self.damaged(format!("more bytes arrived than the {} that were announced", self.expected)));
+        }
+        self.prover.push(blob);
+        match &mut self.compressing {
+            Compressing::Begun(compressor) => compressor.push(blob).map_err(failed("write", &self.path)),
+            Compressing::Not(..) | Compressing::Ended => Ok(()),
+        }
+    }
+
+    /// Ends the frame and unpacks it again: it counts only if what comes out is what was proved.
+    fn finish(mut self, floor: u64) -> Result<Staged, snapshot::Error> {
+        if self.taken != self.expected {
+            return Err(self.damaged(format!("{} bytes arrived, {} were announced", self.taken, self.expected)));
+        }
+        let Compressing::Begun(compressor) = mem::replace(&mut self.compressing, Compressing::Ended) else {
+            return Err(self.damaged("it is empty".to_owned()));
+        };
+        let finished = mem::replace(&mut self.prover, Prover::new(&self.path, &[])).finish(floor)?;
+        let FileHash { bytes, sha256 } = compressor.finish().map_err(failed("write", &self.path))?;
+        let stored = Stored { bytes, sha256, compression: Compression::Zstd };
+        let hash = match &finished {
+            Finished::Proved(proof) => Some(&proof.file),
+            Finished::More(prover) => prover.before(),
+        };
+        let hash = hash.cloned().ok_or_else(|| self.damaged("it is empty".to_owned()))?;
+        let wanted = |bytes| self.wanted.as_ref().and_then(|wanted| wanted(bytes));
+        let digest = prove_compressed(&self.path, &hash, &stored, wanted)?;
+        let proof = match finished {
+            Finished::Proved(proof) => proof,
+            Finished::More(prover) => prove_unpacked(&self.path, prover, floor)?,
+        };
+        tracing::info!(bytes = stored.bytes, of = hash.bytes, "compressed, and unpacked again to the same bytes");
+        Ok(Staged { path: mem::take(&mut self.path), proof, stored: Some(stored), digest })
+    }
+
+    fn damaged(&self, what: String) -> snapshot::Error {
+        snapshot::Error::reading(&self.path)(io::Error::new(io::ErrorKind::InvalidData, what))
+    }
+}
+
+impl Drop for CompressedFile {
+    fn drop(&mut self) {
+        // Its thread ends by itself. What cannot be removed goes with the workspace.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Unpacks a compressed file, and compares both its bytes and those that come out. `wanted` says which digest is wanted of a
+/// file of so many bytes.
+pub fn prove_compressed(
+    path: &Path,
+    snapshot: &FileHash,
+    stored: &Stored,
+    wanted: impl Fn(u64) -> Option<DigestKind>,
+) -> Result<Option<Digested>, snapshot::Error> {
+    let (file, _) = open_regular(path).map_err(failed("open", path))?;
+    let mut bytes = Digesting::new(file, wanted(stored.bytes));
+    let content = Content::new(&mut bytes, Some(stored.compression));
+    let mut content = content.map_err(snapshot::Error::reading(path))?;
+    let found = prove_stream(path, &mut content)?;
+    let is_stored = |file: FileHash| (file.bytes, &file.sha256) == (stored.bytes, &stored.sha256);
+    if found == *snapshot && content.stored().is_some_and(is_stored) {
+        return Ok(bytes.digested());
+    }
+    let why = io::Error::new(io::ErrorKind::InvalidData, "it is not the compressed file of its snapshot");
+    Err(snapshot::Error::reading(path)(why))
+}
+
+fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> snapshot::Error {
+    move |source| snapshot::Error::Io { doing, path: path.to_owned(), source }
+}
