@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::beside::{Beside, Known, Ruling};
 use super::name::BackupName;
-use super::record::{Facts, Record, Stored};
+use super::record::{Compressed, Facts, Record};
 use super::verdict::{Suspicion, Verdict};
 
 /// How far ahead a backup may be dated before it counts as one from the future: two machines' clocks differ a little.
@@ -49,7 +49,7 @@ pub struct Entry {
     pub class: Class,
     pub facts: Option<Facts>,
     /// What its record says of the compressed file.
-    pub stored: Option<Stored>,
+    pub compressed: Option<Compressed>,
     pub verdict: Option<Verdict>,
     pub ruling: Option<Ruling>,
     /// Whether a file beside it bears its record, readable or not.
@@ -143,7 +143,7 @@ impl Entry {
     /// The SHA-256 of what was stored, compressed or not, if its record tells.
     pub fn stored_sha256(&self) -> Option<&str> {
         let plain = || Some(&self.facts.as_ref().filter(|_| self.name.compression().is_none())?.sha256);
-        self.stored.as_ref().map(|stored| &stored.sha256).or_else(plain).map(String::as_str)
+        self.compressed.as_ref().map(|compressed| &compressed.sha256).or_else(plain).map(String::as_str)
     }
 
     /// Why it does not count as good, in one sentence.
@@ -268,7 +268,7 @@ fn entry(name: BackupName, bytes: Option<u64>, beside: &Beside, legacy: &Legacy<
     let facts =
         read.and_then(|r| r.facts.as_ref()).or_else(|| noted.and_then(|(_, note)| note.facts.as_ref())).cloned();
     let taken_at = facts.as_ref().map_or_else(|| name.taken_at(zone), |facts| facts.taken_at);
-    let stored = read.and_then(|record| record.stored.clone());
+    let compressed = read.and_then(|record| record.compressed.clone());
     let verdict = read.and_then(|record| record.verdict.clone());
     let class = match (ruling.map(|d| d.note.as_ref().map(|(ruling, _)| *ruling)), record) {
         (Some(Some(Ruling::Accepted)), _) => Class::Good,
@@ -281,7 +281,7 @@ fn entry(name: BackupName, bytes: Option<u64>, beside: &Beside, legacy: &Legacy<
         (None, None) => Class::Unconfirmed,
     };
     let ruling = ruling.and_then(|d| d.note.as_ref()).map(|(ruling, _)| *ruling);
-    Entry { name, bytes, taken_at, class, facts, stored, verdict, ruling, has_record: record.is_some() }
+    Entry { name, bytes, taken_at, class, facts, compressed, verdict, ruling, has_record: record.is_some() }
 }
 
 const fn class_of(verdict: &Verdict) -> Class {

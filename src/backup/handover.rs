@@ -103,15 +103,15 @@ impl Handover {
 #[cfg(test)]
 mod tests {
     use super::super::name::Compression;
-    use super::super::record::{Stored, tests::facts};
+    use super::super::record::{Compressed, tests::facts};
     use super::*;
     use chrono::DateTime;
     use chrono_tz::Tz;
 
     fn handover(prefix: &str) -> Handover {
         let name = BackupName::new(&prefix.parse().unwrap(), DateTime::UNIX_EPOCH, Tz::UTC);
-        let stored = Some(Stored { bytes: 7, sha256: "cd".into(), compression: Compression::Zstd });
-        let record = Record { facts: Some(facts()), stored, ..Record::new(&name) };
+        let compressed = Some(Compressed { bytes: 7, sha256: "cd".into(), compression: Compression::Zstd });
+        let record = Record { facts: Some(facts()), compressed, ..Record::new(&name) };
         Handover { file: "x".into(), stored: true, record, clock: None }
     }
 

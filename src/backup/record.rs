@@ -39,7 +39,7 @@ pub struct Facts {
 
 /// What is stored of a compressed backup, which is not the snapshot itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stored {
+pub struct Compressed {
     pub bytes: u64,
     /// SHA-256 of the whole file, in hexadecimal.
     pub sha256: String,
@@ -57,8 +57,8 @@ pub struct Record {
     #[serde(flatten)]
     pub facts: Option<Facts>,
     /// Only in the record of a compressed backup. In what the steps hand on, `stored` says whether it is.
-    #[serde(default, rename = "compressed", skip_serializing_if = "Option::is_none")]
-    pub stored: Option<Stored>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compressed: Option<Compressed>,
     /// `None` until the step that stores the backup has compared it with the one before.
     pub verdict: Option<Verdict>,
     /// With which backup it was compared; `None` if there was none.
@@ -76,7 +76,7 @@ impl Record {
             name: name.leaf(),
             prefix: name.prefix().leaf().to_owned(),
             facts: None,
-            stored: None,
+            compressed: None,
             verdict: None,
             compared: None,
             confirmed: None,

@@ -11,7 +11,7 @@ use crate::backup::beside::{Line, record_file};
 use crate::backup::catalog::{Class, Doubt, Entry};
 use crate::backup::evidence::Evidence;
 use crate::backup::name::BackupName;
-use crate::backup::record::{Facts, Record, Stored};
+use crate::backup::record::{Compressed, Facts, Record};
 use crate::backup::verdict::{Before, Compared, Verdict, judge};
 use crate::exit::{Exit, Failure};
 use crate::snapshot::FileHash;
@@ -96,8 +96,8 @@ async fn find(
                 }
                 failure = Some(format!("what was before cannot be read: {why}"));
             }
-            Ok((facts, stored)) => {
-                record_legacy(store, patience, entry, Ok((facts.clone(), stored))).await?;
+            Ok((facts, compressed)) => {
+                record_legacy(store, patience, entry, Ok((facts.clone(), compressed))).await?;
                 return Ok(Reference::Backup(entry.name.clone(), Box::new(facts)));
             }
         }
@@ -128,16 +128,16 @@ async fn record_legacy(
     store: &Store,
     patience: &Patience,
     entry: &Entry,
-    proved: Result<(Facts, Option<Stored>), String>,
+    proved: Result<(Facts, Option<Compressed>), String>,
 ) -> Result<(), Failure> {
     if entry.class != Class::Legacy {
         return Ok(());
     }
-    let ((facts, stored), verdict, confirmed) = match proved {
-        Ok((facts, stored)) => ((Some(facts), stored), Verdict::Good, Some(Evidence::ReadBack)),
+    let ((facts, compressed), verdict, confirmed) = match proved {
+        Ok((facts, compressed)) => ((Some(facts), compressed), Verdict::Good, Some(Evidence::ReadBack)),
         Err(why) => ((None, None), Verdict::Damaged { why }, None),
     };
-    let record = Record { verdict: Some(verdict), confirmed, facts, stored, ..Record::new(&entry.name) };
+    let record = Record { verdict: Some(verdict), confirmed, facts, compressed, ..Record::new(&entry.name) };
     let (file, line) = (record_file(&entry.name), Line::Backup(record).encode());
     let create = || store.create_record(&file, &line);
     match patience.wait_out(&format!("writing {file}"), store::Error::is_away, create).await {
@@ -148,13 +148,13 @@ async fn record_legacy(
 }
 
 /// The facts of a stored backup, which is read back and proved, and what is stored, if it is compressed.
-pub async fn read_back(store: &Arc<Store>, entry: &Entry) -> Result<(Facts, Option<Stored>), Failure> {
+pub async fn read_back(store: &Arc<Store>, entry: &Entry) -> Result<(Facts, Option<Compressed>), Failure> {
     let (proof, stored) = StoredSource::of(store, entry.clone()).prove().await?;
     let facts = facts_of(&proof, entry.taken_at);
     if facts.keys == 0 {
         return Err(Failure::message(Exit::Proof, format!("{} holds no keys", entry.name)));
     }
     let stored = stored.zip(entry.name.compression());
-    let stored = stored.map(|(FileHash { bytes, sha256 }, compression)| Stored { bytes, sha256, compression });
-    Ok((facts, stored))
+    let compressed = stored.map(|(FileHash { bytes, sha256 }, compression)| Compressed { bytes, sha256, compression });
+    Ok((facts, compressed))
 }

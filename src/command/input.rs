@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use super::inventory::Inventory;
 use super::opening::{ANY_REVISION, Opening, Received, copy, open_local, prove_local, prove_stored, receive};
 use crate::backup::catalog::Entry;
-use crate::backup::record::{Facts, Stored};
+use crate::backup::record::{Compressed, Facts};
 use crate::backup::select::{Selector, described, exact, select};
 use crate::config::{Input, ReadConfig, StoreConfig};
 use crate::exit::{Exit, Failure};
@@ -29,7 +29,7 @@ pub struct StoredSource {
     /// What its record says, if it has one that can be read.
     pub known: Option<Facts>,
     /// What its record says of the compressed file.
-    pub stored: Option<Stored>,
+    pub compressed: Option<Compressed>,
 }
 
 /// A local file of which every page is proved. A fetched one is removed when this value is dropped.
@@ -189,7 +189,7 @@ impl StoredSource {
 
     pub fn of(store: &Arc<Store>, entry: Entry) -> Self {
         let backup = StoredBackup { name: entry.name, bytes: entry.bytes };
-        Self { store: Arc::clone(store), backup, known: entry.facts, stored: entry.stored }
+        Self { store: Arc::clone(store), backup, known: entry.facts, compressed: entry.compressed }
     }
 
     /// The size of the snapshot in bytes. Of one that is compressed, only its record tells before it is read.
@@ -256,7 +256,7 @@ impl StoredSource {
     }
 
     fn check_stored(&self, found: &FileHash) -> Result<(), Failure> {
-        let Some(Stored { bytes, sha256, .. }) = &self.stored else { return Ok(()) };
+        let Some(Compressed { bytes, sha256, .. }) = &self.compressed else { return Ok(()) };
         if *bytes == found.bytes && sha256.eq_ignore_ascii_case(&found.sha256) {
             return Ok(());
         }

@@ -12,7 +12,7 @@ use crate::backup::beside::{Line, Note, Ruling, Since, record_file, ruling_file,
 use crate::backup::catalog::{CLOCKS_DIFFER, Entry};
 use crate::backup::evidence::Evidence;
 use crate::backup::name::BackupName;
-use crate::backup::record::{Facts, Record, Stored, to_the_second};
+use crate::backup::record::{Compressed, Facts, Record, to_the_second};
 use crate::backup::verdict::{Compared, Verdict};
 use crate::exit::{Exit, Failure};
 use crate::report::JobReport;
@@ -72,7 +72,7 @@ impl Keeper<'_> {
         let mut look = Some(inventory);
         loop {
             let (name, evidence) = self.upload(backup, look.take(), &mut tries).await?;
-            match self.record(&name, evidence, (&backup.facts, backup.stored.as_ref()), &judged, report).await {
+            match self.record(&name, evidence, (&backup.facts, backup.compressed.as_ref()), &judged, report).await {
                 Err(NoRecord::Taken(error)) if left.next().is_some() => {
                     self.leave(&name, &backup.content(), &error).await?;
                     tries = Tries { last: None, taken: [tries.taken, vec![name]].concat() };
@@ -116,7 +116,7 @@ impl Keeper<'_> {
         &self,
         name: &BackupName,
         evidence: Evidence,
-        (facts, stored): (&Facts, Option<&Stored>),
+        (facts, compressed): (&Facts, Option<&Compressed>),
         judged: &Judged,
         report: &mut JobReport,
     ) -> Result<Kept, NoRecord> {
@@ -125,7 +125,7 @@ impl Keeper<'_> {
             compared: judged.compared.clone(),
             confirmed: Some(evidence),
             facts: Some(facts.clone()),
-            stored: stored.cloned(),
+            compressed: compressed.cloned(),
             ..Record::new(name)
         };
         let line = Line::Backup(record.clone()).encode();

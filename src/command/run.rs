@@ -62,7 +62,7 @@ async fn staged(
         store.sweep(*sweep_after, now).await;
         Ok(store)
     })?;
-    report.job.taken(&backup.facts, backup.stored.as_ref());
+    report.job.taken(&backup.facts, backup.compressed.as_ref());
     report.seconds.snapshot = Some(since(begun_snapshot));
 
     let begun_storing = Instant::now();

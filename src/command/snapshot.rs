@@ -59,7 +59,7 @@ pub async fn snapshot(
     report.seconds.survey = Some(since(begun));
     let begun_snapshot = Instant::now();
     let backup = take::snapshot(choice, &etcd, &workspace, compression, now, None, &mut report.job).await?;
-    report.job.taken(&backup.facts, backup.stored.as_ref());
+    report.job.taken(&backup.facts, backup.compressed.as_ref());
     // The next step may run as another user of the same group (fsGroup).
     let shared = fs::set_permissions(&backup.file, Permissions::from_mode(0o640));
     shared.map_err(|e| not_moved(&work_dir, &e))?;
@@ -108,7 +108,7 @@ impl Place {
 /// Leaves the snapshot for the step that stores it.
 fn leave(backup: Backup, work_dir: &Path, naming: &Naming) -> io::Result<Handover> {
     let name = move_to_name(&backup, work_dir, naming)?;
-    let record = Record { facts: Some(backup.facts), stored: backup.stored, ..Record::new(&name) };
+    let record = Record { facts: Some(backup.facts), compressed: backup.compressed, ..Record::new(&name) };
     Ok(Handover { file: name.to_string().into(), stored: false, record, clock: None })
 }
 

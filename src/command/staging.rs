@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::opening::prove_unpacked;
 use crate::backup::name::Compression;
-use crate::backup::record::Stored;
+use crate::backup::record::Compressed;
 use crate::compression::{Compressor, Content};
 use crate::etcd::Sink;
 use crate::kubernetes::KUBE_SYSTEM_KEYS;
@@ -28,7 +28,7 @@ pub struct Staged {
     pub path: PathBuf,
     pub proof: Proof,
     /// What the file is, if it is compressed.
-    pub stored: Option<Stored>,
+    pub compressed: Option<Compressed>,
     /// Of the file, if one was wanted.
     pub digest: Option<Digested>,
 }
@@ -77,7 +77,7 @@ impl Sink for StagingFile {
         match self {
             Self::Plain(part) => {
                 let Snapshot { path, proof, digest } = part.finish(floor)?;
-                Ok(Staged { path, proof, stored: None, digest })
+                Ok(Staged { path, proof, compressed: None, digest })
             }
             Self::Compressed(file) => file.finish(floor),
         }
@@ -137,20 +137,20 @@ impl CompressedFile {
         };
         let finished = mem::replace(&mut self.prover, Prover::new(&self.path, &[])).finish(floor)?;
         let FileHash { bytes, sha256 } = compressor.finish().map_err(failed("write", &self.path))?;
-        let stored = Stored { bytes, sha256, compression: Compression::Zstd };
+        let compressed = Compressed { bytes, sha256, compression: Compression::Zstd };
         let hash = match &finished {
             Finished::Proved(proof) => Some(&proof.file),
             Finished::More(prover) => prover.before(),
         };
         let hash = hash.cloned().ok_or_else(|| self.damaged("it is empty".to_owned()))?;
         let wanted = |bytes| self.wanted.as_ref().and_then(|wanted| wanted(bytes));
-        let digest = prove_compressed(&self.path, &hash, &stored, wanted)?;
+        let digest = prove_compressed(&self.path, &hash, &compressed, wanted)?;
         let proof = match finished {
             Finished::Proved(proof) => proof,
             Finished::More(prover) => prove_unpacked(&self.path, prover, floor)?,
         };
-        tracing::info!(bytes = stored.bytes, of = hash.bytes, "compressed, and unpacked again to the same bytes");
-        Ok(Staged { path: mem::take(&mut self.path), proof, stored: Some(stored), digest })
+        tracing::info!(bytes = compressed.bytes, of = hash.bytes, "compressed, and unpacked again to the same bytes");
+        Ok(Staged { path: mem::take(&mut self.path), proof, compressed: Some(compressed), digest })
     }
 
     fn damaged(&self, what: String) -> snapshot::Error {
@@ -170,15 +170,15 @@ impl Drop for CompressedFile {
 pub fn prove_compressed(
     path: &Path,
     snapshot: &FileHash,
-    stored: &Stored,
+    compressed: &Compressed,
     wanted: impl Fn(u64) -> Option<DigestKind>,
 ) -> Result<Option<Digested>, snapshot::Error> {
     let (file, _) = open_regular(path).map_err(failed("open", path))?;
-    let mut bytes = Digesting::new(file, wanted(stored.bytes));
-    let content = Content::new(&mut bytes, Some(stored.compression));
+    let mut bytes = Digesting::new(file, wanted(compressed.bytes));
+    let content = Content::new(&mut bytes, Some(compressed.compression));
     let mut content = content.map_err(snapshot::Error::reading(path))?;
     let found = prove_stream(path, &mut content)?;
-    let is_stored = |file: FileHash| (file.bytes, &file.sha256) == (stored.bytes, &stored.sha256);
+    let is_stored = |file: FileHash| (file.bytes, &file.sha256) == (compressed.bytes, &compressed.sha256);
     if found == *snapshot && content.stored().is_some_and(is_stored) {
         return Ok(bytes.digested());
     }

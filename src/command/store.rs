@@ -27,7 +27,7 @@ pub async fn store(config: StoreStepConfig, now: DateTime<Utc>, report: &mut Rep
     let path = work_dir.join(Handover::FILE);
     let handover = Handover::read(&path)?;
     let facts = handover.facts(&path)?;
-    report.job.taken(facts, handover.record.stored.as_ref());
+    report.job.taken(facts, handover.record.compressed.as_ref());
     // A container that is started again finds that an earlier one has done the work.
     if handover.stored {
         tracing::info!(name = handover.record.name, "already stored and confirmed");
@@ -37,8 +37,8 @@ pub async fn store(config: StoreStepConfig, now: DateTime<Utc>, report: &mut Rep
     let begun = Instant::now();
     // The proof takes long, so what the store refuses comes before it, unless the store is away.
     let seen = look_if_there(prepared.clone(), retry_for).await?;
-    let stored = handover.record.stored.clone();
-    let mut backup = Backup { facts: facts.clone(), file: work_dir.join(&handover.file), stored, digest: None };
+    let compressed = handover.record.compressed.clone();
+    let mut backup = Backup { facts: facts.clone(), file: work_dir.join(&handover.file), compressed, digest: None };
     backup.digest = prove(&backup, seen.clone()).await?;
     let patience = Patience::new(retry_for);
     let store = match seen {
@@ -60,10 +60,10 @@ async fn prove(backup: &Backup, store: Option<Arc<Store>>) -> Result<Option<Dige
     // Again, because other containers can write to the volume that the file comes from.
     let file = backup.file.clone();
     let wanted = move |bytes| store.as_ref().and_then(|store| store.digest_kind(bytes));
-    if let Some(stored) = backup.stored.clone() {
+    if let Some(compressed) = backup.compressed.clone() {
         let snapshot = FileHash { bytes: backup.facts.bytes, sha256: backup.facts.sha256.clone() };
         // Its pages were proved when it was taken: bytes with the same SHA-256 are the same pages.
-        return Ok(blocking(move || prove_compressed(&file, &snapshot, &stored, wanted)).await?);
+        return Ok(blocking(move || prove_compressed(&file, &snapshot, &compressed, wanted)).await?);
     }
     let (proof, digest) = blocking(move || prove_file_with_digest(&file, &[], wanted)).await?;
     if proof.file.sha256 == backup.facts.sha256 {

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use super::facts::facts_of;
 use super::staging::{Staged, StagingFile};
 use crate::backup::name::Compression;
-use crate::backup::record::{Facts, Stored};
+use crate::backup::record::{Compressed, Facts};
 use crate::config;
 use crate::etcd;
 use crate::exit::{Exit, Failure};
@@ -29,7 +29,7 @@ pub struct Backup {
     pub facts: Facts,
     pub file: PathBuf,
     /// What the file is, if it is compressed.
-    pub stored: Option<Stored>,
+    pub compressed: Option<Compressed>,
     /// Of the file, of the kind that the store wanted, if that was known when the file was proved.
     pub digest: Option<Digested>,
 }
@@ -37,15 +37,15 @@ pub struct Backup {
 impl Backup {
     /// What is to be stored: the file as it is, compressed or not.
     pub fn content(&self) -> Content {
-        let hash = match &self.stored {
-            Some(Stored { bytes, sha256, .. }) => FileHash { bytes: *bytes, sha256: sha256.clone() },
+        let hash = match &self.compressed {
+            Some(Compressed { bytes, sha256, .. }) => FileHash { bytes: *bytes, sha256: sha256.clone() },
             None => FileHash { bytes: self.facts.bytes, sha256: self.facts.sha256.clone() },
         };
         Content { hash, digest: self.digest.clone() }
     }
 
     pub fn compression(&self) -> Option<Compression> {
-        self.stored.as_ref().map(|stored| stored.compression)
+        self.compressed.as_ref().map(|compressed| compressed.compression)
     }
 }
 
@@ -66,10 +66,10 @@ pub async fn snapshot(
         let wanted = store.cloned().map(|store| -> WantedDigest { Box::new(move |bytes| store.digest_kind(bytes)) });
         let staging = StagingFile::new(workspace, &format!("snapshot-{n}"), level, wanted)?;
         match receive(member, etcd, degraded.is_some(), staging).await {
-            Ok(Staged { path, proof, stored, digest }) => {
+            Ok(Staged { path, proof, compressed, digest }) => {
                 report.refuse(&failures.too_large());
                 let facts = facts(&proof, member, degraded, now);
-                let backup = Backup { facts, file: path, stored, digest };
+                let backup = Backup { facts, file: path, compressed, digest };
                 report.cannot_restore = cannot_restore(&backup.facts).await;
                 return Ok(backup);
             }

@@ -1,6 +1,6 @@
 use super::super::evidence::Evidence;
 use super::super::name::Compression;
-use super::super::record::Stored;
+use super::super::record::Compressed;
 use super::super::record::tests::facts;
 use super::super::verdict::{Compared, Identity, Suspicion, Verdict};
 use super::*;
@@ -120,8 +120,8 @@ fn the_lines_do_not_change() {
 #[test]
 fn a_compressed_backup_has_two_sizes_and_hashes() {
     let leaf = "p-202601020304.etcdb.zst";
-    let stored = Stored { bytes: 7, sha256: "cd".into(), compression: Compression::Zstd };
-    let record = Record { stored: Some(stored), ..record(leaf) };
+    let compressed = Compressed { bytes: 7, sha256: "cd".into(), compression: Compression::Zstd };
+    let record = Record { compressed: Some(compressed), ..record(leaf) };
     let (file, line) = (record_file(&name(leaf)), Line::Backup(record.clone()).encode());
     assert_eq!(file, "p-202601020304.etcdb.zst.json");
     let text = String::from_utf8(line.clone()).unwrap();

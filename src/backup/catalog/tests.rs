@@ -23,7 +23,7 @@ pub fn entry(name: BackupName, class: Class) -> Entry {
     let facts = verdict.is_some().then(|| Facts { taken_at, ..facts() });
     let has_record = facts.is_some() || class == Class::Doubtful(Doubt::Unknown);
     let ruling = (class == Class::Doubtful(Doubt::Dismissed)).then_some(Ruling::Dismissed);
-    Entry { name, bytes: None, taken_at, class, facts, stored: None, verdict, ruling, has_record }
+    Entry { name, bytes: None, taken_at, class, facts, compressed: None, verdict, ruling, has_record }
 }
 
 pub fn suspicious(reason: Suspicion) -> Verdict {
