@@ -83,6 +83,11 @@ impl Record {
             tool: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
+
+    /// How the file is compressed that it is about.
+    pub fn compression(&self) -> Option<Compression> {
+        self.compressed.as_ref().map(|compressed| compressed.compression)
+    }
 }
 
 /// The precision of every time in a record.

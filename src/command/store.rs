@@ -20,12 +20,15 @@ use crate::system::blocking::blocking;
 use crate::system::patience::Patience;
 
 pub async fn store(config: StoreStepConfig, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
-    let StoreStepConfig { store, work_dir, retry_for, sweep_after } = config;
+    let StoreStepConfig { mut store, work_dir, retry_for, sweep_after } = config;
     report.job.target = Some(store.target.to_string());
-    // Before anything is read: wrong settings end the job, whatever the step before has left.
-    let prepared = check_settings(&store, now).await?;
     let path = work_dir.join(Handover::FILE);
-    let handover = Handover::read(&path)?;
+    let handover = Handover::read(&path);
+    // How long a name may get depends on it.
+    store.naming.compression = handover.as_ref().ok().and_then(|handover| handover.record.compression());
+    // Wrong settings end the job, whatever the step before has left.
+    let prepared = check_settings(&store, now).await?;
+    let handover = handover?;
     let facts = handover.facts(&path)?;
     report.job.taken(facts, handover.record.compressed.as_ref());
     // A container that is started again finds that an earlier one has done the work.
