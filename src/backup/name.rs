@@ -130,7 +130,7 @@ impl BackupName {
 
     /// A name for `at` that none of the `existing` has, and that is younger than all of those of its minute: the minute,
     /// else the second, else a later second. A time that a compressed backup has is taken for the others too, and the
-    /// other way round, so that a time in a name means one backup.
+    /// other way round, so that a time in a name means one backup. Only two runs that do not see each other can both have it.
     pub fn free(prefix: &Prefix, at: DateTime<Utc>, zone: Tz, existing: &[Self]) -> Self {
         let minute = Self::new(prefix, at, zone);
         let youngest_of_minute = |stamp: NaiveDateTime| {

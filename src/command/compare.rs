@@ -72,7 +72,8 @@ async fn find(
     // Where nothing counts as good, a backup that nobody has confirmed may still tell, or one that a wrong clock has dated.
     let witness = |entry: &&Entry| match entry.class {
         Class::Good | Class::Legacy | Class::Unconfirmed => true,
-        Class::Doubtful(doubt) => doubt == Doubt::Unknown,
+        Class::Doubtful(doubt) => doubt == Doubt::Unknown && entry.is_ours,
+        Class::Foreign => false,
     };
     let candidates =
         if counted.is_empty() { inventory.catalog.entries.iter().filter(witness).collect() } else { counted };
@@ -113,9 +114,9 @@ fn nothing_good(inventory: &Inventory) -> Option<String> {
     if let Some(why) = damaged.and_then(|entry| entry.verdict.as_ref()).and_then(Verdict::why) {
         return Some(format!("what was before cannot be read: {why}"));
     }
-    // These two say nothing about what follows.
+    // These say nothing about what follows.
     let is_beside_the_point =
-        |entry: &Entry| matches!(entry.class, Class::Doubtful(Doubt::Degraded | Doubt::Dismissed));
+        |entry: &Entry| matches!(entry.class, Class::Foreign | Class::Doubtful(Doubt::Degraded | Doubt::Dismissed));
     (!entries.iter().all(is_beside_the_point)).then(|| "none of the backups before it counts as good".to_owned())
 }
 

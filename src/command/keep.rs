@@ -85,7 +85,7 @@ impl Keeper<'_> {
     /// What is stored, before this run stores anything.
     pub async fn look(&self, report: &mut JobReport) -> Result<Inventory, Failure> {
         let inventory = Inventory::read_patiently(self.store, self.patience).await?;
-        report.foreign = inventory.foreign;
+        report.foreign = inventory.untouched();
         self.note_what_was_there(&inventory).await?;
         Ok(inventory)
     }

@@ -127,7 +127,8 @@ fn invalidate_earlier(path: &Path, work_dir: &Path, naming: &Naming, keeps_file:
         return Ok(());
     };
     // Other containers can write to the shared volume. Whatever the record names, only a backup of our prefix is deleted.
-    let ours = earlier.file.to_str().and_then(|file| BackupName::parse_path(&naming.prefix, file)).is_some();
+    let name = earlier.file.to_str().and_then(|file| BackupName::parse_path(&naming.prefix, file));
+    let ours = name.is_some_and(|name| name.compression() == earlier.record.compression());
     if ours && !keeps_file && !earlier.stored {
         // If it cannot be deleted, the new snapshot gets another name.
         let _ = fs::remove_file(work_dir.join(&earlier.file));

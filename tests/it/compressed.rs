@@ -5,7 +5,7 @@ use std::{fs, io::Write, path::Path, process::Command};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::support::{etcd::Cluster, remote::Remote, run::Run, sample};
+use crate::support::{LONG_AGO, etcd::Cluster, remote::Remote, run::Run, sample};
 
 const PLAIN: &str = "p-202601010000.etcdb";
 const ZST: &str = "p-202601020000.etcdb.zst";
@@ -79,6 +79,29 @@ fn a_stored_one_is_taken_like_any_other() {
         assert!(lines[0]["bytes"].is_null(), "no record tells it");
         assert_eq!(lines[1]["bytes"], sample::snapshot().len());
 
+        // Nothing tells yet that it is not another program's.
+        assert_eq!((&lines[0]["class"], &lines[1]["class"]), (&"foreign".into(), &"legacy".into()));
+        let text = on(&remote, &["list"]).env("OUTPUT", "text").exits(0);
+        assert!(
+            text.stdout.contains("\n1 backup in ") && text.stdout.contains(", 1 foreign, and 1 other file\n"),
+            "{text}"
+        );
+        let quick = on(&remote, &["list", "--quick"]).success();
+        assert_eq!(
+            (&quick.value("backups")[0]["name"], &quick.value("backups")[0]["class"]),
+            (&ZST.into(), &json!(null))
+        );
+        let report = without_disk(on(&remote, &["verify", "--all"])).success();
+        assert_eq!(report.value("backups").as_array().unwrap().len(), 1);
+        assert_eq!(without_disk(on(&remote, &["verify"])).success().value("backups")[0]["name"], PLAIN);
+        on(&remote, &["verify", "20260102"])
+            .exits(2)
+            .says(&["perhaps another program's: to use it, give its full name"]);
+        for args in [&["verify", ZST][..], &["inspect", ZST], &["restore", ZST, "--plan", "--etcd", "stacked"]] {
+            on(&remote, args).exits(0).says(&["this backup is compressed and without a record"]);
+        }
+        on(&remote, &["accept", ZST, "--by", "alice"]).exits(0);
+
         let report = without_disk(on(&remote, &["verify", "--all"])).success();
         assert_eq!((report.number("good"), report.number("bad")), (2, 0));
         assert_eq!(report.value("backups")[0]["bytes"], sample::snapshot().len());
@@ -93,28 +116,136 @@ fn a_stored_one_is_taken_like_any_other() {
     }
 }
 
+/// Of two runs of one minute, of which one compresses, neither sees the other's name: both get it.
 #[test]
-fn two_of_one_minute_are_two_backups() {
+fn two_of_one_time_are_two_backups() {
     needs!("etcd", "etcdctl", "rclone");
-    let remote = Remote::folder();
-    let twin = format!("{PLAIN}.zst");
-    remote.put(PLAIN, sample::old());
-    remote.put(&twin, &frame(sample::snapshot()));
-    let revision = |name: &str| {
-        let folder = tempfile::tempdir().unwrap();
-        let report = on(&remote, &["fetch", name, folder.path().join("out").to_str().unwrap()]).success();
-        (report.text("name").to_owned(), report.number("keys"))
+    let cluster = Cluster::kubernetes(UID);
+    let minute = |name: &str| name["p-".len()..][..12].to_owned();
+    // Each stores where the other's cannot be seen, in the same minute, and then both stand in one place.
+    let (remote, zst, plain) = loop {
+        let (remote, other) = (Remote::folder(), Remote::folder());
+        let zst = job(&cluster, &remote, "zstd").success().text("name").to_owned();
+        cluster.etcdctl(&["put", "a", "b"]);
+        let plain = job(&cluster, &other, "none").success().text("name").to_owned();
+        if minute(&zst) == minute(&plain) {
+            remote.put(&plain, &other.read(&plain));
+            let record = format!(".etcd-backup/{plain}.json");
+            remote.put(&record, &other.read(&record));
+            break (remote, zst, plain);
+        }
     };
-    assert_eq!(revision(PLAIN), (PLAIN.to_owned(), 1));
-    assert_eq!(revision(&twin), (twin.clone(), 200));
-    // Which is the newer one nobody knows, but it is always the same.
-    assert_eq!(revision("latest"), (twin.clone(), 200));
-    on(&remote, &["verify", "202601010000"]).exits(2).says(&["is ambiguous", PLAIN, &twin]);
-    let prune =
-        |args: &[&str]| on(&remote, &["prune", "--retention-count", "1", "--keep-last", "1"]).args(args).success();
-    assert_eq!(prune(&["--dry-run"]).value("planned")[0]["name"], PLAIN);
-    prune(&[]);
-    assert_eq!(remote.names(), [twin]);
+    assert_eq!(zst, format!("{plain}.zst"));
+    let list = on(&remote, &["list"]).success();
+    let newest_first: Vec<_> = list.value("backups").as_array().unwrap().iter().map(|line| &line["name"]).collect();
+    // By their records' seconds; of one second, always in the same order.
+    assert!(newest_first == [&plain, &zst] || newest_first == [&zst, &plain], "{list:?}");
+    without_disk(on(&remote, &["verify", "--all", "--deep"])).exits(0);
+    for name in [&plain, &zst] {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("out");
+        let fetched = on(&remote, &["fetch", name, out.to_str().unwrap()]).success();
+        assert_eq!(fetched.text("sha256"), remote.record(&format!("{name}.json"))["sha256"].as_str().unwrap());
+    }
+    on(&remote, &["verify", &minute(&plain)]).exits(2).says(&["is ambiguous", &plain, &zst]);
+    // A decision about the one says nothing of the other, and what goes takes nothing of the other along.
+    let (newest, oldest) = (newest_first[0].as_str().unwrap(), newest_first[1].as_str().unwrap());
+    assert_eq!(on(&remote, &["dismiss", oldest, "--by", "alice"]).success().value("covers"), &json!([oldest]));
+    let pruned = on(&remote, &["prune", "--retention-count", "1", "--keep-last", "1"]).success();
+    assert_eq!(pruned.value("removed")[0]["name"], oldest);
+    assert_eq!(remote.names(), [newest]);
+    assert!(remote.records().contains(&format!("{newest}.json")), "{:?}", remote.records());
+    assert!(
+        !remote
+            .records()
+            .iter()
+            .any(|file| file.starts_with(&format!("{oldest}.2")) || *file == format!("{oldest}.json"))
+    );
+    on(&remote, &["verify"]).exits(0);
+}
+
+/// `zstd FILE` beside a backup: the file has the name that a run would give it.
+#[test]
+#[ignore = "slow: make test-all"]
+fn what_people_compress_by_hand_is_never_deleted() {
+    needs!("etcd", "etcdctl", "rclone", "weed");
+    for (remote, limit) in [(Remote::folder(), ("RETENTION", "10d")), (Remote::seaweedfs(), ("RETENTION_COUNT", "1"))] {
+        let cluster = Cluster::kubernetes(UID);
+        let night = |compression: &str| {
+            job(&cluster, &remote, compression).env(limit.0, limit.1).env("KEEP_LAST", "1").success()
+        };
+        let mut by_hand = vec!["p-202001010000.etcdb.zst".to_owned(), "p-20200102000000.etcdb.zst".to_owned()];
+        // One that its name dates in the future, one that is none, and one with a file beside it that looks like a record.
+        by_hand.extend(
+            ["p-209901010000.etcdb.zst", "p-202001030000.etcdb.zst", "p-202001040000.etcdb.zst"].map(str::to_owned),
+        );
+        for name in &by_hand {
+            let content = if name.contains("0103") { b"none".to_vec() } else { frame(sample::snapshot()) };
+            remote.put_aged(name, &content, LONG_AGO);
+        }
+        remote.put_aged("p-202001040000.etcdb.zst.json", b"{}", LONG_AGO);
+        let stay = |by_hand: &[String]| {
+            let names = remote.names();
+            for name in by_hand {
+                assert!(names.contains(name), "{name} is gone: {names:?}");
+            }
+        };
+        for nights in 1..=10_u64 {
+            let report = night("none");
+            let name = report.text("name").to_owned();
+            assert!(nights > 1 || report.value("verdict")["is"] == "good", "{report:?}");
+            stay(&by_hand);
+            if nights == 1 {
+                remote.put_aged(".etcd-backup/p-202001040000.etcdb.zst.json", b"{}\n", LONG_AGO);
+            }
+            if nights % 3 == 0 {
+                // A young one, of a backup that goes by the count.
+                by_hand.push(format!("{name}.zst"));
+                remote.put_aged(&format!("{name}.zst"), &frame(&remote.read(&name)), LONG_AGO);
+            }
+            let list = on(&remote, &["list"]).success();
+            let class = |name: &String| {
+                let lines = list.value("backups").as_array().unwrap();
+                lines.iter().find(|line| line["name"] == name.as_str()).unwrap()["class"].clone()
+            };
+            assert!(
+                by_hand.iter().filter(|name| !name.contains("0104")).all(|name| class(name) == "foreign"),
+                "{list:?}"
+            );
+            assert_eq!(on(&remote, &["verify"]).success().value("backups")[0]["name"], name);
+        }
+        // It may be of a run that compressed, whose clock was wrong, and so would hold retention back.
+        remote.delete("p-209901010000.etcdb.zst");
+        by_hand.retain(|name| !name.contains("2099"));
+        let compressed = night("zstd").text("name").to_owned();
+        let last = night("none").text("name").to_owned();
+        stay(&by_hand);
+        by_hand.push("p-202001040000.etcdb.zst.json".to_owned());
+        let others: Vec<_> = remote.names().into_iter().filter(|name| !by_hand.contains(name)).collect();
+        if limit.0 == "RETENTION_COUNT" {
+            assert_eq!(others, [last], "{compressed} goes as any other");
+        }
+    }
+}
+
+#[test]
+fn how_long_a_name_gets_is_known_to_the_step_that_stores() {
+    needs!("etcd", "rclone");
+    let (cluster, remote) = (Cluster::small(), Remote::folder());
+    // With it, the name of a plain backup's part is just short enough.
+    let prefix = "x".repeat(189);
+    for (compression, exit) in [("none", 0), ("zstd", 2)] {
+        let folder = tempfile::tempdir().unwrap();
+        let step = |word: &str| {
+            Run::new().args([word, "--work-dir", folder.path().to_str().unwrap()]).env("BACKUP_PREFIX", &prefix)
+        };
+        let taken = step("snapshot").etcd(&cluster).env("TARGET", "elsewhere:x").env("COMPRESSION", compression);
+        taken.success();
+        let stored = step("store").store(&remote).exits(exit);
+        if exit == 2 {
+            stored.says(&["backup-prefix: the longest name that would be stored, ", "has 259 bytes"]);
+        }
+    }
 }
 
 #[test]
