@@ -75,10 +75,13 @@ impl<R: Read> Unpacked<R> {
                 advice: "give it a name that ends in `.etcdb.zst`, or unpack it with `zstd -d` and use the file",
             })),
             None => Ok(Self::Plain(Cursor::new(start), source)),
-            Some(Compression::Zstd) if is_database(&start) => Err(known.error(Fault::OtherShape {
-                what: "it is not compressed, although its name says so".into(),
-                advice: "give it a name that ends in `.etcdb`",
-            })),
+            // A short header of a frame may have the same bytes behind it.
+            Some(Compression::Zstd) if !start.starts_with(&MAGIC) && is_database(&start) => {
+                Err(known.error(Fault::OtherShape {
+                    what: "it is not compressed, although its name says so".into(),
+                    advice: "give it a name that ends in `.etcdb`",
+                }))
+            }
             Some(Compression::Zstd) => Ok(Self::Zstd(Box::new(Decompressor::new(start, source, known)?))),
         }
     }
