@@ -9,6 +9,7 @@ use std::{
 };
 
 use rustix::fs::{CWD, Mode, mkfifoat};
+use sha2::{Digest, Sha256};
 use zstd::stream::raw::CParameter;
 
 use crate::support::{etcd::Cluster, output::Output, processes::peak_rss, remote::Remote, run::Run, sample};
@@ -241,4 +242,29 @@ fn a_bomb_takes_neither_memory_nor_disk() {
             assert!(output.stderr.contains("no room in") && !output.stderr.contains("LEFT: ."), "{output}");
         }
     }
+}
+
+#[test]
+fn the_step_that_stores_proves_every_page_again() {
+    needs!("etcd", "etcdctl", "rclone");
+    let (cluster, remote) = (Cluster::small(), Remote::folder());
+    let folder = tempfile::tempdir().unwrap();
+    let step = |word: &str| Run::new().arg(word).arg("--work-dir").arg(folder.path()).env("BACKUP_PREFIX", "p-");
+    step("snapshot").etcd(&cluster).env("TARGET", "elsewhere:x").env("COMPRESSION", "zstd").success();
+    let paths = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+    let (files, handovers): (Vec<_>, Vec<_>) = paths.partition(|path| path.extension().is_some_and(|end| end == "zst"));
+    // Whoever can write there can make everything agree but the pages.
+    let wiped = sample::wiped();
+    let bytes = frame(&wiped, true, true, &[]);
+    let text = fs::read_to_string(&handovers[0]).unwrap();
+    let mut handover: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let hash = |bytes: &[u8]| hex::encode(Sha256::digest(bytes));
+    handover["bytes"] = wiped.len().into();
+    handover["sha256"] = hash(&wiped).into();
+    handover["compressed"]["bytes"] = bytes.len().into();
+    handover["compressed"]["sha256"] = hash(&bytes).into();
+    fs::write(&handovers[0], handover.to_string()).unwrap();
+    fs::write(&files[0], bytes).unwrap();
+    step("store").store(&remote).exits(5).says(&["is not a valid snapshot: page "]);
+    assert!(remote.names().is_empty());
 }

@@ -336,6 +336,24 @@ mod tests {
     use crate::snapshot::tests::build::{SIZE, bucket, db, inline, leaf, patched, value};
 
     #[test]
+    fn small_pages_take_no_more_memory_than_the_usual_ones() {
+        let (first, last) = ("a".repeat(100), "b".repeat(100));
+        let page = |id| leaf(id, &[(&first, value("1")), (&last, value("2"))]);
+        let meta = MetaPage::of_snapshot(&db(&[page(2)])).unwrap().unwrap();
+        let meta = MetaPage { pages: 20_000, ..meta };
+        let mut keeper = Keeper::new(meta, Limits { fixed: 0, ..Limits::USUAL }, &[]);
+        for id in 3..meta.pages {
+            assert_eq!(keeper.look(id, &page(id), 0), None);
+            keeper.passed();
+        }
+        let memory = keeper.table.used() + meta.pages * FINDING;
+        assert!(memory <= meta.bytes() / 4096 * 64, "{memory}");
+        for page_size in [4096, 16_384, 65_536] {
+            assert_eq!(Limits::USUAL.of(page_size).per_page, Limits::USUAL.per_page);
+        }
+    }
+
+    #[test]
     fn a_later_round_does_not_wait_for_two_pages_at_once() {
         // Each claims to reach to the end of the file.
         let claiming = |id: u64, pages: u32| {
