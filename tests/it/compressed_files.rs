@@ -115,7 +115,7 @@ fn every_command_says_what_is_wrong_with_a_local_file() {
     refused(&pipe, 2, "is not a regular file");
     if !rustix::process::geteuid().is_root() {
         fs::write(&file, &good).unwrap();
-        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
         refused(&file, 10, "Permission denied");
     }
 }
