@@ -14,7 +14,7 @@ use crate::backup::name::BackupName;
 use crate::backup::record::{Compressed, Facts, Record};
 use crate::backup::verdict::{Before, Compared, Verdict, judge};
 use crate::exit::{Exit, Failure};
-use crate::snapshot::FileHash;
+use crate::snapshot::{self, FileHash};
 use crate::store::{self, Store};
 use crate::system::patience::Patience;
 
@@ -92,7 +92,7 @@ async fn find(
         match patience.wait_out(&format!("reading back {}", entry.name), is_away, read).await {
             Err(failure) if is_away(&failure) => return Err(failure),
             Err(why) => {
-                if why.exit == Exit::Proof {
+                if is_damaged(&why) {
                     record_legacy(store, patience, entry, Err(why.one_line())).await?;
                 }
                 failure = Some(format!("what was before cannot be read: {why}"));
@@ -118,6 +118,13 @@ fn nothing_good(inventory: &Inventory) -> Option<String> {
     let is_beside_the_point =
         |entry: &Entry| matches!(entry.class, Class::Foreign | Class::Doubtful(Doubt::Degraded | Doubt::Dismissed));
     (!entries.iter().all(is_beside_the_point)).then(|| "none of the backups before it counts as good".to_owned())
+}
+
+/// Whether the backup itself is bad, whoever reads it. What was only too much for this program must not have a record that
+/// says so for ever.
+fn is_damaged(failure: &Failure) -> bool {
+    let is_unproved = matches!(failure.error.downcast_ref(), Some(snapshot::Error::Unproved { .. }));
+    failure.exit == Exit::Proof && !is_unproved
 }
 
 fn is_away(failure: &Failure) -> bool {

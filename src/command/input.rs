@@ -6,7 +6,9 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::inventory::Inventory;
-use super::opening::{ANY_REVISION, Opening, Received, copy, open_local, prove_local, prove_stored, receive};
+use super::opening::{
+    ANY_REVISION, LocalFile, Opening, Received, copy, open_local, prove_local, prove_stored, receive,
+};
 use crate::backup::catalog::Entry;
 use crate::backup::record::{Compressed, Facts};
 use crate::backup::select::{Selector, described, exact, select};
@@ -99,29 +101,27 @@ impl Source {
     }
 
     /// The size of the snapshot in bytes, if that is known before it is read.
-    pub async fn bytes(&self) -> Option<u64> {
+    pub async fn bytes(&self) -> Result<Option<u64>, Failure> {
         match self {
-            Self::Local(path) => {
-                let path = path.clone();
-                let bytes = move || open_local(&path, "restore").map(|local| local.announced);
-                blocking(bytes).await.ok()
-            }
-            Self::Stored(stored) => stored.bytes(),
+            Self::Local(path) => Ok(local(path, |local| local.announced).await?),
+            Self::Stored(stored) => Ok(stored.bytes()),
         }
     }
 
     /// Whether it is brought into a workspace before it is read: all but a local file that is not compressed.
-    pub async fn is_staged(&self) -> bool {
-        let Self::Local(path) = self else { return true };
-        let path = path.clone();
-        let is_compressed = move || open_local(&path, "restore").map(|local| local.is_compressed());
-        blocking(is_compressed).await.unwrap_or_default()
+    pub async fn is_staged(&self) -> Result<bool, Failure> {
+        match self {
+            Self::Local(path) => Ok(local(path, |local| local.content.is_compressed()).await?),
+            Self::Stored(_) => Ok(true),
+        }
     }
 
     /// Proves every page. What is not a local file as etcd gave it is first brought into a workspace in `work_dir`.
     pub async fn prove(&self, work_dir: &Path) -> Result<ProvedFile, Failure> {
         let label = self.label();
-        if let (Self::Local(path), false) = (self, self.is_staged().await) {
+        if let Self::Local(path) = self
+            && !self.is_staged().await?
+        {
             let file = path.clone();
             let proof = blocking(move || prove_file(&file, &KUBE_SYSTEM_KEYS)).await?;
             return Ok(ProvedFile { path: path.clone(), label, proof, stored: None, _workspace: None });
@@ -165,6 +165,12 @@ impl Source {
             Self::Stored(stored) => stored.receive(part).await,
         }
     }
+}
+
+/// What a local file tells before it is read.
+async fn local<T: Send + 'static>(path: &Path, tell: fn(&LocalFile) -> T) -> Result<T, snapshot::Error> {
+    let path = path.to_owned();
+    blocking(move || open_local(&path, "open").map(|local| tell(&local))).await
 }
 
 impl StoredSource {
@@ -252,7 +258,7 @@ impl StoredSource {
     }
 
     fn opening(&self) -> Opening {
-        Opening::new(&self.backup.name, self.known.as_ref().map(|facts| facts.bytes))
+        Opening::new(&self.backup, self.known.as_ref().map(|facts| facts.bytes))
     }
 
     fn check_stored(&self, found: &FileHash) -> Result<(), Failure> {

@@ -1,11 +1,10 @@
 //! How the bytes of a backup are opened, compressed or not, and received into a file.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::backup::name::{BackupName, Compression};
-use crate::compression::{Content, compression_of};
+use crate::compression::{Known, Unpacked, compression_of};
 use crate::kubernetes::KUBE_SYSTEM_KEYS;
 use crate::logging::progress::Metered;
 use crate::snapshot::{self, FileHash, Finished, PartFile, Proof, Prover, Snapshot, prove_file};
@@ -29,54 +28,44 @@ pub struct Received {
 #[derive(Clone)]
 pub struct Opening {
     pub label: PathBuf,
-    compression: Option<Compression>,
-    recorded: Option<u64>,
+    known: Known,
 }
 
 impl Opening {
     /// `recorded` is the size of the snapshot in its record.
-    pub fn new(name: &BackupName, recorded: Option<u64>) -> Self {
-        Self { label: name.to_string().into(), compression: name.compression(), recorded }
+    pub fn new(backup: &StoredBackup, recorded: Option<u64>) -> Self {
+        let StoredBackup { name, bytes } = backup;
+        Self {
+            label: name.to_string().into(),
+            known: Known { compression: name.compression(), stored: *bytes, recorded },
+        }
     }
 
-    pub fn open<R: Read>(&self, stream: R) -> Result<Content<R>, snapshot::Error> {
-        let failed = snapshot::Error::reading(&self.label);
-        let content = Content::new(stream, self.compression).map_err(failed)?;
-        match (content.announced(), self.recorded) {
-            (Some(announced), Some(recorded)) if announced != recorded => {
-                let why = format!("its frame announces {announced} bytes, and its record says {recorded}");
-                Err(snapshot::Error::reading(&self.label)(io::Error::new(io::ErrorKind::InvalidData, why)))
-            }
-            _ => Ok(content),
-        }
+    pub fn open<R: Read>(&self, stream: R) -> Result<Unpacked<R>, snapshot::Error> {
+        Unpacked::new(stream, self.known).map_err(snapshot::Error::reading(&self.label))
     }
 }
 
 /// A local file, which may be compressed.
 pub struct LocalFile {
-    pub content: Content<Metered<File>>,
-    /// The size of the snapshot in bytes.
-    pub announced: u64,
-}
-
-impl LocalFile {
-    pub const fn is_compressed(&self) -> bool {
-        self.content.announced().is_some()
-    }
+    pub content: Unpacked<Metered<File>>,
+    /// The size of the snapshot in bytes, if the file tells.
+    pub announced: Option<u64>,
 }
 
 pub fn open_local(path: &Path, doing: &'static str) -> Result<LocalFile, snapshot::Error> {
     let failed = |source| snapshot::Error::Io { doing: "open", path: path.to_owned(), source };
     let (file, bytes) = open_regular(path).map_err(failed)?;
     let compression = compression_of(&file).map_err(snapshot::Error::reading(path))?;
-    let content = Content::new(Metered::new(doing, file, bytes), compression);
-    let content = content.map_err(snapshot::Error::reading(path))?;
-    Ok(LocalFile { announced: content.announced().unwrap_or(bytes), content })
+    let known = Known { compression, stored: Some(bytes), recorded: None };
+    let content = Unpacked::new(Metered::new(doing, file, bytes), known).map_err(snapshot::Error::reading(path))?;
+    let announced = if content.is_compressed() { content.announced() } else { Some(bytes) };
+    Ok(LocalFile { content, announced })
 }
 
 /// Proves every page where the file is.
 pub fn prove_local(path: &Path) -> Result<Proof, snapshot::Error> {
-    if open_local(path, "verify")?.is_compressed() {
+    if open_local(path, "verify")?.content.is_compressed() {
         prove_unpacked(path, Prover::new(path, &KUBE_SYSTEM_KEYS), ANY_REVISION)
     } else {
         prove_file(path, &KUBE_SYSTEM_KEYS)
@@ -85,25 +74,28 @@ pub fn prove_local(path: &Path) -> Result<Proof, snapshot::Error> {
 
 /// Unpacks a compressed file as often as its proof needs it.
 pub fn prove_unpacked(path: &Path, mut prover: Prover, floor: u64) -> Result<Proof, snapshot::Error> {
-    loop {
+    for _ in 0..MOST_READINGS {
         prover.push_all(path, open_local(path, "proof")?.content)?;
         match prover.finish(floor)? {
             Finished::Proved(proof) => return Ok(proof),
             Finished::More(more) => prover = more,
         }
     }
+    Err(snapshot::Error::Unproved { path: path.to_owned(), readings: MOST_READINGS })
 }
 
 pub fn copy(path: &Path, mut part: PartFile) -> Result<Received, snapshot::Error> {
     let LocalFile { content, announced } = open_local(path, "copy")?;
-    part.expect_file(announced)?;
+    if let Some(bytes) = announced {
+        part.expect_file(bytes)?;
+    }
     receive(path, content, part)
 }
 
 /// Reads all of the content, which errors call `label`, and proves every page.
 pub fn receive<R: Read>(
     label: &Path,
-    mut content: Content<R>,
+    mut content: Unpacked<R>,
     mut part: PartFile,
 ) -> Result<Received, snapshot::Error> {
     part.push_all(label, &mut content)?;

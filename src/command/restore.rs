@@ -70,10 +70,10 @@ fn warn_of_old_revision(etcdutl: &Etcdutl, proved: &ProvedFile, flag: Option<u64
 }
 
 async fn check_room(data_dir: &DataDir, source: &Source, work_dir: &Path) -> Result<(), Failure> {
-    let Some(bytes) = source.bytes().await else { return Ok(()) };
+    let Some(bytes) = source.bytes().await? else { return Ok(()) };
     // A stored backup is fetched into the work directory before etcdutl copies it, and a compressed file is unpacked there;
     // any other local file is read where it is.
-    let staging = source.is_staged().await.then_some(work_dir);
+    let staging = source.is_staged().await?.then_some(work_dir);
     Ok(data_dir.check_room(bytes, staging)?)
 }
 

@@ -5,15 +5,15 @@ use std::io;
 use std::mem;
 use std::path::{Path, PathBuf};
 
-use super::opening::prove_unpacked;
+use super::opening::{ANY_REVISION, prove_unpacked};
 use crate::backup::name::Compression;
 use crate::backup::record::Compressed;
-use crate::compression::{Compressor, Content};
+use crate::compression::{Compressor, Known, Unpacked};
 use crate::etcd::Sink;
 use crate::kubernetes::KUBE_SYSTEM_KEYS;
 use crate::snapshot::{
     self, DigestKind, Digested, Digesting, FileHash, Finished, PartFile, Proof, Prover, Snapshot, WantedDigest,
-    Workspace, check_room, prove_stream, with_trailer,
+    Workspace, check_room, prove_stream, with_trailer, write_error,
 };
 use crate::system::fs::{create_new, open_regular};
 
@@ -106,7 +106,7 @@ impl CompressedFile {
     fn expect_file(&mut self, bytes: u64) -> Result<(), snapshot::Error> {
         if let Compressing::Not(file, level) = mem::replace(&mut self.compressing, Compressing::Ended) {
             // How much of it is left when it is compressed is not known before.
-            check_room(self.path.parent().unwrap_or(&self.path), &file, bytes)?;
+            check_room(self.dir(), bytes)?;
             let compressor = Compressor::start(file, level, bytes).map_err(failed("write", &self.path))?;
             self.compressing = Compressing::Begun(compressor);
         }
@@ -118,11 +118,11 @@ impl CompressedFile {
         self.taken = self.taken.saturating_add(u64::try_from(blob.len()).unwrap_or(u64::MAX));
         // Checked before writing: a sender that never ends must not fill the disk.
         if self.taken > self.expected {
-            return Err(self.damaged(format!("more bytes arrived than the {} that were announced", self.expected)));
+            return Err(self.bad(format!("more bytes arrived than the {} that were announced", self.expected)));
         }
         self.prover.push(blob);
         match &mut self.compressing {
-            Compressing::Begun(compressor) => compressor.push(blob).map_err(failed("write", &self.path)),
+            Compressing::Begun(compressor) => compressor.push(blob).map_err(|error| self.write_error(error)),
             Compressing::Not(..) | Compressing::Ended => Ok(()),
         }
     }
@@ -130,21 +130,22 @@ impl CompressedFile {
     /// Ends the frame and unpacks it again: it counts only if what comes out is what was proved.
     fn finish(mut self, floor: u64) -> Result<Staged, snapshot::Error> {
         if self.taken != self.expected {
-            return Err(self.damaged(format!("{} bytes arrived, {} were announced", self.taken, self.expected)));
+            return Err(self.bad(format!("{} bytes arrived, {} were announced", self.taken, self.expected)));
         }
         let Compressing::Begun(compressor) = mem::replace(&mut self.compressing, Compressing::Ended) else {
-            return Err(self.damaged("it is empty".to_owned()));
+            return Err(self.bad("it is empty"));
         };
         let finished = mem::replace(&mut self.prover, Prover::new(&self.path, &[])).finish(floor)?;
-        let FileHash { bytes, sha256 } = compressor.finish().map_err(failed("write", &self.path))?;
+        let FileHash { bytes, sha256 } = compressor.finish().map_err(|error| self.write_error(error))?;
         let compressed = Compressed { bytes, sha256, compression: Compression::Zstd };
         let hash = match &finished {
             Finished::Proved(proof) => Some(&proof.file),
             Finished::More(prover) => prover.before(),
         };
-        let hash = hash.cloned().ok_or_else(|| self.damaged("it is empty".to_owned()))?;
+        let hash = hash.cloned().ok_or_else(|| self.bad("it is empty"))?;
         let wanted = |bytes| self.wanted.as_ref().and_then(|wanted| wanted(bytes));
-        let digest = prove_compressed(&self.path, &hash, &compressed, wanted)?;
+        // Its pages are proved, and bytes with the same SHA-256 are the same pages.
+        let digest = compare(&self.path, &hash, &compressed, wanted, |content| prove_stream(&self.path, content))?;
         let proof = match finished {
             Finished::Proved(proof) => proof,
             Finished::More(prover) => prove_unpacked(&self.path, prover, floor)?,
@@ -153,37 +154,66 @@ impl CompressedFile {
         Ok(Staged { path: mem::take(&mut self.path), proof, compressed: Some(compressed), digest })
     }
 
-    fn damaged(&self, what: String) -> snapshot::Error {
-        snapshot::Error::reading(&self.path)(io::Error::new(io::ErrorKind::InvalidData, what))
+    fn dir(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
+    }
+
+    fn write_error(&self, error: io::Error) -> snapshot::Error {
+        // How much of the rest is left when it is compressed is not known.
+        write_error(self.dir(), &self.path, self.expected.saturating_sub(self.taken), error)
+    }
+
+    fn bad(&self, what: impl Into<String>) -> snapshot::Error {
+        snapshot::Error::bad_file(&self.path, what)
     }
 }
 
 impl Drop for CompressedFile {
     fn drop(&mut self) {
-        // Its thread ends by itself. What cannot be removed goes with the workspace.
+        // Before the file is removed: its thread has ended then, and nothing is written any more.
+        self.compressing = Compressing::Ended;
+        // What cannot be removed goes with the workspace.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Unpacks a compressed file, and compares both its bytes and those that come out. `wanted` says which digest is wanted of a
-/// file of so many bytes.
-pub fn prove_compressed(
+/// Proves every page of a compressed file that another process has left, and what else [`compare`] does.
+pub fn prove_handed_on(
     path: &Path,
     snapshot: &FileHash,
     compressed: &Compressed,
     wanted: impl Fn(u64) -> Option<DigestKind>,
 ) -> Result<Option<Digested>, snapshot::Error> {
-    let (file, _) = open_regular(path).map_err(failed("open", path))?;
-    let mut bytes = Digesting::new(file, wanted(compressed.bytes));
-    let content = Content::new(&mut bytes, Some(compressed.compression));
-    let mut content = content.map_err(snapshot::Error::reading(path))?;
-    let found = prove_stream(path, &mut content)?;
+    let mut prover = Prover::new(path, &[]);
+    compare(path, snapshot, compressed, wanted, |content| {
+        prover.push_all(path, content)?;
+        let proof = match prover.finish(ANY_REVISION)? {
+            Finished::Proved(proof) => proof,
+            Finished::More(prover) => prove_unpacked(path, prover, ANY_REVISION)?,
+        };
+        Ok(proof.file)
+    })
+}
+
+/// Unpacks a compressed file for `prove`, and compares both its bytes and those that come out. `wanted` says which digest is
+/// wanted of a file of so many bytes.
+fn compare(
+    path: &Path,
+    snapshot: &FileHash,
+    compressed: &Compressed,
+    wanted: impl Fn(u64) -> Option<DigestKind>,
+    prove: impl FnOnce(&mut Unpacked<&mut Digesting<File>>) -> Result<FileHash, snapshot::Error>,
+) -> Result<Option<Digested>, snapshot::Error> {
+    let (file, bytes) = open_regular(path).map_err(failed("open", path))?;
+    let known = Known { compression: Some(compressed.compression), stored: Some(bytes), recorded: Some(snapshot.bytes) };
+    let mut digesting = Digesting::new(file, wanted(compressed.bytes));
+    let mut content = Unpacked::new(&mut digesting, known).map_err(snapshot::Error::reading(path))?;
+    let found = prove(&mut content)?;
     let is_stored = |file: FileHash| (file.bytes, &file.sha256) == (compressed.bytes, &compressed.sha256);
     if found == *snapshot && content.stored().is_some_and(is_stored) {
-        return Ok(bytes.digested());
+        return Ok(digesting.digested());
     }
-    let why = io::Error::new(io::ErrorKind::InvalidData, "it is not the compressed file of its snapshot");
-    Err(snapshot::Error::reading(path)(why))
+    Err(snapshot::Error::bad_file(path, "it is not the compressed file of its snapshot"))
 }
 
 fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> snapshot::Error {

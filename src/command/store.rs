@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::keep::Keeper;
 use super::open::{check_settings, look_if_there, open_prepared};
-use super::staging::prove_compressed;
+use super::staging::prove_handed_on;
 use super::take::Backup;
 use crate::backup::handover::Handover;
 use crate::config::StoreStepConfig;
@@ -65,8 +65,7 @@ async fn prove(backup: &Backup, store: Option<Arc<Store>>) -> Result<Option<Dige
     let wanted = move |bytes| store.as_ref().and_then(|store| store.digest_kind(bytes));
     if let Some(compressed) = backup.compressed.clone() {
         let snapshot = FileHash { bytes: backup.facts.bytes, sha256: backup.facts.sha256.clone() };
-        // Its pages were proved when it was taken: bytes with the same SHA-256 are the same pages.
-        return Ok(blocking(move || prove_compressed(&file, &snapshot, &compressed, wanted)).await?);
+        return Ok(blocking(move || prove_handed_on(&file, &snapshot, &compressed, wanted)).await?);
     }
     let (proof, digest) = blocking(move || prove_file_with_digest(&file, &[], wanted)).await?;
     if proof.file.sha256 == backup.facts.sha256 {

@@ -191,7 +191,8 @@ impl Stored {
             // Of one that was not read to its end, the proof begins anew.
             let anew = || Prover::new(Path::new(&name.to_string()), &KUBE_SYSTEM_KEYS);
             let prover = begun.take().unwrap_or_else(anew);
-            prove_stored(store, &self.backup, &Opening::new(name, None), prover, self.floor).await.map_err(Read)
+            let opening = Opening::new(&self.backup, self.backup.bytes);
+            prove_stored(store, &self.backup, &opening, prover, self.floor).await.map_err(Read)
         };
         match keeper.patience.wait_out(&format!("proving {name}"), Read::is_away, read).await {
             Ok((proof, _)) => Ok(proof),

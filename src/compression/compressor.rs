@@ -13,7 +13,8 @@ use crate::snapshot::FileHash;
 const CHUNK: usize = 256 << 10;
 const AHEAD: usize = 8;
 
-/// Becomes one frame in a file. Dropped before [`Self::finish`], its thread ends, and what is in the file is no frame.
+/// Becomes one frame in a file. Dropped before [`Self::finish`], it waits for its thread, so that nothing more is written, and
+/// what is in the file is no frame.
 pub struct Compressor {
     chunk: Vec<u8>,
     to_thread: Option<SyncSender<Vec<u8>>>,
@@ -59,6 +60,13 @@ impl Compressor {
     fn outcome(&mut self) -> io::Result<FileHash> {
         let ended = self.thread.take().map(JoinHandle::join);
         ended.and_then(Result::ok).unwrap_or_else(|| Err(io::Error::other("the thread that compresses has ended")))
+    }
+}
+
+impl Drop for Compressor {
+    fn drop(&mut self) {
+        drop(self.to_thread.take());
+        let _ = self.outcome();
     }
 }
 

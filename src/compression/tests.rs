@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 use zstd::stream::raw::CParameter;
 
-use super::{Compressor, Content};
+use super::{Compressor, Known, Unpacked};
 use crate::backup::name::Compression;
 use crate::snapshot::FileHash;
 
@@ -50,14 +50,33 @@ impl Read for Slow<'_> {
     }
 }
 
+/// What is known of a compressed backup that has no record.
+fn known(stored: &[u8]) -> Known {
+    Known { compression: Some(Compression::Zstd), stored: Some(len(stored)), recorded: None }
+}
+
 /// Reads all in pieces of `piece` bytes. What came out before an error is never more than was announced.
 fn unpack(stored: &[u8], piece: usize) -> Result<(Vec<u8>, FileHash), String> {
-    let text = |error: io::Error| {
-        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
-        error.to_string()
-    };
-    let mut content = Content::new(Slow(stored, piece), Some(Compression::Zstd)).map_err(text)?;
-    let announced = content.announced().unwrap();
+    unpack_known(stored, piece, known(stored)).map_err(|(kind, why)| {
+        assert_eq!(kind, io::ErrorKind::InvalidData, "{why}");
+        why
+    })
+}
+
+/// Why a frame that may be sound is not read.
+fn other_shape(stored: &[u8]) -> String {
+    let recorded = Known { recorded: Some(1000), ..known(stored) };
+    let (kind, _) = unpack_known(stored, 100, recorded).unwrap_err();
+    assert_eq!(kind, io::ErrorKind::InvalidData, "with a record it is damage");
+    let (kind, why) = unpack_known(stored, 100, known(stored)).unwrap_err();
+    assert_eq!(kind, io::ErrorKind::Unsupported, "{why}");
+    why
+}
+
+fn unpack_known(stored: &[u8], piece: usize, known: Known) -> Result<(Vec<u8>, FileHash), (io::ErrorKind, String)> {
+    let text = |error: io::Error| (error.kind(), error.to_string());
+    let mut content = Unpacked::new(Slow(stored, piece), known).map_err(text)?;
+    let announced = content.announced().unwrap_or(u64::MAX);
     let (mut all, mut buffer) = (Vec::new(), vec![0; piece]);
     loop {
         let read = content.read(&mut buffer).map_err(text)?;
@@ -87,7 +106,8 @@ fn a_frame_that_is_cut_is_damaged_wherever_it_is_cut() {
     let stored = frame(&bytes(1000));
     for at in 0..stored.len() {
         let error = unpack(&stored[..at], 100).unwrap_err();
-        assert!(error.contains("in the midst of its frame") || error.contains("no zstd frame"), "{at}: {error}");
+        let words = ["in the midst of its frame", "no zstd frame", "it is empty"];
+        assert!(words.iter().any(|words| error.contains(words)), "{at}: {error}");
     }
 }
 
@@ -100,10 +120,16 @@ fn a_frame_that_is_altered_is_damaged_wherever_it_is_altered() {
         for bit in 0..8 {
             let mut altered = stored.clone();
             altered[at] ^= 1 << bit;
-            // The format has bits that nothing depends on. The hash of what is stored differs all the same.
-            if let Ok((out, hash)) = unpack(&altered, 512) {
-                assert!(out == plain && hash.sha256 != hex::encode(Sha256::digest(&stored)), "byte {at}, bit {bit}");
-                unnoticed += 1;
+            // The format has bits that nothing depends on, or by which the frame has no checksum, or another shape. The hash of
+            // what is stored differs all the same.
+            match unpack_known(&altered, 512, known(&altered)) {
+                Ok((out, hash)) => {
+                    let is_same = hash.sha256 == hex::encode(Sha256::digest(&stored));
+                    assert!(out == plain && !is_same, "byte {at}, bit {bit}");
+                    unnoticed += 1;
+                }
+                Err((io::ErrorKind::InvalidData, _)) => {}
+                Err((kind, why)) => assert!(kind == io::ErrorKind::Unsupported && at < 10, "byte {at}: {why}"),
             }
         }
     }
@@ -114,13 +140,19 @@ fn a_frame_that_is_altered_is_damaged_wherever_it_is_altered() {
 fn nothing_may_follow_the_frame() {
     let stored = frame(&bytes(5000));
     let skipped = [0x50, 0x2a, 0x4d, 0x18, 1, 0, 0, 0, 9];
-    for after in [&b"\0"[..], &stored, &skipped] {
-        for piece in [100, 1 << 20] {
-            let error = unpack(&[&stored, after].concat(), piece).unwrap_err();
-            assert_eq!(error, "there are more bytes after the end of its frame");
+    for piece in [1, 100, 1 << 20] {
+        let error = unpack(&[&stored[..], b"\0"].concat(), piece).unwrap_err();
+        assert_eq!(error, "there are more bytes after the end of its frame");
+        let error = unpack(&[&stored[..], &stored[..3]].concat(), piece).unwrap_err();
+        assert_eq!(error, "there are more bytes after the end of its frame");
+        for after in [&stored[..], &skipped] {
+            let (kind, why) = unpack_known(&[&stored, after].concat(), piece, known(&stored)).unwrap_err();
+            assert!(kind == io::ErrorKind::Unsupported && why.contains("more than one frame"), "{why}");
         }
     }
-    assert!(unpack(&[&skipped, &stored[..]].concat(), 100).unwrap_err().contains("no zstd frame"));
+    for several in [[&stored, &skipped[..]].concat(), [&skipped, &stored[..]].concat()] {
+        assert!(other_shape(&several).ends_with("; unpack it with `zstd -d` and use the file"));
+    }
 }
 
 #[test]
@@ -137,11 +169,39 @@ fn a_frame_that_lies_about_its_size_is_damaged_and_gives_no_more_than_it_announc
 }
 
 #[test]
-fn what_the_format_leaves_out_is_refused() {
-    let plain = bytes(1000);
-    let refused = |stored: &[u8]| unpack(stored, 100).unwrap_err();
-    assert!(refused(&frame_with(&plain, None, true, &[])).contains("does not announce"));
-    assert!(refused(&frame_with(&plain, Some(1000), false, &[])).contains("no checksum"));
+fn the_size_and_the_checksum_may_be_left_out() {
+    let plain = bytes(300_000);
+    for (announced, checksum) in [(None, true), (Some(300_000), false), (None, false)] {
+        let stored = frame_with(&plain, announced, checksum, &[]);
+        let mut content = Unpacked::new(&stored[..], known(&stored)).unwrap();
+        assert_eq!(content.announced(), announced);
+        let mut out = Vec::new();
+        content.read_to_end(&mut out).unwrap();
+        assert!(out == plain && content.stored().unwrap().bytes == len(&stored));
+        assert!(unpack(&stored[..stored.len() - 5], 4096).unwrap_err().contains("midst of its frame"));
+        // Only the record tells how many there have to be.
+        for recorded in [299_999, 300_001] {
+            let known = Known { recorded: Some(recorded), ..known(&stored) };
+            let (kind, why) = unpack_known(&stored, 4096, known).unwrap_err();
+            assert!(kind == io::ErrorKind::InvalidData && why.contains("its record says"), "{why}");
+        }
+    }
+}
+
+#[test]
+fn no_more_is_announced_than_can_come_out() {
+    // Magic number, descriptor, window, and the size in eight bytes.
+    let announcing = |size: u64, stored: u64| {
+        let header = [&super::frame::MAGIC[..], &[0b1100_0100, 0x58], &size.to_le_bytes(), &[0; 20]].concat();
+        let known = Known { compression: Some(Compression::Zstd), stored: Some(stored), recorded: None };
+        Unpacked::new(&header[..], known).map(|content| content.announced()).map_err(|e| (e.kind(), e.to_string()))
+    };
+    assert_eq!(announcing(100 << 15, 100), Ok(Some(100 << 15)));
+    let (kind, why) = announcing((100 << 15) + 1, 100).unwrap_err();
+    assert!(kind == io::ErrorKind::InvalidData && why.contains("no more than 3276800 can come out of it"), "{why}");
+    assert_eq!(announcing(64 << 30, 1 << 30), Ok(Some(64 << 30)));
+    let (kind, why) = announcing((64 << 30) + 1, 1 << 30).unwrap_err();
+    assert!(kind == io::ErrorKind::Unsupported && why.contains("the limit is 68719476736"), "{why}");
 }
 
 #[test]
@@ -149,7 +209,7 @@ fn a_bomb_needs_no_more_memory_than_a_window() {
     // 64 MiB of zeros in a few kilobytes, once with a window of 64 MiB.
     let zeros = vec![0; 64 << 20];
     let large = [CParameter::WindowLog(26), CParameter::EnableLongDistanceMatching(true)];
-    let error = unpack(&frame_with(&zeros, Some(len(&zeros)), true, &large), 1 << 20).unwrap_err();
+    let error = other_shape(&frame_with(&zeros, Some(len(&zeros)), true, &large));
     assert!(error.contains("needs a window of 67108864 bytes"), "{error}");
     let (out, stored) = unpack(&frame(&zeros), 1 << 20).unwrap();
     assert!(out == zeros && stored.bytes < 64 << 10, "{}", stored.bytes);
@@ -157,10 +217,28 @@ fn a_bomb_needs_no_more_memory_than_a_window() {
 
 #[test]
 fn what_is_not_compressed_passes() {
-    let mut out = Vec::new();
-    let mut content = Content::new(&b"abc"[..], None).unwrap();
-    content.read_to_end(&mut out).unwrap();
-    assert_eq!((out.as_slice(), content.announced(), content.stored()), (&b"abc"[..], None, None));
+    for plain in [bytes(3), bytes(5000)] {
+        let mut out = Vec::new();
+        let mut content = Unpacked::new(&plain[..], Known::default()).unwrap();
+        content.read_to_end(&mut out).unwrap();
+        assert_eq!((out, content.announced(), content.stored()), (plain, None, None));
+    }
+}
+
+#[test]
+fn a_name_that_does_not_fit_is_no_damage() {
+    let refused = |bytes: &[u8], known: Known| {
+        let error = Unpacked::new(bytes, known).map(|_| ()).unwrap_err();
+        (error.kind(), error.to_string())
+    };
+    let stored = frame(&bytes(1000));
+    let (kind, why) = refused(&stored, Known::default());
+    assert!(kind == io::ErrorKind::Unsupported && why.contains("although its name does not say so"), "{why}");
+    let page = [&[0; 16][..], &0xed0c_daed_u32.to_le_bytes(), &[0; 500]].concat();
+    let (kind, why) = refused(&page, known(&page));
+    assert!(kind == io::ErrorKind::Unsupported && why.contains("it is not compressed, although its name"), "{why}");
+    let (kind, _) = refused(&page, Known { recorded: Some(1), ..known(&page) });
+    assert_eq!(kind, io::ErrorKind::InvalidData);
 }
 
 /// Gives `given` bytes to a compressor that was told of so many.
@@ -200,13 +278,17 @@ fn pipe() -> (io::PipeReader, File) {
 }
 
 #[test]
-fn the_thread_ends_with_its_owner() {
+fn the_thread_ends_before_its_owner() {
     let (mut reader, writer) = pipe();
     let mut compressor = Compressor::start(writer, 3, 10 << 20).unwrap();
     compressor.push(&bytes(1 << 20)).unwrap();
-    drop(compressor);
+    // Who takes nothing holds up the thread, and it its owner.
+    let dropping = std::thread::spawn(move || drop(compressor));
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    assert!(!dropping.is_finished());
     let mut written = Vec::new();
     reader.read_to_end(&mut written).unwrap();
+    dropping.join().unwrap();
     assert!(unpack(&written, 100).is_err());
 }
 
@@ -221,9 +303,10 @@ fn a_file_that_takes_nothing_is_an_error_and_no_wait() {
 proptest! {
     #[test]
     fn whatever_is_read_it_never_panics(start in proptest::collection::vec(any::<u8>(), 0..200), piece in 1..64_usize) {
-        let _ = unpack(&start, piece);
-        let _ = unpack(&[&super::frame::MAGIC[..], &start].concat(), piece);
+        let unpack = |stored: &[u8]| unpack_known(stored, piece, known(stored));
+        let _ = unpack(&start);
+        let _ = unpack(&[&super::frame::MAGIC[..], &start].concat());
         // A valid header, and then anything.
-        let _ = unpack(&[&frame(&bytes(9000))[..10], &start].concat(), piece);
+        let _ = unpack(&[&frame(&bytes(9000))[..10], &start].concat());
     }
 }
