@@ -3,6 +3,7 @@
 mod backup;
 mod cli;
 mod command;
+mod compression;
 mod config;
 mod etcd;
 mod exit;

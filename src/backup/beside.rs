@@ -230,7 +230,10 @@ impl Beside {
                     continue;
                 }
                 Some(File::Record(name)) => {
-                    let record = || lines.records.remove(&name.leaf()).map_or(Known::Unreadable, Known::Read);
+                    // What does not say of its file whether it is compressed is about another file.
+                    let is_of = |record: &Record| record.compression() == name.compression();
+                    let record =
+                        || lines.records.remove(&name.leaf()).filter(is_of).map_or(Known::Unreadable, Known::Read);
                     // Some stores list two files of one name.
                     beside.records.entry(name.leaf()).or_insert_with(record);
                     name

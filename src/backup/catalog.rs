@@ -1,5 +1,7 @@
 //! Every backup of a prefix with its class, derived from the backups' names and the files beside them. Pure.
 
+mod origin;
+
 use std::cmp::Reverse;
 use std::fmt;
 
@@ -9,8 +11,9 @@ use serde::Serialize;
 
 use super::beside::{Beside, Known, Ruling};
 use super::name::BackupName;
-use super::record::{Facts, Record};
+use super::record::{Compressed, Facts};
 use super::verdict::{Suspicion, Verdict};
+use origin::Origins;
 
 /// How far ahead a backup may be dated before it counts as one from the future: two machines' clocks differ a little.
 pub const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(10);
@@ -26,6 +29,8 @@ pub enum Class {
     Doubtful(Doubt),
     /// It has no record, because the run that stored it did not get so far.
     Unconfirmed,
+    /// It is compressed, and nothing tells that this program made it. It is no backup of the series.
+    Foreign,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -42,15 +47,19 @@ pub enum Doubt {
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub name: BackupName,
-    /// `None` where the backend cannot tell.
+    /// Of what is stored; `None` where the backend cannot tell.
     pub bytes: Option<u64>,
     /// The record's second; without a record, the time in the name.
     pub taken_at: DateTime<Utc>,
     pub class: Class,
     // Most of an entry, of which there may be very many, and many have none.
     pub facts: Option<Box<Facts>>,
+    /// What its record says of the compressed file.
+    pub compressed: Option<Compressed>,
     pub verdict: Option<Verdict>,
     pub ruling: Option<Ruling>,
+    /// Whether this program made it, or may have, or a person counts it in. No other one is ever deleted.
+    pub is_ours: bool,
     /// Whether a file beside it bears its record, readable or not.
     pub has_record: bool,
 }
@@ -63,6 +72,7 @@ pub struct Catalog {
     pub warnings: Vec<String>,
 }
 
+const FOREIGN: &str = "it is compressed and has no record, so another program may have made it: it is never deleted, and counts once it is accepted";
 /// Why the time in a name is not what it was when the backup was made.
 pub const CLOCK_OR_ZONE: &str = "a clock is or was wrong, or the time zone TZ is another one than when it was named";
 
@@ -119,6 +129,7 @@ impl Class {
             Self::Legacy => "legacy",
             Self::Doubtful(_) => "doubtful",
             Self::Unconfirmed => "unconfirmed",
+            Self::Foreign => "foreign",
         }
     }
 }
@@ -139,11 +150,18 @@ impl Entry {
         self.class.counts() && !self.is_from_the_future(now)
     }
 
+    /// The SHA-256 of what was stored, compressed or not, if its record tells.
+    pub fn stored_sha256(&self) -> Option<&str> {
+        let plain = || Some(&self.facts.as_ref().filter(|_| self.name.compression().is_none())?.sha256);
+        self.compressed.as_ref().map(|compressed| &compressed.sha256).or_else(plain).map(String::as_str)
+    }
+
     /// Why it does not count as good, in one sentence.
     pub fn why(&self, now: DateTime<Utc>) -> Option<String> {
         let reason = match (self.class, &self.verdict) {
             (Class::Good | Class::Legacy, _) => None,
             (Class::Unconfirmed, _) => Some("it has no record, so it was never confirmed".to_owned()),
+            (Class::Foreign, _) => Some(FOREIGN.to_owned()),
             (Class::Doubtful(Doubt::Dismissed), _) => Some("it was dismissed".to_owned()),
             (Class::Doubtful(Doubt::Unknown), _) => Some("its record cannot be read".to_owned()),
             (Class::Doubtful(doubt), verdict) => {
@@ -159,6 +177,9 @@ impl Entry {
     }
 
     fn hold(&self, now: DateTime<Utc>, counted: Option<DateTime<Utc>>) -> Option<Why> {
+        if self.class == Class::Foreign {
+            return None;
+        }
         if let (Class::Doubtful(Doubt::Suspicious), Some(verdict)) = (self.class, &self.verdict) {
             return Some(Why::Suspicious(verdict.why().unwrap_or_default().to_owned()));
         }
@@ -179,8 +200,9 @@ impl Entry {
 impl Catalog {
     /// `names` are the backups that stand there, with their sizes.
     pub fn new(names: impl IntoIterator<Item = (BackupName, Option<u64>)>, beside: &Beside, zone: Tz) -> Self {
-        let legacy = Legacy { beside, oldest_record: oldest_record(beside, zone) };
-        let entry = |(name, bytes): (BackupName, Option<u64>)| entry(name, bytes, beside, &legacy, zone);
+        let names: Vec<_> = names.into_iter().collect();
+        let origins = Origins::new(names.iter().map(|(name, _)| name), beside, zone);
+        let entry = |(name, bytes): (BackupName, Option<u64>)| entry(name, bytes, beside, &origins, zone);
         let mut entries: Vec<_> = names.into_iter().map(entry).collect();
         entries.sort_by_cached_key(|entry| Reverse((entry.taken_at, entry.name.age_key(zone))));
         let mut warnings = warnings(beside, &entries);
@@ -190,6 +212,11 @@ impl Catalog {
 
     pub fn names(&self) -> impl Iterator<Item = &BackupName> {
         self.entries.iter().map(|entry| &entry.name)
+    }
+
+    /// How many of them are no backups of the series.
+    pub fn foreign(&self) -> usize {
+        self.entries.iter().filter(|entry| entry.class == Class::Foreign).count()
     }
 
     pub fn find(&self, name: &BackupName) -> Option<&Entry> {
@@ -222,37 +249,7 @@ impl Catalog {
     }
 }
 
-/// When the oldest backup that has a record was taken. One that cannot be read is as old as its name says.
-fn oldest_record(beside: &Beside, zone: Tz) -> Option<DateTime<Utc>> {
-    let recorded = beside.borne.iter().filter_map(|name| Some((name, beside.records.get(&name.leaf())?)));
-    let taken_at = |(name, record): (&BackupName, &Known<Record>)| {
-        let facts = record.read().and_then(|record| record.facts.as_ref());
-        facts.map_or_else(|| name.taken_at(zone), |facts| facts.taken_at)
-    };
-    recorded.map(taken_at).min()
-}
-
-struct Legacy<'a> {
-    beside: &'a Beside,
-    oldest_record: Option<DateTime<Utc>>,
-}
-
-impl Legacy<'_> {
-    /// Whether a backup without a record was there before this program.
-    fn has(&self, leaf: &str, taken_at: DateTime<Utc>) -> bool {
-        match &self.beside.since {
-            Known::Read(since) => since.names.contains(leaf),
-            Known::Missing | Known::Unreadable if self.beside.has_records() => {
-                self.oldest_record.is_some_and(|oldest| taken_at < oldest)
-            }
-            Known::Missing => true,
-            // It is known that this program was here, and not what it found.
-            Known::Unreadable => false,
-        }
-    }
-}
-
-fn entry(name: BackupName, bytes: Option<u64>, beside: &Beside, legacy: &Legacy<'_>, zone: Tz) -> Entry {
+fn entry(name: BackupName, bytes: Option<u64>, beside: &Beside, origins: &Origins<'_>, zone: Tz) -> Entry {
     let leaf = name.leaf();
     let record = beside.records.get(&leaf);
     let ruling = beside.rulings.get(&leaf);
@@ -264,6 +261,7 @@ fn entry(name: BackupName, bytes: Option<u64>, beside: &Beside, legacy: &Legacy<
         .cloned()
         .map(Box::new);
     let taken_at = facts.as_ref().map_or_else(|| name.taken_at(zone), |facts| facts.taken_at);
+    let compressed = read.and_then(|record| record.compressed.clone());
     let verdict = read.and_then(|record| record.verdict.clone());
     let class = match (ruling.map(|d| d.note.as_ref().map(|(ruling, _)| *ruling)), record) {
         (Some(Some(Ruling::Accepted)), _) => Class::Good,
@@ -272,11 +270,13 @@ fn entry(name: BackupName, bytes: Option<u64>, beside: &Beside, legacy: &Legacy<
         (Some(None), _) if matches!(verdict, Some(Verdict::Suspicious { .. })) => Class::Doubtful(Doubt::Suspicious),
         (Some(None), _) => Class::Doubtful(Doubt::Unknown),
         (None, Some(_)) => verdict.as_ref().map_or(Class::Doubtful(Doubt::Unknown), class_of),
-        (None, None) if legacy.has(&leaf, taken_at) => Class::Legacy,
-        (None, None) => Class::Unconfirmed,
+        (None, None) if origins.was_first(&name, taken_at) => Class::Legacy,
+        (None, None) if origins.may_be_ours(&name, taken_at) => Class::Unconfirmed,
+        (None, None) => Class::Foreign,
     };
     let ruling = ruling.and_then(|d| d.note.as_ref()).map(|(ruling, _)| *ruling);
-    Entry { name, bytes, taken_at, class, facts, verdict, ruling, has_record: record.is_some() }
+    let is_ours = read.is_some() || ruling.is_some() || origins.may_be_ours(&name, taken_at);
+    Entry { name, bytes, taken_at, class, facts, compressed, verdict, ruling, is_ours, has_record: record.is_some() }
 }
 
 const fn class_of(verdict: &Verdict) -> Class {
@@ -290,7 +290,8 @@ const fn class_of(verdict: &Verdict) -> Class {
 
 /// The pairs whose order is not known, because a time in a name comes twice and no record tells which of the two it is.
 fn unsure_pairs(entries: &[Entry], zone: Tz) -> Vec<String> {
-    let pair = |(at, entry): (usize, &Entry)| {
+    let entries: Vec<_> = entries.iter().filter(|entry| entry.class != Class::Foreign).collect();
+    let pair = |(at, entry): (usize, &&Entry)| {
         let earlier = if entry.facts.is_none() { entry.name.earlier_reading(zone)? } else { return None };
         let older = entries.get(at + 1..)?.iter().take_while(|other| other.taken_at >= earlier).last()?;
         let counts = entry.taken_at.to_rfc3339_opts(SecondsFormat::Secs, true);

@@ -102,14 +102,16 @@ impl Handover {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::tests::facts;
+    use super::super::name::Compression;
+    use super::super::record::{Compressed, tests::facts};
     use super::*;
     use chrono::DateTime;
     use chrono_tz::Tz;
 
     fn handover(prefix: &str) -> Handover {
         let name = BackupName::new(&prefix.parse().unwrap(), DateTime::UNIX_EPOCH, Tz::UTC);
-        let record = Record { facts: Some(facts()), ..Record::new(&name) };
+        let compressed = Some(Compressed { bytes: 7, sha256: "cd".into(), compression: Compression::Zstd });
+        let record = Record { facts: Some(facts()), compressed, ..Record::new(&name) };
         Handover { file: "x".into(), stored: true, record, clock: None }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Datelike, Duration, MappedLocalTime, NaiveDate, NaiveDateTime, TimeZone, Timelike, Utc};
 use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
 
 pub const SUFFIX: &str = ".etcdb";
 
@@ -75,25 +76,63 @@ impl FromStr for Prefix {
     }
 }
 
-/// `<prefix>YYYYMMDDHHMM.etcdb`, or `<prefix>YYYYMMDDHHMMSS.etcdb` if the minute's name was taken. The time is local in a
-/// zone, which the name does not tell.
+/// How what is stored is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compression {
+    Zstd,
+}
+
+impl Compression {
+    const ALL: [Self; 1] = [Self::Zstd];
+
+    /// What it adds to a name.
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::Zstd => ".zst",
+        }
+    }
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Zstd => "zstd",
+        })
+    }
+}
+
+/// `<prefix>YYYYMMDDHHMM.etcdb`, or `<prefix>YYYYMMDDHHMMSS.etcdb` if the minute's name was taken; compressed with `.zst` at
+/// its end. The time is local in a zone, which the name does not tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackupName {
     prefix: Prefix,
     stamp: NaiveDateTime,
     has_seconds: bool,
+    compression: Option<Compression>,
 }
 
 impl BackupName {
-    /// The name to the minute.
+    /// The name to the minute, of a backup that is not compressed.
     pub fn new(prefix: &Prefix, at: DateTime<Utc>, zone: Tz) -> Self {
         let local = at.with_timezone(&zone).naive_local();
         let stamp = local.with_second(0).and_then(|t| t.with_nanosecond(0)).unwrap_or(local);
-        Self { prefix: prefix.clone(), stamp, has_seconds: false }
+        Self { prefix: prefix.clone(), stamp, has_seconds: false, compression: None }
+    }
+
+    /// The name of the same time for a backup that is compressed so.
+    #[must_use]
+    pub fn compressed(self, compression: Option<Compression>) -> Self {
+        Self { compression, ..self }
+    }
+
+    pub const fn compression(&self) -> Option<Compression> {
+        self.compression
     }
 
     /// A name for `at` that none of the `existing` has, and that is younger than all of those of its minute: the minute,
-    /// else the second, else a later second.
+    /// else the second, else a later second. A time that a compressed backup has is taken for the others too, and the
+    /// other way round, so that a time in a name means one backup. Only two runs that do not see each other can both have it.
     pub fn free(prefix: &Prefix, at: DateTime<Utc>, zone: Tz, existing: &[Self]) -> Self {
         let minute = Self::new(prefix, at, zone);
         let youngest_of_minute = |stamp: NaiveDateTime| {
@@ -116,8 +155,15 @@ impl BackupName {
 
     /// The backup whose name a file bears, whatever its ending: a backup, a record beside one, or a part of an upload.
     pub fn borne_by(prefix: &Prefix, file: &str) -> Option<Self> {
-        let stamp = file.strip_prefix(prefix.leaf())?.split('.').next()?;
-        Self::parse(prefix, &format!("{}{stamp}{SUFFIX}", prefix.leaf()))
+        let rest = file.strip_prefix(prefix.leaf())?;
+        let (stamp, ending) = rest.split_at(rest.find('.').unwrap_or(rest.len()));
+        let of_backup = ending.strip_prefix(SUFFIX).unwrap_or_default();
+        let is_so = |compression: &Compression| {
+            let after = of_backup.strip_prefix(compression.suffix());
+            after.is_some_and(|after| after.is_empty() || after.starts_with('.'))
+        };
+        let name = Self::parse(prefix, &format!("{}{stamp}{SUFFIX}", prefix.leaf()))?;
+        Some(name.compressed(Compression::ALL.into_iter().find(is_so)))
     }
 
     pub const fn prefix(&self) -> &Prefix {
@@ -126,7 +172,9 @@ impl BackupName {
 
     /// Reads the name of a file in the prefix's directory. `None` unless this program writes exactly this name.
     pub fn parse(prefix: &Prefix, leaf: &str) -> Option<Self> {
-        let digits = leaf.strip_prefix(prefix.leaf())?.strip_suffix(SUFFIX)?;
+        let rest = leaf.strip_prefix(prefix.leaf())?;
+        let compression = Compression::ALL.into_iter().find(|compression| rest.ends_with(compression.suffix()));
+        let digits = rest.strip_suffix(compression.map_or("", Compression::suffix))?.strip_suffix(SUFFIX)?;
         let has_seconds = match digits.len() {
             12 => false,
             14 => true,
@@ -140,7 +188,7 @@ impl BackupName {
         let date = NaiveDate::from_ymd_opt(i32::try_from(number(0, 4)?).ok()?, number(4, 6)?, number(6, 8)?)?;
         let second = if has_seconds { number(12, 14)? } else { 0 };
         let stamp = date.and_hms_opt(number(8, 10)?, number(10, 12)?, second)?;
-        Some(Self { prefix: prefix.clone(), stamp, has_seconds })
+        Some(Self { prefix: prefix.clone(), stamp, has_seconds, compression })
     }
 
     /// Reads a name with its directory, as `Display` writes it.
@@ -166,13 +214,14 @@ impl BackupName {
     pub fn age_key(&self, zone: Tz) -> impl Ord + use<> {
         // When clocks are set forward, two local times can mean one moment. A name has seconds because the minute's name was
         // taken, so that backup is the later one of the two.
-        (self.taken_at(zone), self.stamp, self.has_seconds)
+        (self.taken_at(zone), self.stamp, self.has_seconds, self.compression)
     }
 
     /// The last part of the name, without the directory of its prefix.
     pub fn leaf(&self) -> String {
         let (date, time, prefix) = (self.stamp.date(), self.stamp.time(), self.prefix.leaf());
-        let mut leaf = String::with_capacity(prefix.len() + "YYYYMMDDHHMMSS".len() + SUFFIX.len());
+        let compressed = self.compression.map_or("", Compression::suffix);
+        let mut leaf = String::with_capacity(prefix.len() + "YYYYMMDDHHMMSS".len() + SUFFIX.len() + compressed.len());
         leaf.push_str(prefix);
         push_number(&mut leaf, u32::try_from(date.year()).unwrap_or_default(), 4);
         for number in [date.month(), date.day(), time.hour(), time.minute()] {
@@ -182,6 +231,7 @@ impl BackupName {
             push_number(&mut leaf, time.second(), 2);
         }
         leaf.push_str(SUFFIX);
+        leaf.push_str(compressed);
         leaf
     }
 }
@@ -232,6 +282,7 @@ mod tests {
         assert!(ours("prod-", "prod-20261121010059.etcdb"));
         assert!(ours("", "202611210100.etcdb"));
         assert!(ours("a/b-", "b-202611210100.etcdb"));
+        assert!(ours("prod-", "prod-202611210100.etcdb.zst") && ours("", "20261121010059.etcdb.zst"));
         for foreign in [
             "prod-eu-202611210100.etcdb",
             "prod-notes.etcdb",
@@ -244,6 +295,12 @@ mod tests {
             "prod-20261121010060.etcdb",
             "prod-٢٠٢٦١١٢١٠١٠٠.etcdb",
             "xprod-202611210100.etcdb",
+            "prod-202611210100.zst",
+            "prod-202611210100.etcdb.ZST",
+            "prod-202611210100.etcdbzst",
+            "prod-202611210100.etcdb.zst.zst",
+            "prod-202611210100.zst.etcdb",
+            "prod-202611210100.etcdb.gz",
         ] {
             assert!(!ours("prod-", foreign), "{foreign}");
         }
@@ -286,9 +343,33 @@ mod tests {
         {
             assert_eq!(BackupName::borne_by(&p, file).unwrap().to_string(), "a/p.q-202601020304.etcdb", "{file}");
         }
+        for file in ["p.q-202601020304.etcdb.zst", "p.q-202601020304.etcdb.zst.json", "p.q-202601020304.etcdb.zst.age"]
+        {
+            assert_eq!(BackupName::borne_by(&p, file).unwrap().to_string(), "a/p.q-202601020304.etcdb.zst", "{file}");
+        }
+        let other = BackupName::borne_by(&p, "p.q-202601020304.etcdb.zstd").unwrap();
+        assert_eq!(other.to_string(), "a/p.q-202601020304.etcdb");
         for file in ["p.q-.since.json", "p.q-2026010203045.etcdb", "p.q-x202601020304.etcdb", "p-202601020304.etcdb"] {
             assert_eq!(BackupName::borne_by(&p, file), None, "{file}");
         }
+    }
+
+    #[test]
+    fn one_time_is_one_backup_compressed_or_not() {
+        let at = Utc.with_ymd_and_hms(2026, 11, 21, 1, 2, 3).unwrap();
+        let p = prefix("p-");
+        for compression in [None, Some(Compression::Zstd)] {
+            let taken = BackupName::new(&p, at, Tz::UTC).compressed(compression);
+            assert_eq!(BackupName::parse(&p, &taken.leaf()), Some(taken.clone()));
+            let free = BackupName::free(&p, at, Tz::UTC, std::slice::from_ref(&taken));
+            assert_eq!(free.to_string(), "p-20261121010203.etcdb");
+        }
+        // Two that came to stand there all the same are two backups, in one order.
+        let [plain, compressed] =
+            [None, Some(Compression::Zstd)].map(|c| BackupName::new(&p, at, Tz::UTC).compressed(c));
+        assert_ne!(plain, compressed);
+        assert!(plain.age_key(Tz::UTC) < compressed.age_key(Tz::UTC));
+        assert_eq!(compressed.to_string(), "p-202611210102.etcdb.zst");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::evidence::Evidence;
 use super::identity::KubeSystem;
-use super::name::BackupName;
+use super::name::{BackupName, Compression};
 use super::verdict::{Compared, Verdict};
 
 /// What a proved snapshot is. The field names are those of the record, of the JSON report, and of the file that the steps of
@@ -37,6 +37,15 @@ pub struct Facts {
     pub degraded: Option<String>,
 }
 
+/// What is stored of a compressed backup, which is not the snapshot itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compressed {
+    pub bytes: u64,
+    /// SHA-256 of the whole file, in hexadecimal.
+    pub sha256: String,
+    pub compression: Compression,
+}
+
 /// The steps of the job hand on a record that lacks what only the later steps know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -47,6 +56,9 @@ pub struct Record {
     /// `None` if the backup did not prove good.
     #[serde(flatten)]
     pub facts: Option<Facts>,
+    /// Only in the record of a compressed backup. In what the steps hand on, `stored` says whether it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compressed: Option<Compressed>,
     /// `None` until the step that stores the backup has compared it with the one before.
     pub verdict: Option<Verdict>,
     /// With which backup it was compared; `None` if there was none.
@@ -64,11 +76,17 @@ impl Record {
             name: name.leaf(),
             prefix: name.prefix().leaf().to_owned(),
             facts: None,
+            compressed: None,
             verdict: None,
             compared: None,
             confirmed: None,
             tool: env!("CARGO_PKG_VERSION").to_owned(),
         }
+    }
+
+    /// How the file is compressed that it is about.
+    pub fn compression(&self) -> Option<Compression> {
+        self.compressed.as_ref().map(|compressed| compressed.compression)
     }
 }
 

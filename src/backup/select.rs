@@ -6,7 +6,7 @@ use std::str::FromStr;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat, Utc};
 use chrono_tz::Tz;
 
-use super::catalog::Entry;
+use super::catalog::{Class, Entry};
 use super::name::{BackupName, in_zone};
 
 /// How many names an error lists.
@@ -100,16 +100,17 @@ pub fn select<'a>(
     now: DateTime<Utc>,
     zone: Tz,
 ) -> Result<(&'a Entry, Vec<&'a Entry>), SelectError> {
-    let newest = entries.first().ok_or(SelectError::Empty)?;
+    let series = series(entries);
+    let newest = *series.first().ok_or(SelectError::Empty)?;
     let until = match selector {
-        Selector::Named(text) => return named(text, entries, newest, now).map(|entry| (entry, Vec::new())),
+        Selector::Named(text) => return named(text, entries, &series, now).map(|entry| (entry, Vec::new())),
         Selector::Latest => None,
         Selector::Before(time) => Some(*time),
     };
     let in_time = |entry: &&Entry| until.is_none_or(|time| entry.taken_at <= time);
     let good = || entries.iter().filter(|entry| entry.is_current(now));
     let oldest = good().next_back().ok_or_else(|| SelectError::NoneGood {
-        count: entries.len(),
+        count: series.len(),
         newest: newest.name.clone(),
         class: described(newest, now),
     })?;
@@ -121,16 +122,30 @@ pub fn select<'a>(
     Ok((found, newer.collect()))
 }
 
-fn named<'a>(text: &str, entries: &'a [Entry], newest: &Entry, now: DateTime<Utc>) -> Result<&'a Entry, SelectError> {
+/// The backups without the foreign ones, unless there are no others.
+fn series(entries: &[Entry]) -> Vec<&Entry> {
+    let series: Vec<_> = entries.iter().filter(|entry| entry.class != Class::Foreign).collect();
+    if series.is_empty() { entries.iter().collect() } else { series }
+}
+
+fn named<'a>(
+    text: &str,
+    entries: &'a [Entry],
+    series: &[&'a Entry],
+    now: DateTime<Utc>,
+) -> Result<&'a Entry, SelectError> {
     // An exact name may be a part of another one, too: without a prefix, 201201020304 is in 20201201020304.
     if let Some(entry) = entries.iter().find(|entry| is_full_name(text, &entry.name)) {
         return Ok(entry);
     }
     // Every name contains the empty text, which is what an unset variable of a script gives.
     let has_part = |entry: &&Entry| !text.is_empty() && entry.name.to_string().contains(text);
-    let candidates: Vec<_> = entries.iter().filter(has_part).collect();
+    let mut candidates: Vec<_> = series.iter().copied().filter(has_part).collect();
+    if candidates.is_empty() {
+        candidates = entries.iter().filter(has_part).collect();
+    }
     match candidates.as_slice() {
-        [] => Err(SelectError::NoMatch { text: text.to_owned(), count: entries.len(), newest: newest.name.clone() }),
+        [] => Err(no_match(text, series)),
         [only] if only.is_current(now) => Ok(*only),
         [only] => {
             Err(SelectError::NotGood { text: text.to_owned(), name: only.name.clone(), class: described(only, now) })
@@ -139,8 +154,19 @@ fn named<'a>(text: &str, entries: &'a [Entry], newest: &Entry, now: DateTime<Utc
     }
 }
 
+fn no_match(text: &str, series: &[&Entry]) -> SelectError {
+    series.first().map_or(SelectError::Empty, |newest| SelectError::NoMatch {
+        text: text.to_owned(),
+        count: series.len(),
+        newest: newest.name.clone(),
+    })
+}
+
 /// The class, or that its time has not come.
 pub fn described(entry: &Entry, now: DateTime<Utc>) -> String {
+    if entry.class == Class::Foreign {
+        return "compressed and without a record, so perhaps another program's".to_owned();
+    }
     if entry.is_from_the_future(now) { "dated in the future".to_owned() } else { entry.class.to_string() }
 }
 
@@ -216,6 +242,30 @@ mod tests {
             );
             assert_eq!(error, expected);
         }
+    }
+
+    #[test]
+    fn a_foreign_one_is_meant_by_its_full_name_alone() {
+        let by_hand = |leaf: &str| entry(name(&format!("p-{leaf}.etcdb.zst")), Class::Foreign);
+        let plain = of(&[("202601030000", Class::Good), ("202601020000", Class::Good)]);
+        let entries = [&[by_hand("202601040000")], &plain[..1], &[by_hand("202601020000")], &plain[1..]].concat();
+        let of_leaf = |leaf: &str| Ok((format!("a/p-{leaf}"), Vec::<String>::new()));
+        // On the day on which the records are lost, it may be what counts.
+        let latest = ("a/p-202601030000.etcdb".to_owned(), vec!["p-202601040000.etcdb.zst".to_owned()]);
+        assert_eq!(found(&Selector::Latest, &entries), Ok(latest));
+        for (text, leaf) in [
+            ("20260102", "202601020000.etcdb"),
+            ("p-202601020000.etcdb", "202601020000.etcdb"),
+            ("p-202601020000.etcdb.zst", "202601020000.etcdb.zst"),
+        ] {
+            assert_eq!(found(&Selector::parse(text), &entries), of_leaf(leaf), "{text}");
+        }
+        let error = |text: &str, entries: &[Entry]| found(&Selector::parse(text), entries).unwrap_err();
+        assert!(error("20260104", &entries).contains("perhaps another program's: to use it, give its full name"));
+        assert!(error("2025", &entries).contains("there are 2, the newest is a/p-202601030000.etcdb"));
+        assert!(error("latest", &entries[..1]).contains(
+            "none of the 1 backups counts as good; the newest is a/p-202601040000.etcdb.zst, which is compressed"
+        ));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 
-use super::values::{Count, Span};
+use super::values::{Compress, Count, Span};
 use crate::backup::name::Prefix;
 use crate::backup::retention::Age;
 
@@ -156,6 +156,15 @@ pub struct PatienceArgs {
     /// How long to wait for a store that is away before giving up; `0s` does not wait [default: 15m]
     #[arg(long, env = "RETRY_FOR", value_name = "DURATION")]
     pub retry_for: Option<Span>,
+}
+
+/// How the commands that take a snapshot compress it.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Store")]
+pub struct CompressionArgs {
+    /// How backups are compressed: `none`, `zstd:N` with N from 1 (fast) to 9 (small), or `zstd` for 2 [default: none]
+    #[arg(long, env = "COMPRESSION", value_name = "HOW")]
+    pub compression: Option<Compress>,
 }
 
 /// How the commands that store confirm what arrived.

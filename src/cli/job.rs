@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{
-    ConfirmArgs, EtcdArgs, ListingArgs, NamingArgs, PatienceArgs, RetentionArgs, SettingsArgs, StagingArgs, StoreArgs,
-    WorkArgs,
+    CompressionArgs, ConfirmArgs, EtcdArgs, ListingArgs, NamingArgs, PatienceArgs, RetentionArgs, SettingsArgs,
+    StagingArgs, StoreArgs, WorkArgs,
 };
 
 #[derive(Args, Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct RunArgs {
     pub staging: StagingArgs,
     #[command(flatten)]
     pub store: StoreArgs,
+    #[command(flatten)]
+    pub compression: CompressionArgs,
     #[command(flatten)]
     pub confirm: ConfirmArgs,
     #[command(flatten)]
@@ -39,6 +41,8 @@ pub struct SnapshotArgs {
     pub work: WorkArgs,
     #[command(flatten)]
     pub naming: NamingArgs,
+    #[command(flatten)]
+    pub compression: CompressionArgs,
     #[command(flatten)]
     pub confirm: ConfirmArgs,
     #[command(flatten)]

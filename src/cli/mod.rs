@@ -20,8 +20,8 @@ use crate::exit::{Exit, Purpose};
 
 pub use copy_tls::CopyTlsArgs;
 pub use groups::{
-    Confirm, ConfirmArgs, EtcdArgs, Format, ListingArgs, NamingArgs, OutputArgs, PatienceArgs, RetentionArgs,
-    SettingsArgs, Staging, StagingArgs, StoreArgs, WorkArgs,
+    CompressionArgs, Confirm, ConfirmArgs, EtcdArgs, Format, ListingArgs, NamingArgs, OutputArgs, PatienceArgs,
+    RetentionArgs, SettingsArgs, Staging, StagingArgs, StoreArgs, WorkArgs,
 };
 pub use job::{PruneArgs, RunArgs, SnapshotArgs, StoreStepArgs};
 pub use judge::JudgeArgs;

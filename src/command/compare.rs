@@ -11,9 +11,10 @@ use crate::backup::beside::{Line, record_file};
 use crate::backup::catalog::{Class, Doubt, Entry};
 use crate::backup::evidence::Evidence;
 use crate::backup::name::BackupName;
-use crate::backup::record::{Facts, Record};
+use crate::backup::record::{Compressed, Facts, Record};
 use crate::backup::verdict::{Before, Compared, Verdict, judge};
 use crate::exit::{Exit, Failure};
+use crate::snapshot::{self, FileHash};
 use crate::store::{self, Store};
 use crate::system::patience::Patience;
 
@@ -71,7 +72,8 @@ async fn find(
     // Where nothing counts as good, a backup that nobody has confirmed may still tell, or one that a wrong clock has dated.
     let witness = |entry: &&Entry| match entry.class {
         Class::Good | Class::Legacy | Class::Unconfirmed => true,
-        Class::Doubtful(doubt) => doubt == Doubt::Unknown,
+        Class::Doubtful(doubt) => doubt == Doubt::Unknown && entry.is_ours,
+        Class::Foreign => false,
     };
     let candidates =
         if counted.is_empty() { inventory.catalog.entries.iter().filter(witness).collect() } else { counted };
@@ -90,13 +92,13 @@ async fn find(
         match patience.wait_out(&format!("reading back {}", entry.name), is_away, read).await {
             Err(failure) if is_away(&failure) => return Err(failure),
             Err(why) => {
-                if why.exit == Exit::Proof {
+                if is_damaged(&why) {
                     record_legacy(store, patience, entry, Err(why.one_line())).await?;
                 }
                 failure = Some(format!("what was before cannot be read: {why}"));
             }
-            Ok(facts) => {
-                record_legacy(store, patience, entry, Ok(facts.clone())).await?;
+            Ok((facts, compressed)) => {
+                record_legacy(store, patience, entry, Ok((facts.clone(), compressed))).await?;
                 return Ok(Reference::Backup(entry.name.clone(), Box::new(facts)));
             }
         }
@@ -112,10 +114,17 @@ fn nothing_good(inventory: &Inventory) -> Option<String> {
     if let Some(why) = damaged.and_then(|entry| entry.verdict.as_ref()).and_then(Verdict::why) {
         return Some(format!("what was before cannot be read: {why}"));
     }
-    // These two say nothing about what follows.
+    // These say nothing about what follows.
     let is_beside_the_point =
-        |entry: &Entry| matches!(entry.class, Class::Doubtful(Doubt::Degraded | Doubt::Dismissed));
+        |entry: &Entry| matches!(entry.class, Class::Foreign | Class::Doubtful(Doubt::Degraded | Doubt::Dismissed));
     (!entries.iter().all(is_beside_the_point)).then(|| "none of the backups before it counts as good".to_owned())
+}
+
+/// Whether the backup itself is bad, whoever reads it. What was only too much for this program must not have a record that
+/// says so for ever.
+fn is_damaged(failure: &Failure) -> bool {
+    let is_unproved = matches!(failure.error.downcast_ref(), Some(snapshot::Error::Unproved { .. }));
+    failure.exit == Exit::Proof && !is_unproved
 }
 
 fn is_away(failure: &Failure) -> bool {
@@ -127,16 +136,16 @@ async fn record_legacy(
     store: &Store,
     patience: &Patience,
     entry: &Entry,
-    proved: Result<Facts, String>,
+    proved: Result<(Facts, Option<Compressed>), String>,
 ) -> Result<(), Failure> {
     if entry.class != Class::Legacy {
         return Ok(());
     }
-    let (facts, verdict, confirmed) = match proved {
-        Ok(facts) => (Some(facts), Verdict::Good, Some(Evidence::ReadBack)),
-        Err(why) => (None, Verdict::Damaged { why }, None),
+    let ((facts, compressed), verdict, confirmed) = match proved {
+        Ok((facts, compressed)) => ((Some(facts), compressed), Verdict::Good, Some(Evidence::ReadBack)),
+        Err(why) => ((None, None), Verdict::Damaged { why }, None),
     };
-    let record = Record { verdict: Some(verdict), confirmed, facts, ..Record::new(&entry.name) };
+    let record = Record { verdict: Some(verdict), confirmed, facts, compressed, ..Record::new(&entry.name) };
     let (file, line) = (record_file(&entry.name), Line::Backup(record).encode());
     let create = || store.create_record(&file, &line);
     match patience.wait_out(&format!("writing {file}"), store::Error::is_away, create).await {
@@ -146,12 +155,14 @@ async fn record_legacy(
     }
 }
 
-/// The facts of a stored backup, which is read back and proved.
-pub async fn read_back(store: &Arc<Store>, entry: &Entry) -> Result<Facts, Failure> {
-    let proof = StoredSource::of(store, entry.clone()).prove().await?;
+/// The facts of a stored backup, which is read back and proved, and what is stored, if it is compressed.
+pub async fn read_back(store: &Arc<Store>, entry: &Entry) -> Result<(Facts, Option<Compressed>), Failure> {
+    let (proof, stored) = StoredSource::of(store, entry.clone()).prove().await?;
     let facts = facts_of(&proof, entry.taken_at);
     if facts.keys == 0 {
         return Err(Failure::message(Exit::Proof, format!("{} holds no keys", entry.name)));
     }
-    Ok(facts)
+    let stored = stored.zip(entry.name.compression());
+    let compressed = stored.map(|(FileHash { bytes, sha256 }, compression)| Compressed { bytes, sha256, compression });
+    Ok((facts, compressed))
 }

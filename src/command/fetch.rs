@@ -7,6 +7,7 @@ use bytesize::ByteSize;
 use chrono::{DateTime, Utc};
 
 use super::input::Source;
+use super::opening::Received;
 use crate::config::FetchConfig;
 use crate::exit::{Exit, Failure};
 use crate::report::Answer;
@@ -25,7 +26,7 @@ pub async fn fetch(config: FetchConfig, now: DateTime<Utc>, answer: &mut Answer)
     let source = Source::find(input, now).await?;
     // Beside PATH, because a rename works within one file system only.
     let workspace = Workspace::create(&dir)?;
-    let snapshot = source.receive(&workspace).await?;
+    let Received { snapshot, .. } = source.receive(&workspace).await?;
     publish_file(&snapshot.path, &path).map_err(|e| match e.kind() {
         io::ErrorKind::AlreadyExists => refuse(&path, &e),
         _ => Failure::new(Exit::Disk, e),

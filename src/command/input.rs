@@ -1,28 +1,23 @@
 //! NAME becomes a proved file: a stored backup that is fetched into a workspace, or a file that is here already.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
 use super::inventory::Inventory;
+use super::opening::{
+    ANY_REVISION, LocalFile, Opening, Received, copy, open_local, prove_local, prove_stored, receive,
+};
 use crate::backup::catalog::Entry;
-use crate::backup::record::Facts;
+use crate::backup::record::{Compressed, Facts};
 use crate::backup::select::{Selector, described, exact, select};
 use crate::config::{Input, ReadConfig, StoreConfig};
 use crate::exit::{Exit, Failure};
 use crate::kubernetes::KUBE_SYSTEM_KEYS;
-use crate::logging::progress::Metered;
-use crate::snapshot::{
-    self, Db, FileHash, Finished, PartFile, Proof, Prover, Snapshot, Workspace, prove_file, prove_stream,
-};
-use crate::store::{BackupStream, Next, ReadError, Store, StoredBackup};
+use crate::snapshot::{self, Db, FileHash, PartFile, Proof, Prover, Snapshot, Workspace, prove_file, prove_stream};
+use crate::store::{BackupStream, Next, Store, StoredBackup};
 use crate::system::blocking::blocking;
-use crate::system::fs::open_regular;
-
-/// A backup may be of any age. Only a snapshot that is taken now has to reach a revision.
-const ANY_REVISION: u64 = 0;
 
 /// A backup that was found, but not read yet.
 pub enum Source {
@@ -30,15 +25,13 @@ pub enum Source {
     Stored(Box<StoredSource>),
 }
 
-/// One reading is enough for nearly every backup, and one that was taken while etcd compacted takes up to four more. A file that
-/// was made to need one for each level of its trees must not be read, and paid for, a hundred times.
-const MOST_READINGS: usize = 8;
-
 pub struct StoredSource {
     pub store: Arc<Store>,
     pub backup: StoredBackup,
     /// What its record says, if it has one that can be read.
     pub known: Option<Facts>,
+    /// What its record says of the compressed file.
+    pub compressed: Option<Compressed>,
 }
 
 /// A local file of which every page is proved. A fetched one is removed when this value is dropped.
@@ -47,10 +40,16 @@ pub struct ProvedFile {
     /// Its name at the remote, or its path.
     pub label: String,
     pub proof: Proof,
+    /// What is stored, if it is compressed.
+    pub stored: Option<FileHash>,
     _workspace: Option<Workspace>,
 }
 
 impl ProvedFile {
+    pub const fn is_compressed(&self) -> bool {
+        self.stored.is_some()
+    }
+
     /// The first digits of its SHA-256, for names that people read.
     pub fn short_id(&self) -> &str {
         let sha256 = &self.proof.file.sha256;
@@ -101,29 +100,35 @@ impl Source {
         }
     }
 
-    /// Its size in bytes, if that is known before it is read.
-    pub fn bytes(&self) -> Option<u64> {
+    /// The size of the snapshot in bytes, if that is known before it is read.
+    pub async fn bytes(&self) -> Result<Option<u64>, Failure> {
         match self {
-            Self::Local(path) => path.metadata().ok().map(|metadata| metadata.len()),
-            Self::Stored(stored) => stored.backup.bytes,
+            Self::Local(path) => Ok(local(path, |local| local.announced).await?),
+            Self::Stored(stored) => Ok(stored.bytes()),
         }
     }
 
-    /// Proves every page. A stored backup is first fetched into a workspace in `work_dir`.
+    /// Whether it is brought into a workspace before it is read: all but a local file that is not compressed.
+    pub async fn is_staged(&self) -> Result<bool, Failure> {
+        match self {
+            Self::Local(path) => Ok(local(path, |local| local.content.is_compressed()).await?),
+            Self::Stored(_) => Ok(true),
+        }
+    }
+
+    /// Proves every page. What is not a local file as etcd gave it is first brought into a workspace in `work_dir`.
     pub async fn prove(&self, work_dir: &Path) -> Result<ProvedFile, Failure> {
         let label = self.label();
-        match self {
-            Self::Local(path) => {
-                let file = path.clone();
-                let proof = blocking(move || prove_file(&file, &KUBE_SYSTEM_KEYS)).await?;
-                Ok(ProvedFile { path: path.clone(), label, proof, _workspace: None })
-            }
-            Self::Stored(_) => {
-                let workspace = Workspace::create(work_dir)?;
-                let Snapshot { path, proof, .. } = self.receive(&workspace).await?;
-                Ok(ProvedFile { path, label, proof, _workspace: Some(workspace) })
-            }
+        if let Self::Local(path) = self
+            && !self.is_staged().await?
+        {
+            let file = path.clone();
+            let proof = blocking(move || prove_file(&file, &KUBE_SYSTEM_KEYS)).await?;
+            return Ok(ProvedFile { path: path.clone(), label, proof, stored: None, _workspace: None });
         }
+        let workspace = Workspace::create(work_dir)?;
+        let Received { snapshot: Snapshot { path, proof, .. }, stored } = self.receive(&workspace).await?;
+        Ok(ProvedFile { path, label, proof, stored, _workspace: Some(workspace) })
     }
 
     /// Proves its SHA-256 alone, in constant memory and without a disk.
@@ -131,10 +136,7 @@ impl Source {
         match self {
             Self::Local(path) => {
                 let path = path.clone();
-                let prove = move || {
-                    let (file, bytes) = open_local(&path)?;
-                    prove_stream(&path, Metered::new("verify", file, bytes))
-                };
+                let prove = move || prove_stream(&path, open_local(&path, "verify")?.content);
                 Ok(blocking(prove).await?)
             }
             Self::Stored(stored) => stored.prove_hash().await,
@@ -146,14 +148,14 @@ impl Source {
         match self {
             Self::Local(path) => {
                 let path = path.clone();
-                Ok(blocking(move || prove_file(&path, &KUBE_SYSTEM_KEYS)).await?)
+                Ok(blocking(move || prove_local(&path)).await?)
             }
-            Self::Stored(stored) => stored.prove().await,
+            Self::Stored(stored) => Ok(stored.prove().await?.0),
         }
     }
 
     /// Copies it into the workspace, and proves every page.
-    pub async fn receive(&self, workspace: &Workspace) -> Result<Snapshot, Failure> {
+    pub async fn receive(&self, workspace: &Workspace) -> Result<Received, Failure> {
         let part = workspace.part_file("backup", &KUBE_SYSTEM_KEYS)?;
         match self {
             Self::Local(path) => {
@@ -165,15 +167,10 @@ impl Source {
     }
 }
 
-fn open_local(path: &Path) -> Result<(File, u64), snapshot::Error> {
-    open_regular(path).map_err(|source| snapshot::Error::Io { doing: "open", path: path.to_owned(), source })
-}
-
-fn copy(path: &Path, mut part: PartFile) -> Result<Snapshot, snapshot::Error> {
-    let (file, bytes) = open_local(path)?;
-    part.expect_file(bytes)?;
-    part.push_all(path, &mut Metered::new("copy", file, bytes))?;
-    part.finish(ANY_REVISION).map_err(|e| e.renamed(&path.to_string_lossy()))
+/// What a local file tells before it is read.
+async fn local<T: Send + 'static>(path: &Path, tell: fn(&LocalFile) -> T) -> Result<T, snapshot::Error> {
+    let path = path.to_owned();
+    blocking(move || open_local(&path, "open").map(|local| tell(&local))).await
 }
 
 impl StoredSource {
@@ -198,7 +195,16 @@ impl StoredSource {
 
     pub fn of(store: &Arc<Store>, entry: Entry) -> Self {
         let backup = StoredBackup { name: entry.name, bytes: entry.bytes };
-        Self { store: Arc::clone(store), backup, known: entry.facts.map(|facts| *facts) }
+        let known = entry.facts.map(|facts| *facts);
+        Self { store: Arc::clone(store), backup, known, compressed: entry.compressed }
+    }
+
+    /// The size of the snapshot in bytes. Of one that is compressed, only its record tells before it is read.
+    fn bytes(&self) -> Option<u64> {
+        match self.backup.name.compression() {
+            None => self.backup.bytes,
+            Some(_) => self.known.as_ref().map(|facts| facts.bytes),
+        }
     }
 
     /// When it was taken.
@@ -207,35 +213,66 @@ impl StoredSource {
         self.known.as_ref().map_or_else(|| self.backup.name.taken_at(zone), |facts| facts.taken_at)
     }
 
-    async fn receive(&self, mut part: PartFile) -> Result<Snapshot, Failure> {
-        if let Some(bytes) = self.backup.bytes {
+    async fn receive(&self, mut part: PartFile) -> Result<Received, Failure> {
+        let expected = self.bytes();
+        if let Some(bytes) = expected {
             part.expect_file(bytes)?;
         }
-        let label = self.backup.name.to_string();
+        let opening = self.opening();
         let take = move |stream: &mut BackupStream| {
-            part.push_all(Path::new(&label), stream)?;
-            part.finish(ANY_REVISION).map_err(|e| e.renamed(&label))
+            let content = opening.open(stream)?;
+            if let (None, Some(bytes)) = (expected, content.announced()) {
+                part.expect_file(bytes)?;
+            }
+            receive(&opening.label, content, part)
         };
-        let snapshot = self.store.read(&self.backup, "fetch", take).await?;
-        self.check_hash(&snapshot.proof.file)?;
-        Ok(snapshot)
+        let received = self.store.read(&self.backup, "fetch", take).await?;
+        self.check_hash(&received.snapshot.proof.file)?;
+        // The snapshot is the one that was stored, and that is what whoever reads it needs. `verify` refuses it.
+        if let Some(Err(failure)) = received.stored.as_ref().map(|found| self.check_stored(found)) {
+            tracing::warn!("{failure}");
+        }
+        Ok(received)
     }
 
-    /// Proves every page while the bytes go by, without a disk.
-    pub async fn prove(&self) -> Result<Proof, Failure> {
-        let label = PathBuf::from(self.backup.name.to_string());
-        let prover = Prover::new(&label, &KUBE_SYSTEM_KEYS);
-        let proof = prove_stored(&self.store, &self.backup, prover, ANY_REVISION).await?;
+    /// Proves every page while the bytes go by, without a disk. Returns what is stored, too, if it is compressed.
+    pub async fn prove(&self) -> Result<(Proof, Option<FileHash>), Failure> {
+        let opening = self.opening();
+        let prover = Prover::new(&opening.label, &KUBE_SYSTEM_KEYS);
+        let (proof, stored) = prove_stored(&self.store, &self.backup, &opening, prover, ANY_REVISION).await?;
         self.check_hash(&proof.file)?;
-        Ok(proof)
+        stored.as_ref().map_or(Ok(()), |found| self.check_stored(found))?;
+        Ok((proof, stored))
     }
 
     async fn prove_hash(&self) -> Result<FileHash, Failure> {
-        let label = PathBuf::from(self.backup.name.to_string());
-        let take = move |stream: &mut BackupStream| prove_stream(&label, stream);
-        let hash = self.store.read(&self.backup, "verify", take).await?;
+        let opening = self.opening();
+        let take = move |stream: &mut BackupStream| {
+            let mut content = opening.open(stream)?;
+            let hash = prove_stream(&opening.label, &mut content)?;
+            Ok::<_, snapshot::Error>((hash, content.stored()))
+        };
+        let (hash, stored) = self.store.read(&self.backup, "verify", take).await?;
         self.check_hash(&hash)?;
+        stored.map_or(Ok(()), |found| self.check_stored(&found))?;
         Ok(hash)
+    }
+
+    fn opening(&self) -> Opening {
+        Opening::new(&self.backup, self.known.as_ref().map(|facts| facts.bytes))
+    }
+
+    fn check_stored(&self, found: &FileHash) -> Result<(), Failure> {
+        let Some(Compressed { bytes, sha256, .. }) = &self.compressed else { return Ok(()) };
+        if *bytes == found.bytes && sha256.eq_ignore_ascii_case(&found.sha256) {
+            return Ok(());
+        }
+        let name = &self.backup.name;
+        let why = format!(
+            "{name} is not the file that was stored, although it unpacks: it has {} bytes and the SHA-256 {}, recorded are {bytes} and {sha256}",
+            found.bytes, found.sha256
+        );
+        Err(Failure::message(Exit::Proof, why))
     }
 
     fn check_hash(&self, hash: &FileHash) -> Result<(), Failure> {
@@ -251,29 +288,6 @@ impl StoredSource {
             _ => Ok(()),
         }
     }
-}
-
-/// Reads a stored backup as often as its proof needs it.
-pub async fn prove_stored(
-    store: &Store,
-    backup: &StoredBackup,
-    mut prover: Prover,
-    floor: u64,
-) -> Result<Proof, ReadError<snapshot::Error>> {
-    let label = PathBuf::from(backup.name.to_string());
-    for _ in 0..MOST_READINGS {
-        let name = label.clone();
-        let take = move |stream: &mut BackupStream| {
-            prover.push_all(&name, stream)?;
-            prover.finish(floor)
-        };
-        match store.read(backup, "proof", take).await? {
-            Finished::Proved(proof) => return Ok(proof),
-            Finished::More(more) => prover = more,
-        }
-        tracing::info!(name = %backup.name, "reading it once more, for what there was no memory for");
-    }
-    Err(ReadError::Reader(snapshot::Error::Unproved { path: label, readings: MOST_READINGS }))
 }
 
 fn found(selector: &Selector, inventory: &Inventory, store: &Store, now: DateTime<Utc>) -> Result<Entry, Failure> {

@@ -38,6 +38,11 @@ impl Inventory {
         patience.wait_out(&what, store::Error::is_away, || Self::read(store)).await
     }
 
+    /// How many files there are that nothing here touches.
+    pub fn untouched(&self) -> usize {
+        self.foreign + self.catalog.foreign()
+    }
+
     pub fn without_records(listing: &Listing, zone: Tz) -> Self {
         Self::new(listing, Beside::default(), zone)
     }

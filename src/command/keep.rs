@@ -9,14 +9,13 @@ use super::compare::compare;
 use super::inventory::Inventory;
 use super::take::Backup;
 use crate::backup::beside::{Line, Note, Ruling, Since, record_file, ruling_file, since_file};
-use crate::backup::catalog::CLOCKS_DIFFER;
+use crate::backup::catalog::{CLOCKS_DIFFER, Entry};
 use crate::backup::evidence::Evidence;
 use crate::backup::name::BackupName;
-use crate::backup::record::{Facts, Record, to_the_second};
+use crate::backup::record::{Compressed, Facts, Record, to_the_second};
 use crate::backup::verdict::{Compared, Verdict};
 use crate::exit::{Exit, Failure};
 use crate::report::JobReport;
-use crate::snapshot::FileHash;
 use crate::store::{self, Content, Store};
 use crate::system::patience::Patience;
 
@@ -73,9 +72,9 @@ impl Keeper<'_> {
         let mut look = Some(inventory);
         loop {
             let (name, evidence) = self.upload(backup, look.take(), &mut tries).await?;
-            match self.record(&name, evidence, &backup.facts, &judged, report).await {
+            match self.record(&name, evidence, (&backup.facts, backup.compressed.as_ref()), &judged, report).await {
                 Err(NoRecord::Taken(error)) if left.next().is_some() => {
-                    self.leave(&name, &backup.facts, &error).await?;
+                    self.leave(&name, &backup.content(), &error).await?;
                     tries = Tries { last: None, taken: [tries.taken, vec![name]].concat() };
                 }
                 outcome => return outcome.map_err(|error| error.of(&name)),
@@ -86,7 +85,7 @@ impl Keeper<'_> {
     /// What is stored, before this run stores anything.
     pub async fn look(&self, report: &mut JobReport) -> Result<Inventory, Failure> {
         let inventory = Inventory::read_patiently(self.store, self.patience).await?;
-        report.foreign = inventory.foreign;
+        report.foreign = inventory.untouched();
         self.note_what_was_there(&inventory).await?;
         Ok(inventory)
     }
@@ -117,7 +116,7 @@ impl Keeper<'_> {
         &self,
         name: &BackupName,
         evidence: Evidence,
-        facts: &Facts,
+        (facts, compressed): (&Facts, Option<&Compressed>),
         judged: &Judged,
         report: &mut JobReport,
     ) -> Result<Kept, NoRecord> {
@@ -126,6 +125,7 @@ impl Keeper<'_> {
             compared: judged.compared.clone(),
             confirmed: Some(evidence),
             facts: Some(facts.clone()),
+            compressed: compressed.cloned(),
             ..Record::new(name)
         };
         let line = Line::Backup(record.clone()).encode();
@@ -136,9 +136,9 @@ impl Keeper<'_> {
     }
 
     /// Leaves a name whose record is another run's.
-    pub async fn leave(&self, name: &BackupName, facts: &Facts, why: &store::Error) -> Result<(), Failure> {
+    pub async fn leave(&self, name: &BackupName, content: &Content, why: &store::Error) -> Result<(), Failure> {
         tracing::warn!("{why}: another run has stored a backup of this name; storing under another one");
-        self.dismiss_if_replaced(facts, name).await
+        self.dismiss_if_replaced(content, name).await
     }
 
     async fn create(&self, leaf: &str, line: &[u8]) -> Result<Option<DateTime<Utc>>, store::Error> {
@@ -204,6 +204,7 @@ impl Keeper<'_> {
         let naming = &self.store.config().naming;
         let taken = [&inventory.taken[..], &tries.taken].concat();
         let name = BackupName::free(&naming.prefix, backup.facts.taken_at, naming.zone, &taken);
+        let name = name.compressed(backup.compression());
         tries.last = Some(name.clone());
         tracing::info!(%name, target = %self.store.config().target, "storing");
         let stored = if self.in_place {
@@ -216,9 +217,8 @@ impl Keeper<'_> {
 
     /// Some remotes look whether a name is free and then move a file there, which may replace one that came in between. If
     /// ours is what stands there now, the other run's record is about a backup that is gone.
-    async fn dismiss_if_replaced(&self, facts: &Facts, name: &BackupName) -> Result<(), Failure> {
-        let content = Content::from(FileHash { bytes: facts.bytes, sha256: facts.sha256.clone() });
-        match self.store.confirm(name, &content).await {
+    async fn dismiss_if_replaced(&self, content: &Content, name: &BackupName) -> Result<(), Failure> {
+        match self.store.confirm(name, content).await {
             Ok(_) => {}
             // The other run's backup stands there, and its record is right.
             Err(error) if error.is_of_another_content() => return Ok(()),
@@ -226,8 +226,8 @@ impl Keeper<'_> {
         }
         // Two runs can send the same bytes, and then that record is right, too.
         let inventory = Inventory::read_patiently(self.store, self.patience).await?;
-        let recorded = inventory.catalog.find(name).and_then(|entry| entry.facts.as_ref());
-        if recorded.is_some_and(|facts| facts.sha256 == content.hash.sha256) {
+        let recorded = inventory.catalog.find(name).and_then(Entry::stored_sha256);
+        if recorded == Some(content.hash.sha256.as_str()) {
             return Ok(());
         }
         let at = to_the_second(self.now());

@@ -39,7 +39,11 @@ fn line(entry: Entry, quick: bool, now: DateTime<Utc>) -> ListedBackup {
         name: entry.name.to_string(),
         taken_at: entry.taken_at.to_rfc3339_opts(SecondsFormat::Secs, true),
         age_seconds: (now - entry.taken_at).num_seconds(),
-        bytes: entry.bytes,
+        bytes: match entry.name.compression() {
+            None => entry.bytes,
+            Some(_) => facts.as_ref().map(|facts| facts.bytes),
+        },
+        stored_bytes: entry.bytes,
         sha256: facts.as_ref().map(|facts| facts.sha256.clone()),
         revision: facts.as_ref().map(|facts| facts.revision),
         keys: facts.as_ref().map(|facts| facts.keys),

@@ -15,7 +15,8 @@ use crate::system::patience::Patience;
 /// for.
 async fn prepare(config: &StoreConfig, now: DateTime<Utc>, next: Next) -> Result<Arc<Store>, store::Error> {
     // With seconds, as after a name that was taken.
-    let longest_leaf = BackupName::new(&config.naming.prefix, now, config.naming.zone).leaf().len() + 2;
+    let longest = BackupName::new(&config.naming.prefix, now, config.naming.zone);
+    let longest_leaf = longest.compressed(config.naming.compression).leaf().len() + 2;
     let next = if fits_everywhere(config, longest_leaf) { next } else { Next::Other };
     let store = Store::open(config.clone(), next).await?;
     store.check_name_length(longest_leaf).await?;

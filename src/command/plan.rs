@@ -87,7 +87,14 @@ fn content(proved: &ProvedFile, source: &Source) -> String {
         }
         Source::Local(_) => String::new(),
     };
-    format!("{taken}revision {}, {} keys, every page proved good", contents.revision, contents.live_keys)
+    // Every member is restored by this program; but who looks into the directory may want to take etcdutl.
+    let compressed = if proved.is_compressed() {
+        "; it is compressed with zstd, which `etcd-backup restore` unpacks and etcdutl alone does not"
+    } else {
+        ""
+    };
+    let (revision, keys) = (contents.revision, contents.live_keys);
+    format!("{taken}revision {revision}, {keys} keys, every page proved good{compressed}")
 }
 
 /// The flags with which every member finds the backup, with their values, and the files that must be there.

@@ -50,6 +50,7 @@ async fn after(path: &Path, config: &PruneConfig, now: DateTime<Utc>, report: &m
     let handover = Handover::read(&path)?;
     let path = path.display();
     report.job.backup.clone_from(&handover.record.facts);
+    report.job.compressed.clone_from(&handover.record.compressed);
     if !handover.stored {
         let why = format!("{path} does not say that its backup is stored and confirmed; nothing was pruned");
         return Err(Failure::message(Exit::Store, why));

@@ -26,7 +26,7 @@ pub async fn restore(config: MemberConfig, now: DateTime<Utc>, answer: &mut Answ
     let source = Source::find(config.input, now).await?;
     // The data directory's disk has to be large enough anyway. The usual work directory, /tmp, may be small.
     let work_dir = config.work_dir.as_deref().unwrap_or(data_dir.build_dir());
-    check_room(&data_dir, &source, work_dir)?;
+    check_room(&data_dir, &source, work_dir).await?;
 
     // Before the fetch, because it fails where the directories cannot be written to.
     let built = data_dir.building()?;
@@ -69,10 +69,11 @@ fn warn_of_old_revision(etcdutl: &Etcdutl, proved: &ProvedFile, flag: Option<u64
     );
 }
 
-fn check_room(data_dir: &DataDir, source: &Source, work_dir: &Path) -> Result<(), Failure> {
-    let Some(bytes) = source.bytes() else { return Ok(()) };
-    // A stored backup is fetched into the work directory before etcdutl copies it; a local file is read where it is.
-    let staging = matches!(source, Source::Stored(_)).then_some(work_dir);
+async fn check_room(data_dir: &DataDir, source: &Source, work_dir: &Path) -> Result<(), Failure> {
+    let Some(bytes) = source.bytes().await? else { return Ok(()) };
+    // A stored backup is fetched into the work directory before etcdutl copies it, and a compressed file is unpacked there;
+    // any other local file is read where it is.
+    let staging = source.is_staged().await?.then_some(work_dir);
     Ok(data_dir.check_room(bytes, staging)?)
 }
 

@@ -80,7 +80,7 @@ pub async fn retain(
     now: DateTime<Utc>,
     report: &mut JobReport,
 ) -> Result<Exit, Failure> {
-    report.foreign = inventory.foreign;
+    report.foreign = inventory.untouched();
     if let Some(exit) = held(store.config(), inventory, own.as_ref(), policy, now, report) {
         return Ok(exit);
     }

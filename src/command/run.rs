@@ -40,7 +40,7 @@ async fn staged(
     now: DateTime<Utc>,
     report: &mut Report,
 ) -> Result<(Arc<Store>, Kept), Failure> {
-    let RunConfig { etcd, store, work_dir, retry_for, sweep_after, .. } = config;
+    let RunConfig { etcd, store, work_dir, compression, retry_for, sweep_after, .. } = config;
     // It also sweeps what a killed run left, before the disk is needed.
     let workspace = Workspace::create(work_dir)?;
 
@@ -52,7 +52,7 @@ async fn staged(
     report.seconds.survey = Some(since(begun));
 
     let begun_snapshot = Instant::now();
-    let snapshot = take::snapshot(choice, etcd, &workspace, now, opened.as_ref(), &mut report.job);
+    let snapshot = take::snapshot(choice, etcd, &workspace, *compression, now, opened.as_ref(), &mut report.job);
     // A remote that is away may be back when the snapshot is done, so that is taken meanwhile.
     let (backup, store) = tokio::try_join!(snapshot, async {
         let store = match &opened {
@@ -62,7 +62,7 @@ async fn staged(
         store.sweep(*sweep_after, now).await;
         Ok(store)
     })?;
-    report.job.backup = Some(backup.facts.clone());
+    report.job.taken(&backup.facts, backup.compressed.as_ref());
     report.seconds.snapshot = Some(since(begun_snapshot));
 
     let begun_storing = Instant::now();

@@ -32,7 +32,7 @@ pub async fn snapshot(
     now: DateTime<Utc>,
     report: &mut Report,
 ) -> Result<Exit, Failure> {
-    let SnapshotConfig { naming, work_dir, in_place } = config;
+    let SnapshotConfig { naming, work_dir, compression, in_place } = config;
     if in_place.is_some() {
         report.set_purpose(Purpose::SnapshotInPlace);
     }
@@ -58,8 +58,8 @@ pub async fn snapshot(
     let choice = members::choose(&etcd, |refused| report.job.refuse(refused)).await?;
     report.seconds.survey = Some(since(begun));
     let begun_snapshot = Instant::now();
-    let backup = take::snapshot(choice, &etcd, &workspace, now, None, &mut report.job).await?;
-    report.job.backup = Some(backup.facts.clone());
+    let backup = take::snapshot(choice, &etcd, &workspace, compression, now, None, &mut report.job).await?;
+    report.job.taken(&backup.facts, backup.compressed.as_ref());
     // The next step may run as another user of the same group (fsGroup).
     let shared = fs::set_permissions(&backup.file, Permissions::from_mode(0o640));
     shared.map_err(|e| not_moved(&work_dir, &e))?;
@@ -108,7 +108,7 @@ impl Place {
 /// Leaves the snapshot for the step that stores it.
 fn leave(backup: Backup, work_dir: &Path, naming: &Naming) -> io::Result<Handover> {
     let name = move_to_name(&backup, work_dir, naming)?;
-    let record = Record { facts: Some(backup.facts), ..Record::new(&name) };
+    let record = Record { facts: Some(backup.facts), compressed: backup.compressed, ..Record::new(&name) };
     Ok(Handover { file: name.to_string().into(), stored: false, record, clock: None })
 }
 
@@ -127,7 +127,8 @@ fn invalidate_earlier(path: &Path, work_dir: &Path, naming: &Naming, keeps_file:
         return Ok(());
     };
     // Other containers can write to the shared volume. Whatever the record names, only a backup of our prefix is deleted.
-    let ours = earlier.file.to_str().and_then(|file| BackupName::parse_path(&naming.prefix, file)).is_some();
+    let name = earlier.file.to_str().and_then(|file| BackupName::parse_path(&naming.prefix, file));
+    let ours = name.is_some_and(|name| name.compression() == earlier.record.compression());
     if ours && !keeps_file && !earlier.stored {
         // If it cannot be deleted, the new snapshot gets another name.
         let _ = fs::remove_file(work_dir.join(&earlier.file));
@@ -141,6 +142,7 @@ fn move_to_name(backup: &Backup, work_dir: &Path, naming: &Naming) -> io::Result
     let mut taken = taken(work_dir, naming)?;
     loop {
         let name = BackupName::free(&naming.prefix, backup.facts.taken_at, naming.zone, &taken);
+        let name = name.compressed(backup.compression());
         match publish_file(&backup.file, &work_dir.join(name.to_string())) {
             // Another run took the name after the listing, or the listing did not show it. Each try takes a later one.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => taken.push(name),

@@ -7,26 +7,30 @@ use chrono::{DateTime, Utc};
 
 use super::keep::Keeper;
 use super::open::{check_settings, look_if_there, open_prepared};
+use super::staging::prove_handed_on;
 use super::take::Backup;
 use crate::backup::handover::Handover;
 use crate::config::StoreStepConfig;
 use crate::exit::{Exit, Failure};
 use crate::report::job::Stage;
 use crate::report::{Report, since};
-use crate::snapshot::{Digested, prove_file_with_digest};
+use crate::snapshot::{Digested, FileHash, prove_file_with_digest};
 use crate::store::Store;
 use crate::system::blocking::blocking;
 use crate::system::patience::Patience;
 
 pub async fn store(config: StoreStepConfig, now: DateTime<Utc>, report: &mut Report) -> Result<Exit, Failure> {
-    let StoreStepConfig { store, work_dir, retry_for, sweep_after } = config;
+    let StoreStepConfig { mut store, work_dir, retry_for, sweep_after } = config;
     report.job.target = Some(store.target.to_string());
-    // Before anything is read: wrong settings end the job, whatever the step before has left.
-    let prepared = check_settings(&store, now).await?;
     let path = work_dir.join(Handover::FILE);
-    let handover = Handover::read(&path)?;
+    let handover = Handover::read(&path);
+    // How long a name may get depends on it.
+    store.naming.compression = handover.as_ref().ok().and_then(|handover| handover.record.compression());
+    // Wrong settings end the job, whatever the step before has left.
+    let prepared = check_settings(&store, now).await?;
+    let handover = handover?;
     let facts = handover.facts(&path)?;
-    report.job.backup = Some(facts.clone());
+    report.job.taken(facts, handover.record.compressed.as_ref());
     // A container that is started again finds that an earlier one has done the work.
     if handover.stored {
         tracing::info!(name = handover.record.name, "already stored and confirmed");
@@ -36,7 +40,8 @@ pub async fn store(config: StoreStepConfig, now: DateTime<Utc>, report: &mut Rep
     let begun = Instant::now();
     // The proof takes long, so what the store refuses comes before it, unless the store is away.
     let seen = look_if_there(prepared.clone(), retry_for).await?;
-    let mut backup = Backup { facts: facts.clone(), file: work_dir.join(&handover.file), digest: None };
+    let compressed = handover.record.compressed.clone();
+    let mut backup = Backup { facts: facts.clone(), file: work_dir.join(&handover.file), compressed, digest: None };
     backup.digest = prove(&backup, seen.clone()).await?;
     let patience = Patience::new(retry_for);
     let store = match seen {
@@ -58,6 +63,10 @@ async fn prove(backup: &Backup, store: Option<Arc<Store>>) -> Result<Option<Dige
     // Again, because other containers can write to the volume that the file comes from.
     let file = backup.file.clone();
     let wanted = move |bytes| store.as_ref().and_then(|store| store.digest_kind(bytes));
+    if let Some(compressed) = backup.compressed.clone() {
+        let snapshot = FileHash { bytes: backup.facts.bytes, sha256: backup.facts.sha256.clone() };
+        return Ok(blocking(move || prove_handed_on(&file, &snapshot, &compressed, wanted)).await?);
+    }
     let (proof, digest) = blocking(move || prove_file_with_digest(&file, &[], wanted)).await?;
     if proof.file.sha256 == backup.facts.sha256 {
         return Ok(digest);

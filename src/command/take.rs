@@ -7,16 +7,17 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::facts::facts_of;
-use crate::backup::record::Facts;
+use super::staging::{Staged, StagingFile};
+use crate::backup::name::Compression;
+use crate::backup::record::{Compressed, Facts};
 use crate::config;
 use crate::etcd;
 use crate::exit::{Exit, Failure};
-use crate::kubernetes::KUBE_SYSTEM_KEYS;
 use crate::logging::progress::Meter;
 use crate::member::{self, Choice, Member, Refusal};
 use crate::recovery::etcdutl::Etcdutl;
 use crate::report::JobReport;
-use crate::snapshot::{self, Digested, FileHash, Proof, Workspace};
+use crate::snapshot::{self, Digested, FileHash, Proof, WantedDigest, Workspace};
 use crate::store::{Content, Store};
 use crate::url::Url;
 
@@ -27,24 +28,34 @@ const ETCDUTL: Duration = Duration::from_secs(5);
 pub struct Backup {
     pub facts: Facts,
     pub file: PathBuf,
-    /// Of the kind that the store wanted, if that was known when the file was proved.
+    /// What the file is, if it is compressed.
+    pub compressed: Option<Compressed>,
+    /// Of the file, of the kind that the store wanted, if that was known when the file was proved.
     pub digest: Option<Digested>,
 }
 
 impl Backup {
-    /// What is to be stored.
+    /// What is to be stored: the file as it is, compressed or not.
     pub fn content(&self) -> Content {
-        let hash = FileHash { bytes: self.facts.bytes, sha256: self.facts.sha256.clone() };
+        let hash = match &self.compressed {
+            Some(Compressed { bytes, sha256, .. }) => FileHash { bytes: *bytes, sha256: sha256.clone() },
+            None => FileHash { bytes: self.facts.bytes, sha256: self.facts.sha256.clone() },
+        };
         Content { hash, digest: self.digest.clone() }
+    }
+
+    pub fn compression(&self) -> Option<Compression> {
+        self.compressed.as_ref().map(|compressed| compressed.compression)
     }
 }
 
-/// Takes a snapshot from the best member; when that one fails, or its database does not fit, from the next. `store` is where it
-/// goes, if that is open.
+/// Takes a snapshot from the best member; when that one fails, or its database does not fit, from the next. `level` is that
+/// of zstd, if it is compressed, and `store` is where it goes, if that is open.
 pub async fn snapshot(
     choice: Choice,
     etcd: &config::EtcdConfig,
     workspace: &Workspace,
+    level: Option<u8>,
     now: DateTime<Utc>,
     store: Option<&Arc<Store>>,
     report: &mut JobReport,
@@ -52,17 +63,13 @@ pub async fn snapshot(
     let Choice { members, degraded, .. } = choice;
     let mut failures = Failures::default();
     for (n, member) in fitting_first(members, workspace)?.iter().enumerate() {
-        let mut part = workspace.part_file(&format!("snapshot-{n}"), &KUBE_SYSTEM_KEYS)?;
-        if let Some(store) = store.cloned() {
-            part.want_digest(Box::new(move |bytes| store.digest_kind(bytes)));
-        }
-        let mut meter = Meter::new("snapshot");
-        let taken = etcd::snapshot(member, etcd, degraded.is_some(), part, |done, total| meter.show(done, total)).await;
-        match taken {
-            Ok(snapshot) => {
+        let wanted = store.cloned().map(|store| -> WantedDigest { Box::new(move |bytes| store.digest_kind(bytes)) });
+        let staging = StagingFile::new(workspace, &format!("snapshot-{n}"), level, wanted)?;
+        match receive(member, etcd, degraded.is_some(), staging).await {
+            Ok(Staged { path, proof, compressed, digest }) => {
                 report.refuse(&failures.too_large());
-                let facts = facts(&snapshot.proof, member, degraded, now);
-                let backup = Backup { facts, file: snapshot.path, digest: snapshot.digest };
+                let facts = facts(&proof, member, degraded, now);
+                let backup = Backup { facts, file: path, compressed, digest };
                 report.cannot_restore = cannot_restore(&backup.facts).await;
                 return Ok(backup);
             }
@@ -81,6 +88,17 @@ pub async fn snapshot(
         }
     }
     Err(failures.into())
+}
+
+async fn receive(
+    member: &Member,
+    etcd: &config::EtcdConfig,
+    degraded: bool,
+    staging: StagingFile,
+) -> Result<Staged, etcd::SnapshotError> {
+    let mut meter = Meter::new("snapshot");
+    let stream = etcd::Stream::open(member, etcd, degraded).await?;
+    stream.receive(staging, |done, total| meter.show(done, total)).await
 }
 
 fn fitting_first(members: Vec<Member>, workspace: &Workspace) -> Result<Vec<Member>, Failure> {

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 
-use super::input::prove_stored;
 use super::inventory::Inventory;
 use super::keep::{Keeper, Kept, NAMES, NoRecord};
+use super::opening::{Opening, prove_stored};
 use super::take::{Failed, Failures, cannot_restore, facts};
 use crate::backup::evidence::Evidence;
 use crate::backup::name::BackupName;
@@ -115,9 +115,9 @@ impl Source<'_> {
         report.backup = Some(facts.clone());
         report.cannot_restore = cannot_restore(&facts).await;
         let judged = keeper.judge(&facts, before, report).await.map_err(Lost::ForGood)?;
-        match keeper.record(&name, evidence, &facts, &judged, report).await {
+        match keeper.record(&name, evidence, (&facts, None), &judged, report).await {
             Err(NoRecord::Taken(error)) => {
-                keeper.leave(&name, &facts, &error).await.map_err(Lost::ForGood)?;
+                keeper.leave(&name, &Content::from(proof.file), &error).await.map_err(Lost::ForGood)?;
                 let failure = NoRecord::Taken(error).of(&name);
                 Err(Lost::Name(name, failure))
             }
@@ -190,10 +190,12 @@ impl Stored {
         let read = async || {
             // Of one that was not read to its end, the proof begins anew.
             let anew = || Prover::new(Path::new(&name.to_string()), &KUBE_SYSTEM_KEYS);
-            prove_stored(store, &self.backup, begun.take().unwrap_or_else(anew), self.floor).await.map_err(Read)
+            let prover = begun.take().unwrap_or_else(anew);
+            let opening = Opening::new(&self.backup, self.backup.bytes);
+            prove_stored(store, &self.backup, &opening, prover, self.floor).await.map_err(Read)
         };
         match keeper.patience.wait_out(&format!("proving {name}"), Read::is_away, read).await {
-            Ok(proof) => Ok(proof),
+            Ok((proof, _)) => Ok(proof),
             Err(Read(ReadError::Store(error))) => Err(Lost::ForGood(error.into())),
             Err(Read(ReadError::Reader(error))) if !matches!(error, snapshot::Error::Damaged { .. }) => {
                 Err(Lost::ForGood(error.into()))

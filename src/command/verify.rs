@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::input::{Source, StoredSource};
 use super::inventory::Inventory;
+use crate::backup::catalog::Class;
 use crate::backup::select::SelectError;
 use crate::config::{StoreConfig, VerifyConfig, WhichBackups};
 use crate::exit::{Exit, Failure};
@@ -52,8 +53,17 @@ async fn stored(config: StoreConfig) -> Result<Vec<Source>, Failure> {
     if inventory.catalog.entries.is_empty() {
         return Err(Failure::new(Exit::Settings, SelectError::Empty));
     }
+    let (foreign, series): (Vec<_>, Vec<_>) =
+        inventory.catalog.entries.into_iter().partition(|entry| entry.class == Class::Foreign);
+    for entry in &foreign {
+        tracing::warn!(name = %entry.name, "not verified, as another program may have made it; to verify it, give its full name");
+    }
+    if series.is_empty() {
+        let why = "none of the files there is known to be a backup of this program; to verify one, give its full name";
+        return Err(Failure::settings(why));
+    }
     let source = |entry| Source::Stored(Box::new(StoredSource::of(&store, entry)));
-    Ok(inventory.catalog.entries.into_iter().map(source).collect())
+    Ok(series.into_iter().map(source).collect())
 }
 
 async fn check(source: &Source, deep: bool) -> Verification {

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use super::rclone_flags::RcloneFlags;
 use super::target::Target;
 use super::{Confirm, EtcdConfig, Naming, Settings, Staging, StoreConfig, env, work_dir};
+use crate::backup::name::Compression;
 use crate::backup::retention::Policy;
 use crate::cli::{PruneArgs, RunArgs, SnapshotArgs, StoreStepArgs};
 use crate::exit::Failure;
@@ -21,6 +22,8 @@ pub struct RunConfig {
     pub policy: Policy,
     pub staging: Staging,
     pub work_dir: PathBuf,
+    /// The level of zstd, if backups are compressed.
+    pub compression: Option<u8>,
     /// How long to wait for a store that is away.
     pub retry_for: Duration,
     /// Unfinished uploads that are older than this are removed.
@@ -31,6 +34,8 @@ pub struct RunConfig {
 pub struct SnapshotConfig {
     pub naming: Naming,
     pub work_dir: PathBuf,
+    /// The level of zstd, if backups are compressed.
+    pub compression: Option<u8>,
     /// Set if backups stay in the work directory, so that there is no step `store`.
     pub in_place: Option<InPlaceConfig>,
 }
@@ -75,11 +80,23 @@ pub enum PruneMode {
 
 impl Settings {
     pub fn run(&self, args: &RunArgs, now: DateTime<Utc>) -> Result<RunConfig, Failure> {
+        let compression = self.compression(&args.compression)?;
+        let mut store = self.store_to_write(&args.store, &args.confirm)?;
+        store.naming.compression = compression.map(|_| Compression::Zstd);
+        let staging = self.dir.or(args.staging.staging, "staging").map_err(Failure::settings)?.unwrap_or_default();
+        if (staging, compression.is_some()) == (Staging::None, true) {
+            // A store takes a stream under its final name only if its length is known at the start.
+            return Err(Failure::settings(
+                "staging: `none` cannot be combined with compression, because how long a compressed snapshot is, is known \
+                 only when it is on a disk; allowed is disk, or compression none",
+            ));
+        }
         Ok(RunConfig {
-            store: self.store_to_write(&args.store, &args.confirm)?,
+            store,
+            compression,
             retry_for: self.retry_for(&args.patience)?,
             policy: self.retention(&args.retention)?,
-            staging: self.dir.or(args.staging.staging, "staging").map_err(Failure::settings)?.unwrap_or_default(),
+            staging,
             etcd: self.etcd(&args.etcd, now)?,
             work_dir: work_dir(&args.work),
             sweep_after: self.sweep_after(),
@@ -113,7 +130,8 @@ impl Settings {
 
     pub fn snapshot_step(&self, args: &SnapshotArgs) -> Result<SnapshotConfig, Failure> {
         let work_dir = work_dir(&args.work);
-        let naming = self.naming(&args.naming)?;
+        let compression = self.compression(&args.compression)?;
+        let naming = Naming { compression: compression.map(|_| Compression::Zstd), ..self.naming(&args.naming)? };
         // The package `etcd-backup-pvc` mounts its claim as the work directory, and names it as the target. By hand,
         // `snapshot` needs no target at all.
         let is_in_place = match self.target(&args.naming) {
@@ -130,7 +148,7 @@ impl Settings {
             None
         };
         self.warn_after_snapshot(is_in_place);
-        Ok(SnapshotConfig { naming, work_dir, in_place })
+        Ok(SnapshotConfig { naming, work_dir, compression, in_place })
     }
 
     fn in_place(

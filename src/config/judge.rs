@@ -1,10 +1,11 @@
 //! Settings of `accept` and `dismiss`.
 
 use super::{Settings, StoreConfig, present};
-use crate::backup::name::{BackupName, Prefix, SUFFIX};
+use crate::backup::name::{BackupName, Compression, Prefix, SUFFIX};
 use crate::cli::JudgeArgs;
 use crate::exit::Failure;
 
+const ZSTD: Option<Compression> = Some(Compression::Zstd);
 /// Bytes. It stays beside the backup for good, and is printed with it.
 const LONGEST_BY: usize = 200;
 
@@ -44,7 +45,7 @@ fn full_name(text: &str, prefix: &Prefix) -> Result<BackupName, String> {
     }
     // `latest` and a part of a name can mean another backup by tomorrow, and what is said here stays said.
     let instead = match parse(&format!("{text}{SUFFIX}")) {
-        Some(meant) => format!("write `{meant}`"),
+        Some(meant) => format!("write `{meant}`, or `{}` if it is compressed", meant.clone().compressed(ZSTD)),
         None => format!("write one that `etcd-backup list` shows, such as `{prefix}202601020304{SUFFIX}`"),
     };
     Err(format!(
@@ -68,6 +69,7 @@ mod tests {
             ("p-202601020304.etcdb", "a/b/p-", "a/b/p-202601020304.etcdb"),
             ("a/b/p-202601020304.etcdb", "a/b/p-", "a/b/p-202601020304.etcdb"),
             ("202601020304.etcdb", "a/", "a/202601020304.etcdb"),
+            ("p-202601020304.etcdb.zst", "a/p-", "a/p-202601020304.etcdb.zst"),
         ] {
             assert_eq!(named(text, prefix).as_deref(), Ok(name));
         }
@@ -82,7 +84,8 @@ mod tests {
         }
         for text in ["p-202601020304", "a/p-202601020304"] {
             let error = named(text, "a/p-").unwrap_err();
-            assert!(error.ends_with("write `a/p-202601020304.etcdb`"), "{error}");
+            let words = "write `a/p-202601020304.etcdb`, or `a/p-202601020304.etcdb.zst` if it is compressed";
+            assert!(error.ends_with(words), "{error}");
         }
     }
 

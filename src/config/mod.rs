@@ -26,11 +26,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
-use crate::backup::name::Prefix;
+use crate::backup::name::{Compression, Prefix};
 use crate::backup::retention::Policy;
-use crate::cli::values::{Count, Span};
+use crate::cli::values::{Compress, Count, Span};
 use crate::cli::{
-    ConfirmArgs, EtcdArgs, ListingArgs, NamingArgs, PatienceArgs, RetentionArgs, SettingsArgs, StoreArgs, WorkArgs,
+    CompressionArgs, ConfirmArgs, EtcdArgs, ListingArgs, NamingArgs, PatienceArgs, RetentionArgs, SettingsArgs,
+    StoreArgs, WorkArgs,
 };
 use crate::exit::Failure;
 use crate::system::fs::open_regular;
@@ -90,6 +91,8 @@ pub struct Naming {
     pub prefix: Prefix,
     /// The zone of the times in names.
     pub zone: Tz,
+    /// How the names end that this command gives.
+    pub compression: Option<Compression>,
 }
 
 #[derive(Clone, Debug)]
@@ -171,7 +174,7 @@ impl Settings {
 
     fn naming(&self, args: &NamingArgs) -> Result<Naming, Failure> {
         let prefix = self.dir.or(args.backup_prefix.clone(), "backup-prefix").map_err(Failure::settings)?;
-        Ok(Naming { prefix: prefix.unwrap_or_default(), zone: self.zone()? })
+        Ok(Naming { prefix: prefix.unwrap_or_default(), zone: self.zone()?, compression: None })
     }
 
     fn target(&self, args: &NamingArgs) -> Result<Option<Target>, Failure> {
@@ -185,6 +188,12 @@ impl Settings {
 
     fn confirm(&self, args: &ConfirmArgs) -> Result<Confirm, Failure> {
         Ok(self.dir.or(args.confirm, "confirm").map_err(Failure::settings)?.unwrap_or_default())
+    }
+
+    /// The level of zstd, if backups are compressed.
+    fn compression(&self, args: &CompressionArgs) -> Result<Option<u8>, Failure> {
+        let set = self.dir.or(args.compression, "compression").map_err(Failure::settings)?;
+        Ok(set.and_then(Compress::level))
     }
 
     fn retry_for(&self, args: &PatienceArgs) -> Result<Duration, Failure> {

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use super::rclone_options::{is_credential, runs_command};
 use crate::system::fs::read_small_text;
 
-pub const KEYS: [&str; 12] = [
+pub const KEYS: [&str; 13] = [
     "target",
     "retention",
     "retention-count",
@@ -22,6 +22,7 @@ pub const KEYS: [&str; 12] = [
     "list-timeout",
     "confirm",
     "staging",
+    "compression",
 ];
 
 #[derive(Debug, Default)]

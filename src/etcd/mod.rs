@@ -13,7 +13,7 @@ use etcd_client::{Channel, Client, ConnectOptions, GetResponse, ResponseHeader};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 pub use error::Error;
-pub use snapshot::{SnapshotError, Stream, snapshot};
+pub use snapshot::{Sink, SnapshotError, Stream};
 pub use survey::{Survey, survey};
 pub use write::{CurrentKey, Writer};
 

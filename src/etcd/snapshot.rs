@@ -11,7 +11,7 @@ use super::{Error, connect, limited, linearizable_read, revision};
 use crate::config;
 use crate::exit::Exit;
 use crate::member::Member;
-use crate::snapshot::{self, PartFile, Passed, Piped, Snapshot, with_trailer};
+use crate::snapshot::{self, Passed, Piped, with_trailer};
 use crate::system::blocking::{blocking, meanwhile};
 
 /// In bytes: more than a cluster writes while its members are asked and tried.
@@ -81,22 +81,6 @@ pub trait Sink: Send + 'static {
     fn finish(self, floor: u64) -> Result<Self::Proved, snapshot::Error>;
 }
 
-impl Sink for PartFile {
-    type Proved = Snapshot;
-
-    fn expect_database(&mut self, db_bytes: u64) -> Result<(), snapshot::Error> {
-        self.expect_database(db_bytes)
-    }
-
-    fn push(&mut self, blob: &[u8]) -> Result<(), snapshot::Error> {
-        self.push(blob)
-    }
-
-    fn finish(self, floor: u64) -> Result<Snapshot, snapshot::Error> {
-        self.finish(floor)
-    }
-}
-
 impl<W: Write + Send + 'static> Sink for Piped<W> {
     type Proved = Passed;
 
@@ -114,21 +98,9 @@ impl<W: Write + Send + 'static> Sink for Piped<W> {
     }
 }
 
-/// Streams a snapshot of `member` into `part`, and proves it. Its revision must be at least what the cluster had
-/// reached just before, or in a degraded cluster what this member had. `progress` gets the bytes received, and the
-/// total.
-pub async fn snapshot(
-    member: &Member,
-    config: &config::EtcdConfig,
-    degraded: bool,
-    part: PartFile,
-    progress: impl FnMut(u64, u64),
-) -> Result<Snapshot, SnapshotError> {
-    Stream::open(member, config, degraded).await?.receive(part, progress).await
-}
-
 impl Stream {
-    /// Asks for the snapshot, and waits for its first message.
+    /// Asks for the snapshot, and waits for its first message. Its revision must be at least what the cluster had reached
+    /// just before, or in a degraded cluster what this member had.
     pub async fn open(member: &Member, config: &config::EtcdConfig, degraded: bool) -> Result<Self, SnapshotError> {
         let mut client = connect(&member.endpoint, config).await?;
         // A member that is cut off from its cluster serves a snapshot as if nothing were wrong, and the messages have no
@@ -165,7 +137,7 @@ impl Stream {
     }
 
     /// Gives the bytes to `sink` on a thread of its own, so that neither a disk nor a store holds up the runtime's, and
-    /// proves them there.
+    /// proves them there. `progress` gets the bytes received, and the total.
     pub async fn receive<S: Sink>(
         mut self,
         mut sink: S,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::table;
 use crate::backup::evidence::Evidence;
 use crate::backup::name::BackupName;
-use crate::backup::record::Facts;
+use crate::backup::record::{Compressed, Facts};
 use crate::backup::retention::{Decision, Plan, Reason};
 use crate::backup::verdict::Verdict;
 use crate::exit::Exit;
@@ -22,6 +22,9 @@ pub struct JobReport {
     pub target: Option<String>,
     #[serde(flatten)]
     pub backup: Option<Facts>,
+    /// Only of a compressed backup: what is stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compressed: Option<Compressed>,
     /// What it is worth by the one before it.
     pub verdict: Option<Verdict>,
     /// What showed that the stored backup is the snapshot.
@@ -100,6 +103,10 @@ pub struct DecidedBackup {
 }
 
 impl JobReport {
+    pub fn taken(&mut self, facts: &Facts, compressed: Option<&Compressed>) {
+        (self.backup, self.compressed) = (Some(facts.clone()), compressed.cloned());
+    }
+
     pub fn refuse(&mut self, refusals: &[Refusal]) {
         let refused = refusals.iter();
         self.refused

@@ -5,6 +5,7 @@ use chrono::TimeDelta;
 use serde::Serialize;
 
 use super::table::{Align, Table, known};
+use crate::backup::catalog::Class;
 
 /// What `list --output json` prints. Its fields are an interface; what is not known is `null`.
 #[derive(Debug, Serialize)]
@@ -24,14 +25,17 @@ pub struct ListedBackup {
     pub taken_at: String,
     /// Negative for one from the future.
     pub age_seconds: i64,
+    /// Of the snapshot.
     pub bytes: Option<u64>,
-    /// Of the whole file when it was stored, in hexadecimal.
+    /// Of the snapshot when it was stored, in hexadecimal.
     pub sha256: Option<String>,
+    /// Of what is stored, which may be compressed.
+    pub stored_bytes: Option<u64>,
     pub revision: Option<u64>,
     pub keys: Option<u64>,
     pub etcd_version: Option<String>,
     pub degraded: Option<bool>,
-    /// `good`, `legacy`, `doubtful` or `unconfirmed`; not known with `--quick`.
+    /// `good`, `legacy`, `doubtful`, `unconfirmed` or `foreign`; not known with `--quick`.
     pub class: Option<&'static str>,
     /// Of a doubtful one: `degraded`, `suspicious`, `dismissed`, `damaged` or `unknown`.
     pub doubt: Option<&'static str>,
@@ -55,26 +59,28 @@ impl Listed {
             table.row([
                 line.name.clone(),
                 age(TimeDelta::seconds(line.age_seconds)),
-                known(line.bytes.map(ByteSize)),
+                known(line.stored_bytes.map(ByteSize)),
                 known(line.revision),
                 known(line.keys),
                 known(line.etcd_version.as_ref()),
                 known(line.class.map(|class| line.doubt.map_or(class.to_owned(), |doubt| format!("{class}: {doubt}")))),
             ]);
         }
-        let backups = match self.backups.len() {
+        let alien = self.backups.iter().filter(|line| line.class == Some(Class::Foreign.word())).count();
+        let backups = match self.backups.len() - alien {
             0 if self.prefix.is_empty() => format!("no backups in {}", self.target),
             0 => format!("no backups of prefix `{}` in {}", self.prefix, self.target),
             1 => format!("1 backup in {}", self.target),
             n => format!("{n} backups in {}", self.target),
         };
         let rows = if self.backups.is_empty() { String::new() } else { table.to_string() };
+        let alien = if alien == 0 { String::new() } else { format!(", {alien} foreign") };
         let foreign = match self.foreign {
             0 => String::new(),
             1 => ", and 1 other file".to_owned(),
             n => format!(", and {n} other files"),
         };
-        format!("{rows}{backups}{foreign}\n")
+        format!("{rows}{backups}{alien}{foreign}\n")
     }
 }
 

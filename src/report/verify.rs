@@ -14,6 +14,7 @@ pub struct VerifiedBackup {
     pub name: String,
     pub verdict: Verdict,
     pub error: Option<String>,
+    /// Of the snapshot, as is the SHA-256, also if it is stored compressed.
     pub bytes: Option<u64>,
     /// Of the whole file, in hexadecimal.
     pub sha256: Option<String>,

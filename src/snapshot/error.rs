@@ -32,6 +32,13 @@ pub enum Error {
         #[source]
         damage: Damage,
     },
+    #[error("{} cannot be read as it is: {why}", path.display())]
+    OtherShape {
+        /// The file, or the name of the stream.
+        path: PathBuf,
+        /// What it is, and what to do next.
+        why: String,
+    },
     #[error("{} cannot be proved in {readings} readings with the memory of one; fetch it and verify the file", path.display())]
     Unproved {
         /// The name of the stream.
@@ -47,6 +54,7 @@ impl Error {
         match self {
             Self::NoSpace { .. } | Self::Io { .. } => Exit::Disk,
             Self::Damaged { .. } | Self::Unproved { .. } => Exit::Proof,
+            Self::OtherShape { .. } => Exit::Settings,
             Self::CutShort(_) => Exit::Unexpected,
         }
     }
@@ -64,6 +72,23 @@ impl Error {
 
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { doing, path: path.to_owned(), source }
+    }
+
+    /// For a stream that may be decompressed while it is read: what its reader says of the bytes themselves is damage, or
+    /// another shape than is read here.
+    pub fn reading(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| match source.kind() {
+            // What the system says has a number.
+            _ if source.raw_os_error().is_some() => Self::io("read", path)(source),
+            io::ErrorKind::InvalidData => Self::bad_file(path, source.to_string()),
+            io::ErrorKind::Unsupported => Self::OtherShape { path: path.to_owned(), why: source.to_string() },
+            _ => Self::io("read", path)(source),
+        }
+    }
+
+    /// Of damage that concerns the whole file.
+    pub fn bad_file(path: &Path, what: impl Into<String>) -> Self {
+        Self::damaged(path)(Damage::file(what))
     }
 
     pub(super) fn damaged(path: &Path) -> impl FnOnce(Damage) -> Self {

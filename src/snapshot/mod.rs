@@ -22,14 +22,14 @@ mod workspace;
 #[cfg(test)]
 pub mod tests;
 
-pub use bolt::Db;
+pub use bolt::{Db, is_database};
 pub use contents::Contents;
 pub use digest::{Digest, DigestKind, Digested, Digesting};
 pub use error::Error;
 #[cfg(test)]
 pub use mvcc::Revision;
 pub use mvcc::{Alarm, Change, KeyState, RecordedMember, SortedKeys, alarms, changes, find, find_all, members};
-pub use part_file::{PartFile, Snapshot};
+pub use part_file::{PartFile, Snapshot, WantedDigest, check_room, write_error};
 pub use pass::{Finished, Prover};
 pub use piped::{Passed, Piped};
 pub use proof::{Newest, Proof};

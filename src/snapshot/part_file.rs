@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::digest::{Digest, DigestKind, Digested};
-use super::error::{Damage, Error};
+use super::error::Error;
 use super::pass::{Finished, Prover};
 use super::proof::Proof;
 use super::trailer::with_trailer;
@@ -23,6 +23,30 @@ pub struct Snapshot {
 /// Which digest is wanted of a file of so many bytes.
 pub type WantedDigest = Box<dyn Fn(u64) -> Option<DigestKind> + Send>;
 
+/// Checks that the disk of `dir` has room for so many bytes.
+pub fn check_room(dir: &Path, bytes: u64) -> Result<(), Error> {
+    let (needed, free) = (with_reserve(bytes), free(dir)?);
+    if free < needed {
+        return Err(Error::NoSpace { path: dir.to_owned(), needed, free });
+    }
+    Ok(())
+}
+
+/// Why `path`, a file in `dir`, was not written, with so many bytes still to come.
+pub fn write_error(dir: &Path, path: &Path, needed: u64, error: io::Error) -> Error {
+    // A disk that others filled up needs room, one that fails needs repair: the user has to know which.
+    let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    match free(dir) {
+        Ok(free) if full => Error::NoSpace { path: dir.to_owned(), needed, free },
+        _ => Error::io("write", path)(error),
+    }
+}
+
+fn free(dir: &Path) -> Result<u64, Error> {
+    let free = File::open(dir).and_then(|dir| free_bytes(&dir));
+    free.map_err(Error::io("determine the free space of", dir))
+}
+
 /// A file that is being received, of mode 0600. It is removed when it is dropped before [`PartFile::finish`].
 pub struct PartFile {
     dir: PathBuf,
@@ -35,6 +59,8 @@ pub struct PartFile {
     written: u64,
     /// Bytes of the whole file, trailer included, once they are announced.
     expected: Option<u64>,
+    /// Bytes that were free on its disk when it was created.
+    free: u64,
 }
 
 impl PartFile {
@@ -51,6 +77,7 @@ impl PartFile {
             digest: None,
             written: 0,
             expected: None,
+            free: free(dir)?,
         })
     }
 
@@ -66,11 +93,7 @@ impl PartFile {
 
     /// Announces the size of the whole file, and checks that the disk has room for it.
     pub fn expect_file(&mut self, bytes: u64) -> Result<(), Error> {
-        let needed = with_reserve(bytes);
-        let free = self.free()?;
-        if free < needed {
-            return Err(Error::NoSpace { path: self.dir.clone(), needed, free });
-        }
+        check_room(&self.dir, bytes)?;
         self.expected = Some(bytes);
         self.digest = self.wanted.as_ref().and_then(|wanted| wanted(bytes)).map(Digest::new);
         Ok(())
@@ -83,6 +106,10 @@ impl PartFile {
         if let Some(expected) = self.expected.filter(|expected| after > *expected) {
             return Err(self.damaged(format!("more bytes arrived than the {expected} that were announced")));
         }
+        let (needed, free) = (with_reserve(after), self.free);
+        if self.expected.is_none() && needed > free {
+            return Err(Error::NoSpace { path: self.dir.clone(), needed, free });
+        }
         self.file.write_all(blob).map_err(|error| self.write_error(after, error))?;
         self.prover.push(blob);
         if let Some(digest) = &mut self.digest {
@@ -94,7 +121,7 @@ impl PartFile {
 
     /// Takes all bytes of a stream, which errors call `name`.
     pub fn push_all(&mut self, name: &Path, stream: &mut impl io::Read) -> Result<(), Error> {
-        read_chunks(stream, Error::io("read", name), |chunk| self.push(chunk))
+        read_chunks(stream, Error::reading(name), |chunk| self.push(chunk))
     }
 
     /// Proves what was received, and gives the file its own name.
@@ -128,24 +155,13 @@ impl PartFile {
         Ok(path)
     }
 
-    fn free(&self) -> Result<u64, Error> {
-        free_bytes(&self.file).map_err(Error::io("determine the free space of", &self.dir))
-    }
-
     fn write_error(&self, reached: u64, error: io::Error) -> Error {
-        // A disk that others filled up needs room, one that fails needs repair: the user has to know which.
-        let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-        match self.free() {
-            Ok(free) if full => {
-                let needed = self.expected.unwrap_or(reached).saturating_sub(self.written);
-                Error::NoSpace { path: self.dir.clone(), needed, free }
-            }
-            _ => Error::io("write", &self.path)(error),
-        }
+        let needed = self.expected.unwrap_or(reached).saturating_sub(self.written);
+        write_error(&self.dir, &self.path, needed, error)
     }
 
     fn damaged(&self, what: String) -> Error {
-        Error::damaged(&self.path)(Damage::file(what))
+        Error::bad_file(&self.path, what)
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::digest::{Digest, DigestKind, Digested};
-use super::error::{Damage, Error};
+use super::error::Error;
 use super::pass::{Finished, Prover};
 use super::trailer::FileHash;
 
@@ -68,7 +68,7 @@ impl<W: Write> Piped<W> {
             Finished::Proved(proof) => Some(&proof.file),
             Finished::More(prover) => prover.before(),
         };
-        let file = file.cloned().ok_or_else(|| Error::damaged(&name)(Damage::file("it is empty")))?;
+        let file = file.cloned().ok_or_else(|| Error::bad_file(&name, "it is empty"))?;
         out.write_all(&held_back).and_then(|()| out.flush()).map_err(Error::io("send", &name))?;
         Ok(Passed { file, finished, digest: digest.map(Digest::digested) })
     }
@@ -78,6 +78,6 @@ impl<W: Write> Piped<W> {
     }
 
     fn damaged(&self, what: String) -> Error {
-        Error::damaged(&self.name)(Damage::file(what))
+        Error::bad_file(&self.name, what)
     }
 }

@@ -27,7 +27,7 @@ pub struct FileHash {
 /// Proves the trailer of a stream in constant memory; errors call the stream `name`.
 pub fn prove_stream(name: &Path, stream: impl Read) -> Result<FileHash, Error> {
     let mut hasher = TrailerHasher::default();
-    read_chunks(stream, Error::io("read", name), |chunk| {
+    read_chunks(stream, Error::reading(name), |chunk| {
         hasher.push(chunk);
         Ok(())
     })?;

@@ -81,7 +81,8 @@ impl Store {
             }
         };
         let directory = keys.strip_suffix(self.config.naming.prefix.leaf()).unwrap_or(&keys);
-        for place in old_uploads(&self.config.naming.prefix, directory, &open, before) {
+        let prefix = &self.config.naming.prefix;
+        for place in old_uploads(prefix, directory, &open, before, self.is_known_to_compress()) {
             let path = self.path_of(start_of(&place));
             let max_age = format!("max-age={}s", older_than.as_secs());
             let args = ["cleanup", "-o", &max_age, "--", &path];
@@ -92,6 +93,14 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// Whether runs are known to store compressed backups here. Otherwise an upload of one is somebody's, by hand.
+    fn is_known_to_compress(&self) -> bool {
+        let naming = &self.config.naming;
+        let is_compressed =
+            |file: &String| BackupName::borne_by(&naming.prefix, file).is_some_and(|name| name.compression().is_some());
+        naming.compression.is_some() || self.seen.told().read.iter().any(is_compressed)
     }
 
     /// Those of this bucket whose keys begin with that of `path`.
@@ -124,13 +133,19 @@ fn start_of(key: &str) -> &str {
 }
 
 /// The places, below the backups' directory, of the uploads that may be aborted. `directory` is that of the backups in the
-/// bucket, with a slash at its end.
-fn old_uploads(prefix: &Prefix, directory: &str, open: &[OpenUpload], before: DateTime<Utc>) -> Vec<String> {
+/// bucket, with a slash at its end. `compressed` is whether those of compressed backups are ours.
+fn old_uploads(
+    prefix: &Prefix,
+    directory: &str,
+    open: &[OpenUpload],
+    before: DateTime<Utc>,
+    compressed: bool,
+) -> Vec<String> {
     let place = |upload: &OpenUpload| {
         let place = upload.key.strip_prefix(directory)?;
         let ours = match place.strip_prefix(RECORDS).and_then(|rest| rest.strip_prefix('/')) {
             Some(leaf) => is_of_prefix(prefix, leaf),
-            None => BackupName::parse(prefix, place).is_some(),
+            None => BackupName::parse(prefix, place).is_some_and(|name| compressed || name.compression().is_none()),
         };
         let start = start_of(&upload.key);
         let alone = !open.iter().any(|other| other.key != upload.key && other.key.starts_with(start));

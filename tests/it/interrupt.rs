@@ -57,6 +57,10 @@ fn a_signal_ends_it_in_two_seconds_and_nothing_stays() {
         let pid = job.id();
         interrupted(job, pid, signal, code, &remote);
     }
+    let job = Run::job(&cluster, &remote).env("COMPRESSION", "zstd:9").spawn();
+    await_stream(&cluster);
+    let pid = job.id();
+    interrupted(job, pid, Signal::TERM, 143, &remote);
 }
 
 #[test]
@@ -95,10 +99,13 @@ fn what_a_killed_run_left_is_swept_by_the_next() {
     let left = || fs::read_dir(staging.path()).unwrap().flatten().map(|entry| entry.path()).collect::<Vec<_>>();
     fs::write(staging.path().join("not-ours.part"), "x").unwrap();
 
-    let job = run().spawn();
-    await_stream(&cluster);
-    drop(job);
-    assert_eq!(left().len(), 2, "{:?}", left());
+    for compression in ["none", "zstd"] {
+        let job = run().env("COMPRESSION", compression).spawn();
+        await_stream(&cluster);
+        drop(job);
+        // The second run has taken away what the first one left.
+        assert_eq!(left().len(), 2, "{:?}", left());
+    }
     cluster.proxy(0).set(Fault::None);
     run().exits(0).says(&["an earlier run left when it was cut short", staging.path().to_str().unwrap()]);
     assert_eq!(left(), [staging.path().join("not-ours.part")]);
@@ -174,15 +181,21 @@ fn where_room_is_short_the_member_whose_file_fits_is_taken() {
 fn a_disk_that_fills_up_meanwhile_is_told() {
     needs!("etcd", "rclone", "unshare");
     let cluster = slow_cluster(16);
+    for compression in ["none", "zstd"] {
+        fill_up_meanwhile(&cluster, compression);
+    }
+}
+
+fn fill_up_meanwhile(cluster: &Cluster, compression: &str) {
     let remote = Remote::folder();
-    let run = Run::job(&cluster, &remote);
+    let run = Run::job(cluster, &remote).env("COMPRESSION", compression);
     let go = run.work_dir().with_file_name("go");
     let filler = format!(
         r#"(until [ -e {} ]; do sleep 0.02; done; head -c 100m /dev/zero >"$WORK_DIR/filler") 2>/dev/null &"#,
         go.display()
     );
     let job = on_a_disk_of(60, &filler, run).spawn();
-    await_stream(&cluster);
+    await_stream(cluster);
     fs::write(&go, "").unwrap();
     let output = job.wait(SOON);
     output.assert().code(10);

@@ -8,6 +8,8 @@ mod support;
 
 mod auth;
 mod choice;
+mod compressed;
+mod compressed_files;
 mod cut_short;
 mod disaster;
 mod discovery;

@@ -209,6 +209,15 @@ fn other_wrong_settings_are_refused() {
     refused(|run| run.config_dir(&[("retry-for", "15")]), &["retry-for: `15`"]);
     refused(|run| run.args(["--confirm", "hash"]), &["--confirm", "auto, read"]);
     refused(|run| run.config_dir(&[("confirm", "hash")]), &["confirm: `hash` is not known; allowed is auto or read"]);
+    refused(
+        |run| run.env("COMPRESSION", "zstd").env("STAGING", "none"),
+        &["staging: `none` cannot be combined with compression"],
+    );
+    refused(|run| run.env("COMPRESSION", "zstd:10"), &["--compression", "zstd:N with N from 1 to 9"]);
+    refused(
+        |run| run.config_dir(&[("compression", "gzip")]),
+        &["compression: `gzip` is no compression; allowed is none"],
+    );
     refused(|run| run.env("RETENTION_COUNT", "many"), &["retention-count"]);
     refused(|run| run.env("BACKUP_PREFIX", "../x"), &["backup-prefix", "`..`"]);
     refused(|run| run.env("BACKUP_PREFIX", "/x"), &["backup-prefix", "starts with `/`"]);
@@ -306,6 +315,7 @@ fn help_teaches_and_shows_no_value_of_the_environment() {
         ("--rclone-flags", "RCLONE_FLAGS"),
         ("--retry-for", "RETRY_FOR"),
         ("--list-timeout", "LIST_TIMEOUT"),
+        ("--compression", "COMPRESSION"),
         ("--confirm", "CONFIRM"),
         ("--timeout", "TIMEOUT"),
         ("--idle-timeout", "IDLE_TIMEOUT"),

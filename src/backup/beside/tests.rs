@@ -1,4 +1,6 @@
 use super::super::evidence::Evidence;
+use super::super::name::Compression;
+use super::super::record::Compressed;
 use super::super::record::tests::facts;
 use super::super::verdict::{Compared, Identity, Suspicion, Verdict};
 use super::*;
@@ -113,6 +115,28 @@ fn the_lines_do_not_change() {
         assert_eq!(String::from_utf8(line.encode()).unwrap(), golden);
         assert_eq!(Line::decode(golden.as_bytes()), Some(line));
     }
+}
+
+#[test]
+fn a_compressed_backup_has_two_sizes_and_hashes() {
+    let leaf = "p-202601020304.etcdb.zst";
+    let compressed = Compressed { bytes: 7, sha256: "cd".into(), compression: Compression::Zstd };
+    let record = Record { compressed: Some(compressed), ..record(leaf) };
+    let (file, line) = (record_file(&name(leaf)), Line::Backup(record.clone()).encode());
+    assert_eq!(file, "p-202601020304.etcdb.zst.json");
+    let text = String::from_utf8(line.clone()).unwrap();
+    let words = r#""degraded":null,"compressed":{"bytes":7,"sha256":"cd","compression":"zstd"},"verdict":"#;
+    assert!(text.contains(words) && text.contains(r#""bytes":1,"sha256":"ab""#), "{text}");
+    let beside = parsed("p-", &[&file], &line);
+    assert_eq!(beside.records.get(leaf), Some(&Known::Read(record)));
+    assert_eq!(beside.borne, [name(leaf)]);
+    // It is told by the name that it was taken to have, when the record itself cannot be read.
+    let (standing, later) = (BTreeSet::new(), name(leaf).taken_at(Tz::UTC) + TimeDelta::days(1));
+    assert_eq!(parsed("p-", &[&file], b"").without_backup(&standing, later, Tz::UTC), [leaf]);
+    let ruling = ruling_file(&name(leaf), at(0), Ruling::Dismissed);
+    assert_eq!(ruling, "p-202601020304.etcdb.zst.20260104T041320Z.dismissed.json");
+    let beside = all(vec![ruled(Ruling::Dismissed, note(leaf, at(0), &[leaf]))]);
+    assert_eq!((latest(&beside, leaf), latest(&beside, LEAF)), (Some(Ruling::Dismissed), None));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 use super::super::beside::{Line, Note, Since, record_file, ruling_file, since_file};
-use super::super::name::Prefix;
+use super::super::name::{Compression, Prefix};
+use super::super::record::Record;
 use super::super::record::tests::facts;
 use super::super::retention::{Policy, Spared, plan};
 use super::super::select::{Selector, select};
@@ -17,13 +18,26 @@ pub fn entry(name: BackupName, class: Class) -> Entry {
         Class::Doubtful(Doubt::Degraded) => Some(Verdict::Degraded { why }),
         Class::Doubtful(Doubt::Suspicious) => Some(suspicious(Suspicion::AnotherCluster)),
         Class::Doubtful(Doubt::Damaged) => Some(Verdict::Damaged { why }),
-        Class::Doubtful(Doubt::Dismissed | Doubt::Unknown) | Class::Legacy | Class::Unconfirmed => None,
+        Class::Doubtful(Doubt::Dismissed | Doubt::Unknown) | Class::Legacy | Class::Unconfirmed | Class::Foreign => {
+            None
+        }
     };
     let taken_at = name.taken_at(Tz::UTC);
     let facts = verdict.is_some().then(|| Box::new(Facts { taken_at, ..facts() }));
     let has_record = facts.is_some() || class == Class::Doubtful(Doubt::Unknown);
     let ruling = (class == Class::Doubtful(Doubt::Dismissed)).then_some(Ruling::Dismissed);
-    Entry { name, bytes: None, taken_at, class, facts, verdict, ruling, has_record }
+    Entry {
+        name,
+        bytes: None,
+        taken_at,
+        class,
+        facts,
+        compressed: None,
+        verdict,
+        ruling,
+        is_ours: class != Class::Foreign,
+        has_record,
+    }
 }
 
 pub fn suspicious(reason: Suspicion) -> Verdict {
@@ -52,7 +66,9 @@ type File = (String, Option<Line>);
 
 fn recorded_at(leaf: &str, taken_at: DateTime<Utc>, verdict: Option<Verdict>) -> File {
     let facts = Some(Facts { taken_at, ..facts() });
-    (record_file(&name(leaf)), Some(Line::Backup(Record { facts, verdict, ..Record::new(&name(leaf)) })))
+    let compressed = |compression| Compressed { bytes: 7, sha256: "cd".into(), compression };
+    let compressed = name(leaf).compression().map(compressed);
+    (record_file(&name(leaf)), Some(Line::Backup(Record { facts, compressed, verdict, ..Record::new(&name(leaf)) })))
 }
 
 fn recorded(leaf: &str, verdict: Verdict) -> File {
@@ -349,6 +365,101 @@ fn older_states_between_the_good_one_and_the_next_are_undecided() {
     assert_eq!(undecided(&[good.clone(), older(FOUR), unreadable], TWO), [FOUR]);
     let future = recorded_at(ONE, time("2099-01-01T00:00:00Z"), Some(Verdict::Good));
     assert_eq!(undecided(&[future, good, older(FOUR)], TWO), [FOUR]);
+}
+
+const ZST: [&str; 3] = ["p-202601010000.etcdb.zst", "p-202601020000.etcdb.zst", "p-202601030000.etcdb.zst"];
+
+/// The classes of the three, and whether they may be this program's.
+fn compressed(standing: &[&str], files: &[File]) -> Vec<(Class, bool)> {
+    let catalog = catalog(standing, files);
+    let of = |leaf: &&&str| catalog.find(&name(leaf)).map(|entry| (entry.class, entry.is_ours));
+    ZST.iter().filter_map(|leaf| of(&leaf)).collect()
+}
+
+#[test]
+fn people_compress_backups_too() {
+    const FOREIGN: (Class, bool) = (Class::Foreign, false);
+    for files in [vec![], vec![since(&[])], vec![since(&ZST)], vec![(since_file(&prefix()), None)]] {
+        for plain in [vec![], vec![recorded(ONE, Verdict::Good)], vec![recorded(FOUR, Verdict::Good), unreadable(ONE)]]
+        {
+            let files = [files.clone(), plain].concat();
+            assert_eq!(compressed(&[&ZST[..], &[ONE, FOUR]].concat(), &files), [FOREIGN; 3], "{files:?}");
+        }
+    }
+    let (catalog, beside) = in_zone(&[ZST[0], ONE, "p-209901010000.etcdb.zst"], &[], Tz::UTC);
+    assert_eq!(catalog.first_names(&beside).unwrap(), [ONE]);
+    assert_eq!((holds(&catalog), catalog.foreign()), (vec![], 2));
+}
+
+#[test]
+fn a_compressed_one_may_be_of_a_run_that_was_killed_if_an_earlier_run_compressed() {
+    let older = suspicious(Suspicion::OlderState);
+    for verdict in [Verdict::Good, older, Verdict::Degraded { why: "x".into() }] {
+        let files = [since(&[]), recorded(ZST[1], verdict)];
+        let [first, _, third] = compressed(&ZST, &files)[..] else { panic!("{files:?}") };
+        assert_eq!((first, third), ((Class::Foreign, false), (Class::Unconfirmed, true)));
+        // A record without its backup tells nothing.
+        assert_eq!(compressed(&[ZST[0], ZST[2]], &files), [(Class::Foreign, false); 2]);
+    }
+    // Of the same moment, it is not younger.
+    let same = recorded_at(ZST[1], name(ZST[2]).taken_at(Tz::UTC), Some(Verdict::Good));
+    assert_eq!(compressed(&ZST, &[same])[2], (Class::Foreign, false));
+}
+
+#[test]
+fn a_person_counts_a_compressed_one_in() {
+    let ruled = |ruling| compressed(&ZST[..1], &[since(&[]), ruled(ZST[0], ruling, &[])]);
+    assert_eq!(ruled(Ruling::Accepted), [(Class::Good, true)]);
+    assert_eq!(ruled(Ruling::Dismissed), [(Class::Doubtful(Doubt::Dismissed), true)]);
+}
+
+#[test]
+fn what_does_not_say_that_it_is_compressed_is_no_record_of_a_compressed_one() {
+    let by_hand = Record { facts: Some(facts()), verdict: Some(Verdict::Good), ..Record::new(&name(ZST[1])) };
+    let by_hand = (record_file(&name(ZST[1])), Some(Line::Backup(by_hand)));
+    let ruling = (ruled(ZST[1], Ruling::Accepted, &[]).0, None);
+    for file in [by_hand, unreadable(ZST[1]), ruling] {
+        // Until it can be read, it may be what says that something is wrong. But it is not deleted.
+        let files = [since(&[]), file];
+        assert_eq!(compressed(&ZST[1..2], &files), [(Class::Doubtful(Doubt::Unknown), false)], "{files:?}");
+        assert_eq!(holds(&catalog(&[ZST[1]], &files)), [(ZST[1].into(), Why::Unknown)]);
+        let after = [&files[..], &[recorded(ZST[0], Verdict::Good)]].concat();
+        assert_eq!(compressed(&ZST[..2], &after)[1], (Class::Doubtful(Doubt::Unknown), true));
+    }
+    let compressed = Some(Compressed { bytes: 7, sha256: "cd".into(), compression: Compression::Zstd });
+    let other = Record { facts: Some(facts()), verdict: Some(Verdict::Good), compressed, ..Record::new(&name(ONE)) };
+    let catalog = catalog(&[ONE], &[(record_file(&name(ONE)), Some(Line::Backup(other)))]);
+    assert_eq!(class(&catalog, ONE), Class::Doubtful(Doubt::Unknown));
+}
+
+/// Of two runs of one minute, neither sees the other's name.
+#[test]
+fn two_of_one_time_are_two_backups() {
+    let (plain, zst) = (ONE, ZST[0]);
+    for (of_plain, of_zst, newest) in [("05", "06", zst), ("06", "05", plain), ("05", "05", zst)] {
+        let at = |seconds: &str| time(&format!("2026-01-01T00:00:{seconds}Z"));
+        let files = [
+            recorded_at(plain, at(of_plain), Some(Verdict::Good)),
+            recorded_at(zst, at(of_zst), Some(suspicious(Suspicion::Empty))),
+        ];
+        for names in [[plain, zst], [zst, plain]] {
+            let (catalog, beside) = in_zone(&names, &files, Tz::UTC);
+            assert_eq!(order(&catalog)[0], newest);
+            let [of_plain, of_zst] = [plain, zst].map(|leaf| class(&catalog, leaf));
+            assert_eq!((of_plain, of_zst), (Class::Good, Class::Doubtful(Doubt::Suspicious)));
+            let taken: Vec<_> = catalog.names().cloned().collect();
+            let third = BackupName::free(&prefix(), at("07"), Tz::UTC, &taken);
+            assert_eq!(third.leaf(), "p-20260101000007.etcdb");
+            // What goes takes no file of the other along.
+            for (goes, stays) in [(plain, zst), (zst, plain)] {
+                let [goes, stays] = [goes, stays].map(|leaf| std::collections::BTreeSet::from([leaf.to_owned()]));
+                let files: Vec<_> = goes.iter().map(|leaf| format!("{leaf}.json")).collect();
+                assert_eq!(beside.files_of(&goes, &stays), files);
+            }
+        }
+        let dismissed = catalog(&[plain, zst], &[&files[..], &[ruled(zst, Ruling::Dismissed, &[])]].concat());
+        assert_eq!((class(&dismissed, plain), holds(&dismissed)), (Class::Good, vec![]));
+    }
 }
 
 /// The hour from 00:00 to 01:00 UTC, and the one after it, both are from 2 to 3 o'clock there.

@@ -85,6 +85,8 @@ pub enum Reason {
     BeyondCount,
     /// Not good, and older than every good backup that stays.
     Outlived,
+    /// Compressed, and nothing that can be read tells that this program made it.
+    Foreign,
 }
 
 impl fmt::Display for Reason {
@@ -95,6 +97,7 @@ impl fmt::Display for Reason {
             Self::FewGood => "there are few good ones",
             Self::AmongGood => "younger than the oldest good one that stays",
             Self::Witness => "nothing better tells what was before",
+            Self::Foreign => "another program may have made it",
             Self::Outlived => "not good, and older than every good one that stays",
             Self::Young => "younger than the age limit",
             Self::WithinCount => "within the count limit",
@@ -118,8 +121,9 @@ pub struct Spared<'a> {
 /// Decides about each of `entries`, which begin with the newest.
 ///
 /// Only backups that count as good have a rank. Otherwise doubtful ones would take their places, and the good ones would be
-/// removed. The same goes for those that are dated in the future, which stay.
+/// removed. The same goes for those that are dated in the future, which stay. Foreign ones are not decided about at all.
 pub fn plan(entries: &[Entry], spared: Spared<'_>, policy: &Policy, now: DateTime<Utc>) -> Plan {
+    let entries: Vec<_> = entries.iter().filter(|entry| entry.class != Class::Foreign).collect();
     let good = entries.iter().filter(|entry| entry.is_current(now)).count();
     let mut rank = 0;
     let ranked = entries.iter().map(|entry| {
@@ -170,7 +174,9 @@ impl Others {
     fn decide(&self, entry: &Entry, spared: Spared<'_>, policy: &Policy, now: DateTime<Utc>) -> Reasons {
         let age = now - entry.taken_at;
         let keep = |reason| Ok(vec![reason]);
-        if entry.is_from_the_future(now) {
+        if !entry.is_ours {
+            keep(Reason::Foreign)
+        } else if entry.is_from_the_future(now) {
             keep(Reason::Future)
         } else if Some(&entry.name) == spared.own {
             keep(Reason::ThisRun)

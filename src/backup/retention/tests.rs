@@ -9,10 +9,10 @@ use super::*;
 use crate::backup::beside::{Beside, Line, Note, Ruling, Since, record_file, ruling_file, since_file};
 use crate::backup::catalog::{Catalog, Doubt, tests::entry};
 use crate::backup::identity::KubeSystem;
-use crate::backup::name::Prefix;
-use crate::backup::record::{Facts, Record, tests::facts};
+use crate::backup::name::{Compression, Prefix};
+use crate::backup::record::{Compressed, Facts, Record, tests::facts};
 use crate::backup::ruling::{covered, refuses_dismissal};
-use crate::backup::verdict::{Before, judge};
+use crate::backup::verdict::{Before, Verdict, judge};
 
 const OTHERS: [Class; 6] = [
     Class::Unconfirmed,
@@ -201,6 +201,65 @@ fn witnesses_stay_for_the_run_that_had_nothing_better() {
         assert_eq!(removed(&spared), names(&[1]));
         assert_eq!(reasons(&spared, 0), [Reason::Witness]);
         assert_eq!(removed(&plan_with(false, limits)), names(&[1, 0]));
+    }
+}
+
+#[test]
+fn what_another_program_may_have_made_stays() {
+    let mut unknown = of([(0, Class::Doubtful(Doubt::Unknown)), (1, Class::Good)]);
+    unknown[1].is_ours = false;
+    let foreign = of([(0, Class::Foreign), (1, Class::Good), (2, Class::Foreign), (900, Class::Foreign)]);
+    for policy in [policy(Some("1d"), None, 1), policy(None, Some(1), 1), policy(Some("1d"), Some(1), 1)] {
+        let plan = planned(&unknown, &policy, 40);
+        assert_eq!((removed(&plan), reasons(&plan, 0)), (vec![], &[Reason::Foreign][..]));
+        // It has no place in the plan at all.
+        let plan = planned(&foreign, &policy, 40);
+        assert_eq!((plan.keep.len(), removed(&plan)), (1, vec![]));
+    }
+}
+
+/// Compressed backups that were made by hand, and the backups of a series, each with the hour when it was taken and whether
+/// it is compressed; those that have no record are of runs that were killed.
+fn any_series() -> impl Strategy<Value = (BTreeSet<i64>, BTreeMap<i64, (bool, bool)>)> {
+    let series = proptest::collection::btree_map(0i64..200, (any::<bool>(), any::<bool>()), 0..20);
+    (proptest::collection::btree_set(0i64..200, 1..20), series)
+}
+
+proptest! {
+    #[test]
+    fn what_was_compressed_by_hand_changes_nothing_before_the_first_run_that_compresses(
+        (by_hand, series) in any_series(),
+        policy in any_policy(),
+        now in 0i64..20,
+    ) {
+        let named = |hours: i64| BackupName::new(&prefix(), at(0) + Duration::hours(hours), Tz::UTC);
+        let zstd = Some(Compression::Zstd);
+        let (mut names, mut files, mut first) = (Vec::new(), vec![Line::Since(Since { prefix: "p-".into(), at: at(0), names: BTreeSet::new() })], None);
+        for (hours, (is_compressed, has_record)) in series {
+            let name = named(hours).compressed(zstd.filter(|_| is_compressed));
+            if has_record {
+                let taken_at = name.taken_at(Tz::UTC);
+                let compressed = name.compression().map(|compression| Compressed { bytes: 1, sha256: "a".into(), compression });
+                let (facts, verdict) = (Some(Facts { taken_at, ..facts() }), Some(Verdict::Good));
+                files.push(Line::Backup(Record { facts, compressed, verdict, ..Record::new(&name) }));
+                first = first.or(Some(hours).filter(|_| is_compressed));
+            }
+            names.push(name);
+        }
+        let by_hand = by_hand.into_iter().filter(|hours| first.is_none_or(|first| *hours <= first));
+        let by_hand: Vec<_> = by_hand.map(|hours| named(hours).compressed(zstd)).filter(|name| !names.contains(name)).collect();
+        let text: Vec<_> = files.iter().map(Line::encode).collect();
+        let beside: Vec<_> = names.iter().map(record_file).chain([since_file(&prefix())]).collect();
+        let told = String::from_utf8(text.join(&b'\n')).unwrap();
+        let beside: Vec<_> = beside.into_iter().filter(|file| told.contains(&format!("\"{}\"", file.trim_end_matches(".json"))) || file.contains("since")).collect();
+        let beside = Beside::parse(&prefix(), &beside, told.as_bytes());
+        let decided = |names: &[BackupName]| {
+            let catalog = Catalog::new(names.iter().map(|name| (name.clone(), None)), &beside, Tz::UTC);
+            let plan = plan(&catalog.entries, Spared::default(), &policy, at(now));
+            let holds: Vec<_> = catalog.holds(at(now)).into_iter().map(|hold| hold.name).collect();
+            (plan, holds, catalog.first_names(&beside), catalog.warnings)
+        };
+        prop_assert_eq!(decided(&[&names[..], &by_hand].concat()), decided(&names));
     }
 }
 

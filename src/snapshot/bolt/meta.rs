@@ -140,6 +140,11 @@ impl MetaPage {
     }
 }
 
+/// Whether these are first bytes of a database, sound or not.
+pub fn is_database(start: &[u8]) -> bool {
+    u32_at(start, PAGE_HEADER) == Some(MAGIC)
+}
+
 /// FNV-1a with 64 bits, bbolt's checksum of a meta page.
 pub fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))

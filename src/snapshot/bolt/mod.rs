@@ -10,6 +10,7 @@ mod walk;
 
 pub use db::Db;
 pub(super) use db::{MOST_OF_A_PAGE, node_bytes};
+pub use meta::is_database;
 pub(super) use page::{BucketRoot, ElementBody, Node, PageHeader};
 pub(super) use page_set::PageSet;
 pub use walk::Visit;

@@ -26,7 +26,19 @@ pub struct Limits {
 
 impl Limits {
     pub const USUAL: Self = Self { fixed: 3 << 20, per_page: 56, one_page: 13 << 19, wanted: 256 << 10 };
+
+    /// For pages of this size. What finds a page takes up to eight bytes of each, however small it is; so a file of small pages,
+    /// of which none of etcd's platforms makes one, gets as much memory in all as one of the usual pages.
+    pub fn of(self, page_size: u32) -> Self {
+        let all = (self.per_page + FINDING) * u64::from(page_size.min(USUAL_PAGE)) / u64::from(USUAL_PAGE);
+        Self { per_page: all.saturating_sub(FINDING), ..self }
+    }
 }
+
+/// Bytes of memory that find a page.
+const FINDING: u64 = 8;
+/// In bytes: the smallest page of etcd's platforms.
+const USUAL_PAGE: u32 = 4096;
 
 /// So many pages that have not ended yet are waited for. In a sound file it is one; what nothing leads to may claim anything.
 const MOST_OPEN: usize = 16;
@@ -71,7 +83,7 @@ impl Keeper {
     pub fn new(meta: MetaPage, limits: Limits, keys: &'static [&'static [u8]]) -> Self {
         Self {
             meta,
-            limits,
+            limits: limits.of(meta.page_size),
             table: Table::new(meta.pages),
             looker: Looker::new(keys),
             round: None,
@@ -271,8 +283,10 @@ impl Keeper {
         }
         // Each takes as long as there are pages, so there are fewer and fewer.
         self.next_sweep = self.passed + self.passed / 8 + 1;
-        let mut refuted = PageSet::new(self.meta.pages);
-        for page in 2..self.meta.pages.min(self.passed + 2) {
+        // How many pages there are in all is not to be believed yet.
+        let pages = self.meta.pages.min(self.passed + 2);
+        let mut refuted = PageSet::new(pages);
+        for page in 2..pages {
             if is_refuted(page, self.meta.pages, |page| self.record(page)) {
                 refuted.insert(page);
             }
@@ -286,6 +300,24 @@ impl Keeper {
 mod tests {
     use super::*;
     use crate::snapshot::tests::build::{SIZE, bucket, db, inline, leaf, patched, value};
+
+    #[test]
+    fn small_pages_take_no_more_memory_than_the_usual_ones() {
+        let (first, last) = ("a".repeat(100), "b".repeat(100));
+        let page = |id| leaf(id, &[(&first, value("1")), (&last, value("2"))]);
+        let meta = MetaPage::of_snapshot(&db(&[page(2)])).unwrap().unwrap();
+        let meta = MetaPage { pages: 20_000, ..meta };
+        let mut keeper = Keeper::new(meta, Limits { fixed: 0, ..Limits::USUAL }, &[]);
+        for id in 3..meta.pages {
+            assert_eq!(keeper.look(id, &page(id), 0), None);
+            keeper.passed();
+        }
+        let memory = keeper.table.used() + meta.pages * FINDING;
+        assert!(memory <= meta.bytes() / 4096 * 64, "{memory}");
+        for page_size in [4096, 16_384, 65_536] {
+            assert_eq!(Limits::USUAL.of(page_size).per_page, Limits::USUAL.per_page);
+        }
+    }
 
     #[test]
     fn a_later_round_does_not_wait_for_two_pages_at_once() {

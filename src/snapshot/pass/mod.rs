@@ -96,7 +96,7 @@ impl Prover {
 
     /// Takes all bytes of a stream, which errors call `name`.
     pub fn push_all(&mut self, name: &Path, stream: impl Read) -> Result<(), Error> {
-        read_chunks(stream, Error::io("read", name), |chunk| {
+        read_chunks(stream, Error::reading(name), |chunk| {
             self.push(chunk);
             Ok(())
         })
@@ -124,7 +124,7 @@ impl Prover {
         let hash = mem::take(&mut self.hasher).finish().map_err(Error::damaged(&self.name))?;
         if self.before.as_ref().is_some_and(|before| *before != hash) {
             let what = "it has changed while it was read again";
-            return Err(Error::damaged(&self.name)(Damage::file(what)));
+            return Err(Error::bad_file(&self.name, what));
         }
         let mut keeper = whole(reading, hash.bytes).map_err(Error::damaged(&self.name))?;
         let checked = check(&mut keeper).map_err(Error::damaged(&self.name))?;
@@ -151,7 +151,7 @@ impl Prover {
         // The walk needs memory of its own.
         drop(reading);
         let Some(hash) = before else {
-            return Err(Error::damaged(&name)(Damage::file("it is empty")));
+            return Err(Error::bad_file(&name, "it is empty"));
         };
         let db = Db::open(file, &name, hash.bytes)?;
         let contents = Contents::read(&db)?;

@@ -75,7 +75,7 @@ fn store_with(target: &str, config: &Path, prefix: &str, rclone: &Path) -> Store
 fn store_with_flags(target: &str, config: &Path, prefix: &str, rclone: &Path, flags: &str) -> Store {
     let config = StoreConfig {
         target: target.parse().unwrap(),
-        naming: Naming { prefix: prefix.parse().unwrap(), zone: chrono_tz::Tz::UTC },
+        naming: Naming { prefix: prefix.parse().unwrap(), zone: chrono_tz::Tz::UTC, compression: None },
         rclone_config: Some(config.to_owned()),
         rclone_flags: flags.parse().unwrap(),
         confirm: Confirm::Auto,

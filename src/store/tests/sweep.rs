@@ -88,6 +88,7 @@ fn old_open_uploads_of_this_prefix_are_aborted() {
     let not_ours = [
         "a/prod-202601010001.etcdb",
         "a/prod-202601010001.etcdb.bak",
+        "a/prod-202601010002.etcdb.zst",
         "a/prod-eu-202601010000.etcdb",
         "a/prod-/202601010000.etcdb",
         "a/prod-notes.etcdb",

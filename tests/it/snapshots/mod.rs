@@ -24,7 +24,7 @@ const VOLATILE: [(&str, &str); 12] = [
     (r"\b20(2[1-9]|[3-9]\d)-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d)", "<now>"),
     (r#"("(?:survey|snapshot|store|prune|total|age_seconds)"): \d[\d.]*"#, "$1: <seconds>"),
     // A database's size depends on when etcd commits; the sizes of the few keys in it are smaller and exact.
-    (r#"("(?:db_)?bytes"): \d{5,}"#, "$1: <bytes>"),
+    (r#"("(?:db_|stored_)?bytes"): \d{5,}"#, "$1: <bytes>"),
     (r#"("(?:hash|consistent_index|raft_term|term)"): \d+"#, "$1: <number>"),
     (r#"("(?:cluster_id|member_id|id)"): "[0-9a-f]+""#, r#"$1: "<id>""#),
     (r#"("hash"): "[0-9a-f]+""#, r#"$1: "<hash>""#),
