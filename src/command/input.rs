@@ -225,7 +225,8 @@ impl StoredSource {
     pub async fn prove(&self) -> Result<Proof, Failure> {
         let label = PathBuf::from(self.backup.name.to_string());
         let prover = Prover::new(&label, &KUBE_SYSTEM_KEYS);
-        let proof = prove_stored(&self.store, &self.backup, prover, ANY_REVISION).await?;
+        let read = async |take| self.store.read(&self.backup, "proof", take).await;
+        let proof = prove_by(&self.backup.name.to_string(), prover, ANY_REVISION, read).await?;
         self.check_hash(&proof.file)?;
         Ok(proof)
     }
@@ -253,25 +254,28 @@ impl StoredSource {
     }
 }
 
-/// Reads a stored backup as often as its proof needs it.
-pub async fn prove_stored(
-    store: &Store,
-    backup: &StoredBackup,
+/// Takes all bytes of a backup once.
+type Taking = Box<dyn FnOnce(&mut BackupStream) -> Result<Finished, snapshot::Error> + Send>;
+
+/// Reads a stored backup as often as its proof needs it. `read` gives all its bytes once.
+pub async fn prove_by(
+    name: &str,
     mut prover: Prover,
     floor: u64,
+    mut read: impl AsyncFnMut(Taking) -> Result<Finished, ReadError<snapshot::Error>>,
 ) -> Result<Proof, ReadError<snapshot::Error>> {
-    let label = PathBuf::from(backup.name.to_string());
+    let label = PathBuf::from(name);
     for _ in 0..MOST_READINGS {
-        let name = label.clone();
+        let label = label.clone();
         let take = move |stream: &mut BackupStream| {
-            prover.push_all(&name, stream)?;
+            prover.push_all(&label, stream)?;
             prover.finish(floor)
         };
-        match store.read(backup, "proof", take).await? {
+        match read(Box::new(take)).await? {
             Finished::Proved(proof) => return Ok(proof),
             Finished::More(more) => prover = more,
         }
-        tracing::info!(name = %backup.name, "reading it once more, for what there was no memory for");
+        tracing::info!(name, "reading it once more, for what there was no memory for");
     }
     Err(ReadError::Reader(snapshot::Error::Unproved { path: label, readings: MOST_READINGS }))
 }

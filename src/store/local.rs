@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{Error, PARTS, RECORDS};
-use crate::system::fs::{create_new, rename_noreplace};
+use crate::system::fs::{create_new, free_bytes, rename_noreplace, with_reserve};
 
 /// A file in the folder of the unfinished uploads, removed if it is dropped before [`LocalPart::publish`].
 pub struct LocalPart {
@@ -32,6 +32,13 @@ impl LocalPart {
     /// Makes the file, for bytes that come one after another.
     pub fn create(&self) -> Result<File, Error> {
         create_new(&self.path).map_err(|cause| Error::Local { doing: "create", path: self.path.clone(), cause })
+    }
+
+    /// Whether there is room for so many bytes where its file is.
+    pub fn check_room(&self, file: &File, bytes: u64) -> Result<(), Error> {
+        let error = |cause| Error::Local { doing: "determine the free space of", path: self.directory.clone(), cause };
+        let (needed, free) = (with_reserve(bytes), free_bytes(file).map_err(error)?);
+        if free < needed { Err(Error::NoRoom { directory: self.directory.clone(), needed, free }) } else { Ok(()) }
     }
 
     /// Writes the whole file.

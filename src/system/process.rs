@@ -17,6 +17,8 @@ use bytesize::ByteSize;
 use duct::{Expression, Handle};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::AsyncWriteExt;
+use tokio::net::unix::pipe;
 
 use super::blocking::blocking;
 use super::launch::{self, bound_to_us, on_lasting_thread};
@@ -61,6 +63,16 @@ struct TooMuch {
 /// A running program's stdin, which ends when the last clone of this is dropped.
 #[derive(Clone)]
 pub struct Stdin(Arc<PipeWriter>);
+
+impl Stdin {
+    /// Writes so few bytes that the pipe takes all of them at once, or none: at most 4096. Until it has room for them, a future
+    /// that is dropped has written nothing.
+    pub async fn write_at_once(self, bytes: &[u8]) -> io::Result<()> {
+        // Nobody else writes any more whom it would surprise that writing does not block now.
+        let mut pipe = pipe::Sender::from_owned_fd(self.0.try_clone()?.into())?;
+        pipe.write_all(bytes).await
+    }
+}
 
 impl Write for Stdin {
     /// Blocks until the program reads, and fails with [`io::ErrorKind::BrokenPipe`] once it does not read any more.
