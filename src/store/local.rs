@@ -91,3 +91,18 @@ fn create_folder(folder: &Path, like: &Path) -> io::Result<()> {
     let mode = fs::metadata(folder)?.permissions().mode() | of_group;
     fs::set_permissions(folder, Permissions::from_mode(mode))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_has_to_be_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let part = LocalPart::new(folder.path(), "x.part").unwrap();
+        let file = part.create().unwrap();
+        part.check_room(&file, 1).unwrap();
+        let full = part.check_room(&file, u64::MAX).unwrap_err();
+        assert!(matches!(full, Error::NoRoom { needed: u64::MAX, free: 1.., .. }), "{full:?}");
+    }
+}

@@ -347,6 +347,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_at_once_is_not_written_by_whoever_gave_up() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (child, mut writer) = feed("sleep 0.5; wc -c");
+        // As much as fits into a pipe.
+        writer.write_all(&vec![0; 1 << 16]).unwrap();
+        runtime.block_on(async {
+            let late = tokio::time::timeout(Duration::from_millis(100), writer.clone().write_at_once(&[0; 32])).await;
+            assert!(late.is_err());
+            writer.write_at_once(&[0; 7]).await.unwrap();
+            let counted = child.wait().await.success(|stderr| stderr).unwrap().0;
+            assert_eq!(String::from_utf8_lossy(&counted).trim(), ((1 << 16) + 7).to_string());
+        });
+    }
+
+    #[test]
     fn a_program_that_has_ended_cannot_be_fed() {
         let (child, mut writer) = feed("exit 3");
         let error = loop {
