@@ -139,6 +139,44 @@ fn a_store_without_conditions_is_used_without() {
     output.says(&["the store has no conditional uploads"]);
 }
 
+/// It does not refuse the name itself, so that is looked at once more before the last bytes.
+#[test]
+fn a_name_that_is_taken_meanwhile_is_not_replaced_without_conditions() {
+    needs!("etcd", "rclone", "weed");
+    let remote = std::sync::Arc::new(Remote::seaweedfs());
+    let (inside, mut first) = (std::sync::Arc::clone(&remote), true);
+    let hooked = HttpProxy::to(remote.port(), move |request| {
+        if request.is_upload() && request.header("if-none-match").is_some() {
+            return Action::Refuse(501, "NotImplemented");
+        }
+        if request.is_upload() && std::mem::take(&mut first) {
+            let path = request.path.split('?').next().unwrap();
+            inside.put(path.rsplit('/').next().unwrap(), b"another run's");
+        }
+        Action::Forward
+    });
+    let cluster = Cluster::with(1).mib(4).start();
+    let run = job(&cluster, &remote).args(SLOWLY).env("RCLONE_CONFIG", remote.config_by(hooked.port()));
+    let output = run.exits(0);
+    assert_stored(&remote, &output);
+    let names = remote.names();
+    let others = names.iter().find(|name| *name != output.report().text("name")).unwrap();
+    assert_eq!((names.len(), remote.read(others)), (2, b"another run's".to_vec()), "{output}");
+    output.says(&["the store has no conditional uploads", "taking a new snapshot, for another name"]);
+}
+
+/// Nothing was asked of it that it might not know, so another try would end the same.
+#[test]
+fn a_refusal_of_a_part_is_not_one_of_a_condition() {
+    needs!("etcd", "rclone");
+    let (cluster, remote) = (Cluster::small(), Remote::sftp());
+    let refusing = "#!/bin/sh\n[ \"$1\" = rcat ] || exec REAL \"$@\"\necho '{\"level\":\"error\",\"msg\":\"api error NotImplemented: no\"}' >&2\nexit 1\n";
+    let output = job(&cluster, &remote).rclone_is(refusing).exits(6).says(&["api error NotImplemented"]);
+    assert!(!output.stderr.contains("conditional"), "{output}");
+    assert_eq!(output.stderr.matches("as it comes").count(), 1, "{output}");
+    assert_nothing_new(&remote, "refused");
+}
+
 /// The liar is liked best, and there is nobody else.
 #[rstest]
 #[case::s3(Remote::seaweedfs)]
