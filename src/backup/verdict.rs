@@ -20,7 +20,7 @@ pub enum Verdict {
         reasons: Vec<Suspicion>,
         why: String,
     },
-    /// A backup of another program that did not prove good when it was read back.
+    /// It did not prove good when it was read back.
     Damaged {
         why: String,
     },

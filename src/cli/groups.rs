@@ -99,7 +99,8 @@ pub enum Staging {
     /// In the work directory: a store that is away is waited for with the snapshot at hand
     #[default]
     Disk,
-    /// Nowhere: it goes from etcd through the proof to the store, and a failed upload takes a new snapshot
+    /// Nowhere: it goes from etcd through the proof to the store; a failed upload takes a new snapshot from the next member, and
+    /// each member is tried once, whatever `--retry-for` says
     None,
 }
 

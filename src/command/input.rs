@@ -239,7 +239,8 @@ impl StoredSource {
     pub async fn prove(&self) -> Result<(Proof, Option<FileHash>), Failure> {
         let opening = self.opening();
         let prover = Prover::new(&opening.label, &KUBE_SYSTEM_KEYS);
-        let (proof, stored) = prove_stored(&self.store, &self.backup, &opening, prover, ANY_REVISION).await?;
+        let read = async |take| self.store.read(&self.backup, "proof", take).await;
+        let (proof, stored) = prove_stored(&opening, prover, ANY_REVISION, read).await?;
         self.check_hash(&proof.file)?;
         stored.as_ref().map_or(Ok(()), |found| self.check_stored(found))?;
         Ok((proof, stored))

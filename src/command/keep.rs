@@ -135,6 +135,12 @@ impl Keeper<'_> {
         Ok(Kept { name: name.clone(), record, clock: self.clock_differs(modified) })
     }
 
+    /// Writes the record of one that has proved bad since it was confirmed.
+    pub async fn record_damaged(&self, name: &BackupName, evidence: Evidence, why: String) -> Result<(), NoRecord> {
+        let record = Record { verdict: Some(Verdict::Damaged { why }), confirmed: Some(evidence), ..Record::new(name) };
+        Ok(self.create(&record_file(name), &Line::Backup(record).encode()).await.map(drop)?)
+    }
+
     /// Leaves a name whose record is another run's.
     pub async fn leave(&self, name: &BackupName, content: &Content, why: &store::Error) -> Result<(), Failure> {
         tracing::warn!("{why}: another run has stored a backup of this name; storing under another one");

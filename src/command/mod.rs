@@ -157,6 +157,7 @@ fn late(limit: Duration, stage: &Stage) -> Result<Exit, Failure> {
     let passed = format!("the deadline of {limit} passed; give more with --timeout");
     match stage {
         Stage::NotStored => Err(Failure::message(Exit::Deadline, passed)),
+        Stage::Sending(_) => Err(Failure::message(Exit::Deadline, format!("{}: {passed}", stage.when_cut_short()))),
         Stage::Stored => Err(Failure::message(Exit::Retention, format!("{}: {passed}", stage.when_cut_short()))),
         Stage::Done(exit) => {
             tracing::warn!("{}: {passed}", stage.when_cut_short());

@@ -8,7 +8,7 @@ use crate::compression::{Known, Unpacked, compression_of};
 use crate::kubernetes::KUBE_SYSTEM_KEYS;
 use crate::logging::progress::Metered;
 use crate::snapshot::{self, FileHash, Finished, PartFile, Proof, Prover, Snapshot, prove_file};
-use crate::store::{BackupStream, ReadError, Store, StoredBackup};
+use crate::store::{BackupStream, ReadError, StoredBackup};
 use crate::system::fs::open_regular;
 
 /// A backup may be of any age. Only a snapshot that is taken now has to reach a revision.
@@ -103,26 +103,31 @@ pub fn receive<R: Read>(
     Ok(Received { snapshot, stored: content.stored() })
 }
 
-/// Reads a stored backup as often as its proof needs it. Returns what is stored, too, if it is compressed.
+/// What comes of one reading, and what is stored if it is compressed.
+type Taken = (Finished, Option<FileHash>);
+/// Takes all bytes of a backup once.
+type Taking = Box<dyn FnOnce(&mut BackupStream) -> Result<Taken, snapshot::Error> + Send>;
+
+/// Reads a stored backup as often as its proof needs it. `read` gives all its bytes once. Returns what is stored, too, if it is
+/// compressed.
 pub async fn prove_stored(
-    store: &Store,
-    backup: &StoredBackup,
     opening: &Opening,
     mut prover: Prover,
     floor: u64,
+    mut read: impl AsyncFnMut(Taking) -> Result<Taken, ReadError<snapshot::Error>>,
 ) -> Result<(Proof, Option<FileHash>), ReadError<snapshot::Error>> {
     for _ in 0..MOST_READINGS {
-        let opening = opening.clone();
+        let again = opening.clone();
         let take = move |stream: &mut BackupStream| {
-            let mut content = opening.open(stream)?;
-            prover.push_all(&opening.label, &mut content)?;
-            Ok::<_, snapshot::Error>((prover.finish(floor)?, content.stored()))
+            let mut content = again.open(stream)?;
+            prover.push_all(&again.label, &mut content)?;
+            Ok((prover.finish(floor)?, content.stored()))
         };
-        match store.read(backup, "proof", take).await? {
+        match read(Box::new(take)).await? {
             (Finished::Proved(proof), stored) => return Ok((proof, stored)),
             (Finished::More(more), _) => prover = more,
         }
-        tracing::info!(name = %backup.name, "reading it once more, for what there was no memory for");
+        tracing::info!(name = %opening.label.display(), "reading it once more, for what there was no memory for");
     }
     Err(ReadError::Reader(snapshot::Error::Unproved { path: opening.label.clone(), readings: MOST_READINGS }))
 }

@@ -74,7 +74,7 @@ pub async fn snapshot(
                 return Ok(backup);
             }
             Err(error) => {
-                let failed = Failed::new(member, error);
+                let failed = Failed::new(member, &error);
                 tracing::warn!(member = %member.endpoint, "snapshot failed: {}", failed.reason);
                 match failed.too_large {
                     // The next member would meet the same disk.
@@ -128,11 +128,11 @@ pub struct Failed {
 }
 
 impl Failed {
-    pub fn new(member: &Member, error: etcd::SnapshotError) -> Self {
+    pub fn new(member: &Member, error: &etcd::SnapshotError) -> Self {
         let no_room = matches!(error, etcd::SnapshotError::File(snapshot::Error::NoSpace { .. }));
         let too_large = no_room.then_some(member.db_size);
         let exit = error.exit();
-        let reason = format!("{:#}", anyhow::Error::new(error));
+        let reason = error.one_line();
         Self { endpoint: member.endpoint.clone(), exit, reason, too_large }
     }
 

@@ -39,6 +39,11 @@ pub enum SnapshotError {
 }
 
 impl SnapshotError {
+    /// The error and its causes in one line.
+    pub fn one_line(&self) -> String {
+        anyhow::Chain::new(self).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    }
+
     /// The exit that this leads to when no member does better.
     pub fn exit(&self) -> Exit {
         match self {
@@ -82,7 +87,7 @@ pub trait Sink: Send + 'static {
 }
 
 impl<W: Write + Send + 'static> Sink for Piped<W> {
-    type Proved = Passed;
+    type Proved = Passed<W>;
 
     /// It knows them already.
     fn expect_database(&mut self, _: u64) -> Result<(), snapshot::Error> {
@@ -93,7 +98,7 @@ impl<W: Write + Send + 'static> Sink for Piped<W> {
         self.push(blob)
     }
 
-    fn finish(self, floor: u64) -> Result<Passed, snapshot::Error> {
+    fn finish(self, floor: u64) -> Result<Passed<W>, snapshot::Error> {
         self.finish(floor)
     }
 }

@@ -1,5 +1,6 @@
 //! What the job reports: the backup, where it is, and what retention did.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use bytesize::ByteSize;
@@ -60,6 +61,8 @@ pub struct JobReport {
 pub enum Stage {
     #[default]
     NotStored,
+    /// All bytes of the backup of this name may be there, which has no record yet.
+    Sending(String),
     /// Stored and confirmed.
     Stored,
     /// What earlier runs left is removed last. Whether that is done changes nothing.
@@ -69,12 +72,17 @@ pub enum Stage {
 }
 
 impl Stage {
-    pub const fn when_cut_short(&self) -> &'static str {
-        match self {
+    pub fn when_cut_short(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
             Self::NotStored => "what is unfinished does not count as a backup",
+            Self::Sending(name) => {
+                return Cow::Owned(format!(
+                    "whether {name} is there is not known, and without a record it does not count"
+                ));
+            }
             Self::Stored | Self::Failed(..) => "the backup is safe, retention is not done",
             Self::Done(_) => "all is done, except that something of earlier runs may be left",
-        }
+        })
     }
 }
 

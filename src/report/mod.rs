@@ -10,6 +10,7 @@ pub mod table;
 mod termination;
 pub mod verify;
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -93,14 +94,14 @@ impl Report {
     }
 
     /// What an interruption or the deadline means for what was not done yet.
-    pub fn cut_short(&self, exit: Exit) -> Option<&'static str> {
+    pub fn cut_short(&self, exit: Exit) -> Option<Cow<'static, str>> {
         let is_interruption = exit.outcome() == Exit::Interrupted.outcome();
         match self.purpose {
             Purpose::StoredAndEtcd => {
-                (is_interruption || exit == Exit::Deadline).then_some("nothing was written to etcd")
+                (is_interruption || exit == Exit::Deadline).then_some(Cow::Borrowed("nothing was written to etcd"))
             }
             Purpose::Stored | Purpose::Local => None,
-            _ => is_interruption.then_some(self.job.stage.when_cut_short()),
+            _ => is_interruption.then(|| self.job.stage.when_cut_short()),
         }
     }
 

@@ -1,4 +1,5 @@
-//! A snapshot on its way to where it is stored: what passes is proved, and the last bytes pass when all of it has proved good.
+//! A snapshot on its way to where it is stored: what passes is proved, and the last bytes are held back until all of it has
+//! proved good.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -23,13 +24,17 @@ pub struct Piped<W> {
     held_back: Vec<u8>,
 }
 
-/// A snapshot of which every byte has passed.
-pub struct Passed {
+/// A snapshot that has proved good, as far as one pass can tell, and has passed but for its last bytes.
+pub struct Passed<W> {
     /// By its trailer.
     pub file: FileHash,
     pub finished: Finished,
     /// Of the kind that was asked for.
     pub digest: Option<Digested>,
+    pub out: W,
+    /// What `out` is still to be given. It is not given here: the proof takes its time, and who asked for it may have given up
+    /// by now.
+    pub last: Vec<u8>,
 }
 
 impl<W: Write> Piped<W> {
@@ -57,20 +62,19 @@ impl<W: Write> Piped<W> {
         self.pass(head)
     }
 
-    /// Proves what was taken, and lets the rest pass. `floor` is a revision that the cluster had reached before.
-    pub fn finish(self, floor: u64) -> Result<Passed, Error> {
+    /// Proves what was taken. `floor` is a revision that the cluster had reached before.
+    pub fn finish(self, floor: u64) -> Result<Passed<W>, Error> {
         if self.taken != self.expected {
             return Err(self.damaged(format!("{} bytes arrived, {} were announced", self.taken, self.expected)));
         }
-        let Self { name, mut out, prover, digest, held_back, .. } = self;
+        let Self { name, out, prover, digest, held_back: last, .. } = self;
         let finished = prover.finish(floor)?;
         let file = match &finished {
             Finished::Proved(proof) => Some(&proof.file),
             Finished::More(prover) => prover.before(),
         };
         let file = file.cloned().ok_or_else(|| Error::bad_file(&name, "it is empty"))?;
-        out.write_all(&held_back).and_then(|()| out.flush()).map_err(Error::io("send", &name))?;
-        Ok(Passed { file, finished, digest: digest.map(Digest::digested) })
+        Ok(Passed { file, finished, digest: digest.map(Digest::digested), out, last })
     }
 
     fn pass(&mut self, bytes: &[u8]) -> Result<(), Error> {

@@ -41,6 +41,9 @@ pub enum Error {
     /// Of a target on this machine, or of a file that is sent.
     #[error("cannot {doing} {}: {cause}{}", path.display(), local_advice(cause))]
     Local { doing: &'static str, path: PathBuf, cause: io::Error },
+    /// Of a target on this machine.
+    #[error("no room in {}: {needed} bytes needed, {free} free", directory.display())]
+    NoRoom { directory: PathBuf, needed: u64, free: u64 },
     #[error(
         "backup-prefix: the longest name that would be stored, {name}, has {is} {unit}, and this remote allows {limit}; \
          shorten the last part of the prefix by {} bytes", over(*is, *limit)
@@ -198,7 +201,11 @@ impl Error {
                 e.exit()
             }
             Self::Local { cause, .. } if is_denied(cause) => Exit::Denied,
-            Self::NotConfirmed { .. } | Self::Taken(_) | Self::OnItsWay(_) | Self::Local { .. } => Exit::Store,
+            Self::NotConfirmed { .. }
+            | Self::Taken(_)
+            | Self::OnItsWay(_)
+            | Self::Local { .. }
+            | Self::NoRoom { .. } => Exit::Store,
             Self::Denied { .. } | Self::UndecryptableNames { .. } | Self::Undecryptable { read: 0, .. } => Exit::Denied,
             Self::Undecryptable { .. } => Exit::Proof,
         }

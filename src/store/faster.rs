@@ -1,7 +1,7 @@
 //! What makes an upload faster, by the kind of the remote. What a user sets, by whatever means, wins.
 
 use super::Store;
-use super::stream::is_whole;
+use super::way::is_whole;
 use crate::rclone::backend::Backend;
 
 /// The part of a multipart upload to S3, as `--s3-chunk-size` says it below. A file of 150 GiB is sent in it without one part too

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{Error, PARTS, RECORDS};
-use crate::system::fs::{create_new, publish_file};
+use crate::system::fs::{create_new, free_bytes, publish_file, with_reserve};
 
 /// A file in the folder of the unfinished uploads, removed if it is dropped before [`LocalPart::publish`].
 pub struct LocalPart {
@@ -32,6 +32,13 @@ impl LocalPart {
     /// Makes the file, for bytes that come one after another.
     pub fn create(&self) -> Result<File, Error> {
         create_new(&self.path).map_err(|cause| Error::Local { doing: "create", path: self.path.clone(), cause })
+    }
+
+    /// Whether there is room for so many bytes where its file is.
+    pub fn check_room(&self, file: &File, bytes: u64) -> Result<(), Error> {
+        let error = |cause| Error::Local { doing: "determine the free space of", path: self.directory.clone(), cause };
+        let (needed, free) = (with_reserve(bytes), free_bytes(file).map_err(error)?);
+        if free < needed { Err(Error::NoRoom { directory: self.directory.clone(), needed, free }) } else { Ok(()) }
     }
 
     /// Writes the whole file.
@@ -78,4 +85,19 @@ fn create_folder(folder: &Path, like: &Path) -> io::Result<()> {
     let of_group = fs::metadata(like)?.permissions().mode() & 0o070;
     let mode = fs::metadata(folder)?.permissions().mode() | of_group;
     fs::set_permissions(folder, Permissions::from_mode(mode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_has_to_be_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let part = LocalPart::new(folder.path(), "x.part").unwrap();
+        let file = part.create().unwrap();
+        part.check_room(&file, 1).unwrap();
+        let full = part.check_room(&file, u64::MAX).unwrap_err();
+        assert!(matches!(full, Error::NoRoom { needed: u64::MAX, free: 1.., .. }), "{full:?}");
+    }
 }

@@ -18,6 +18,7 @@ mod stream;
 mod sweep;
 mod turn;
 mod upload;
+mod way;
 
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ pub use error::{Error, ReadError};
 pub use limits::fits_everywhere;
 pub use list::{Listing, StoredBackup};
 pub use read::BackupStream;
+pub use stream::{Outlet, Sent, Upload};
 pub use upload::Ours;
 
 /// The folder of the records, in the backups' directory.
@@ -152,7 +154,8 @@ impl Store {
         self.config.target.join(&format!("{directory}{slash}{place}"))
     }
 
-    fn object_path(&self, name: &BackupName) -> String {
+    /// Where a backup is, as rclone writes it.
+    pub fn object_path(&self, name: &BackupName) -> String {
         self.config.target.join(&name.to_string())
     }
 }

@@ -43,12 +43,26 @@ impl Store {
         T: Send + 'static,
         E: Send + 'static,
     {
-        let object = self.object_path(&backup.name);
+        self.read_path(self.object_path(&backup.name), backup.bytes, doing, take).await
+    }
+
+    /// The same of an object that is no backup yet.
+    pub async fn read_path<T, E>(
+        &self,
+        object: String,
+        bytes: Option<u64>,
+        doing: &'static str,
+        take: impl FnOnce(&mut BackupStream) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, ReadError<E>>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
         // rclone's default is to wait five minutes for the next byte.
         let defaults = [&RETRY[..], &["--timeout=60s"]].concat();
         let args = [ONE_OBJECT, "--", &object];
         let call = Call { defaults: &defaults, ..Call::new("cat", &object, &args) };
-        let total = backup.bytes.unwrap_or_default();
+        let total = bytes.unwrap_or_default();
         let (rclone, stdout) = self.rclone.stream(&call).map_err(Error::from)?;
         let reading = blocking(move || {
             let mut stream = BackupStream { bytes: Metered::new(doing, stdout, total), at_end: false };

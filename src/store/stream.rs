@@ -6,33 +6,17 @@ use std::time::Duration;
 
 use super::local::LocalPart;
 use super::upload::{NO_NEW_BUCKET, ONLY_IF_ABSENT, Ours};
+use super::way::Way;
 use super::{Content, Error, RETRY, Store};
 use crate::backup::evidence::Evidence;
 use crate::backup::name::BackupName;
-use crate::rclone::backend::Backend;
 use crate::rclone::{Call, RunningCall};
 use crate::system::blocking::{CutShort, blocking};
 use crate::system::process::Stdin;
 
-// A test tells so of each: what_is_killed_while_it_streams_leaves_no_backup, and that of clouds.
-/// rclone's kinds of stores where an object that is sent with its size is there when all of it has arrived, and not before. Not
-/// Google's: there the end of the input ends the object, whatever its size was to be.
-const WHOLE: [&str; 2] = ["s3", "azureblob"];
-/// Kinds that give what they are given to one other remote, as one object.
-const TRANSPARENT: [&str; 2] = ["crypt", "alias"];
+const STORE_THERE: &str = "store new objects there";
 /// How long rclone may take to end once it does not read any more.
 const LAST_WORDS: Duration = Duration::from_secs(10);
-
-/// How a stream gets its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    /// Here, by a rename.
-    Local,
-    /// From the beginning: the store shows it when it is whole.
-    Whole,
-    /// By a move at the remote.
-    Part,
-}
 
 /// An upload whose bytes are still coming. Dropping it ends the upload, and leaves nothing under the backup's name.
 pub struct Upload {
@@ -68,26 +52,38 @@ impl Write for Outlet {
     }
 }
 
+/// An upload of which all bytes were sent.
+pub struct Sent {
+    name: BackupName,
+    place: Place,
+}
+
+enum Place {
+    Local(LocalPart),
+    /// Under its name, or not there at all: how rclone ended.
+    Named(Result<Ours, Error>),
+    Part(String),
+}
+
+impl Upload {
+    /// Whether the store is asked to refuse a name that is taken.
+    pub const fn is_conditional(&self) -> bool {
+        matches!(self.sending, Sending::Whole { conditional: true, .. })
+    }
+}
+
+impl Sent {
+    /// Where the bytes are, if that is not yet under their name.
+    pub fn unnamed(&self) -> Option<String> {
+        match &self.place {
+            Place::Local(part) => Some(part.path.to_string_lossy().into_owned()),
+            Place::Named(_) => None,
+            Place::Part(part) => Some(part.clone()),
+        }
+    }
+}
+
 impl Store {
-    /// Fails if this store, or this rclone, takes only what is a file.
-    pub fn check_streaming(&self) -> Result<(), Error> {
-        self.way().map(drop)
-    }
-
-    fn way(&self) -> Result<Way, Error> {
-        if self.local_directory().is_some() {
-            return Ok(Way::Local);
-        }
-        if self.is_bucket_based() && is_whole(&self.rclone.chain(&self.config.target)) {
-            if !self.rclone.checks_streams() {
-                let (target, version) = (self.config.target.to_string(), self.rclone.version().to_owned());
-                return Err(Error::NeedsNewerRclone { target, version });
-            }
-            return Ok(Way::Whole);
-        }
-        if self.uploads_a_part() { Ok(Way::Part) } else { Err(Error::NeedsStaging(self.config.target.to_string())) }
-    }
-
     /// Begins to store a backup of so many bytes. The name has to be free by a look directly before. `conditional` asks the
     /// store to refuse it if it is not, which [`Error::is_of_condition`] tells that it cannot.
     pub async fn begin(&self, name: &BackupName, bytes: u64, conditional: bool) -> Result<(Upload, Outlet), Error> {
@@ -99,12 +95,14 @@ impl Store {
                 let create = move || {
                     let part = LocalPart::new(&directory, &part)?;
                     let file = part.create()?;
+                    part.check_room(&file, bytes)?;
                     Ok::<_, Error>((part, file))
                 };
                 let (part, file) = blocking(create).await?;
                 (Sending::Local(part), Outlet::File(file))
             }
-            Way::Whole => {
+            Way::Whole { conditions } => {
+                let conditional = conditional && conditions;
                 let condition = if conditional { &ONLY_IF_ABSENT[..] } else { &[] };
                 let (rclone, stdin) = self.rcat(&self.object_path(name), bytes, condition)?;
                 (Sending::Whole { rclone, conditional }, Outlet::Rclone(stdin))
@@ -127,20 +125,60 @@ impl Store {
         Ok(self.rclone.feed(&Call { defaults: &defaults, ..Call::new("rcat", path, &args) })?)
     }
 
-    /// Gives the backup its name, once the outlet has all its bytes and is dropped, and confirms it.
-    pub async fn complete(&self, upload: Upload, content: &Content) -> Result<(Evidence, Ours), Error> {
+    /// Sends the last bytes, and waits until all have arrived. As long as this has not sent them the upload cannot end well, and
+    /// a future that is dropped by then never sends them.
+    pub async fn send_last(&self, upload: Upload, outlet: Outlet, last: Vec<u8>) -> Result<Sent, Error> {
+        if let Err(error) = self.look_again(&upload).await {
+            self.abandon(upload).await;
+            return Err(error);
+        }
+        let written = match outlet {
+            Outlet::File(mut file) => blocking(move || file.write_all(&last).and_then(|()| file.sync_all())).await,
+            Outlet::Rclone(stdin) => stdin.write_at_once(&last).await,
+        };
+        if let Err(cause) = written {
+            return Err(self.broken(upload, cause).await);
+        }
         let Upload { name, sending } = upload;
-        let leaf = name.leaf();
-        let uploaded = match sending {
-            Sending::Local(part) => blocking(move || part.publish(&leaf)).await.map(|()| Ours::Renamed),
+        let place = match sending {
+            Sending::Local(part) => Place::Local(part),
             Sending::Whole { rclone, conditional } => {
                 let ours = if conditional { Ours::Conditional } else { Ours::Unknown };
-                rclone.finish().await.map(|()| ours).map_err(Error::from)
+                Place::Named(rclone.finish().await.map(|()| ours).map_err(Error::from))
             }
             Sending::Part { rclone, part } => {
+                if let Err(error) = rclone.finish().await {
+                    self.remove_part(&part).await;
+                    return Err(Error::from(error).may(STORE_THERE));
+                }
+                Place::Part(part)
+            }
+        };
+        Ok(Sent { name, place })
+    }
+
+    /// Where nobody else refuses a name that was taken while the bytes came, this does.
+    async fn look_again(&self, upload: &Upload) -> Result<(), Error> {
+        if !matches!(upload.sending, Sending::Whole { conditional: false, .. }) {
+            return Ok(());
+        }
+        let path = self.object_path(&upload.name);
+        match self.object(&path, &RETRY, &["--no-modtime"], None).await? {
+            None => Ok(()),
+            Some(_) => Err(Error::Taken(path)),
+        }
+    }
+
+    /// Gives the backup its name, if it has it not yet, and confirms it.
+    pub async fn name(&self, sent: Sent, content: &Content) -> Result<(Evidence, Ours), Error> {
+        let Sent { name, place } = sent;
+        let leaf = name.leaf();
+        let uploaded = match place {
+            Place::Local(part) => blocking(move || part.publish(&leaf)).await.map(|()| Ours::Renamed),
+            Place::Named(uploaded) => uploaded,
+            Place::Part(part) => {
                 let moved = async {
-                    rclone.finish().await?;
-                    self.await_turn(&leaf).await?;
+                    self.await_turn(&leaf, Some(content.hash.bytes)).await?;
                     self.move_part(&part, &self.object_path(&name)).await
                 };
                 let moved = moved.await;
@@ -169,12 +207,14 @@ impl Store {
             Sending::Whole { rclone, .. } => (rclone, None),
             Sending::Part { rclone, part } => (rclone, Some(part)),
         };
-        let ended = tokio::time::timeout(LAST_WORDS, rclone.finish()).await;
+        let mut ending = Box::pin(rclone.finish());
+        let ended = tokio::time::timeout(LAST_WORDS, &mut ending).await;
+        end(ending).await;
         if let Some(part) = part {
             self.remove_part(&part).await;
         }
         match ended {
-            Ok(Err(error)) => Error::from(error).may("store new objects there"),
+            Ok(Err(error)) => Error::from(error).may(STORE_THERE),
             Ok(Ok(())) | Err(_) => Error::Local { doing: "send all of", path: path.into(), cause },
         }
     }
@@ -182,47 +222,29 @@ impl Store {
     /// Ends an upload whose bytes are not good, or do not come any more.
     pub async fn abandon(&self, upload: Upload) {
         let part = if let Sending::Part { part, .. } = &upload.sending { Some(part.clone()) } else { None };
-        // rclone is given time to abort what it has begun.
-        let ended = blocking(move || {
-            drop(upload);
-            Ok::<_, CutShort>(())
-        });
-        if let Err(error) = ended.await {
-            tracing::debug!("ending an upload: {error}");
-        }
+        end(upload).await;
         if let Some(part) = part {
             self.remove_part(&part).await;
         }
     }
-}
 
-/// `chain` is the target's remote, and behind it those that it wraps.
-pub(super) fn is_whole(chain: &[Backend]) -> bool {
-    let Some((last, around)) = chain.split_last() else { return false };
-    WHOLE.contains(&last.kind.as_str()) && around.iter().all(|remote| TRANSPARENT.contains(&remote.kind.as_str()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_known_stores_take_a_stream_under_its_name() {
-        for (kinds, whole) in [
-            (&["s3"][..], true),
-            (&["crypt", "s3"], true),
-            (&["alias", "crypt", "alias", "azureblob"], true),
-            (&["google cloud storage"], false),
-            (&["b2"], false),
-            (&["crypt", "sftp"], false),
-            (&["union", "s3", "s3"], false),
-            (&["chunker", "s3"], false),
-            (&["crypt"], false),
-            (&[], false),
-        ] {
-            let remote = |kind: &&str| Backend { kind: (*kind).to_owned(), ..Backend::default() };
-            let chain: Vec<_> = kinds.iter().map(remote).collect();
-            assert_eq!(is_whole(&chain), whole, "{kinds:?}");
+    /// Takes away what was sent, if it has no name yet.
+    pub async fn discard(&self, sent: Sent) {
+        match sent.place {
+            Place::Local(part) => end(part).await,
+            Place::Named(_) => {}
+            Place::Part(part) => self.remove_part(&part).await,
         }
+    }
+}
+
+/// Drops it on a thread of its own: rclone is given time to abort what it has begun.
+async fn end<T: Send + 'static>(what: T) {
+    let ended = blocking(move || {
+        drop(what);
+        Ok::<_, CutShort>(())
+    });
+    if let Err(error) = ended.await {
+        tracing::debug!("ending an upload: {error}");
     }
 }

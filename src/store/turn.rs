@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::error::{Doubt, Left};
 use super::remove::escape;
 use super::{Error, PARTS, Store};
 
@@ -30,18 +31,25 @@ enum Turn {
 
 impl Store {
     /// Waits until no other run has an upload on its way to `place`. Fails with [`Error::OnItsWay`] if this one has to take
-    /// another name.
-    pub(super) async fn await_turn(&self, place: &str) -> Result<(), Error> {
+    /// another name. The own part must have so many `bytes`, if they are given and the store tells them.
+    pub(super) async fn await_turn(&self, place: &str, bytes: Option<u64>) -> Result<(), Error> {
         let (own, folder) = (self.part_name(place), self.path_of(PARTS));
         let leaf = place.rsplit_once('/').map_or(place, |(_, leaf)| leaf);
         let include = format!("--include=/{}.????????.part", escape(leaf));
         let begun = Instant::now();
         loop {
             let parts = self.objects(&folder, &["--no-modtime", &include], true).await?;
+            let stored = parts.iter().find(|part| part.name == own).and_then(|part| u64::try_from(part.size).ok());
+            let other_size = stored.zip(bytes).filter(|(stored, sent)| stored != sent);
             let parts: Vec<String> = parts.into_iter().map(|object| object.name).collect();
             let is_late = begun.elapsed() >= OTHERS;
             match turn(&own, &parts) {
-                Turn::Ours => return Ok(()),
+                Turn::Ours => match other_size {
+                    None => return Ok(()),
+                    Some((stored, sent)) if is_late => return Err(cut_short(place, stored, sent)),
+                    // The store may not show all of it yet.
+                    Some(_) => {}
+                },
                 Turn::Unknown if is_late => {
                     tracing::warn!(
                         "{folder} does not show what was just written there, so whether another run is about to store under \
@@ -58,6 +66,11 @@ impl Store {
             sleep(PAUSE).await;
         }
     }
+}
+
+fn cut_short(place: &str, stored: u64, sent: u64) -> Error {
+    let doubt = Doubt::Differs(format!("its part has {stored} bytes, {sent} were sent"));
+    Error::NotConfirmed { name: place.to_owned(), doubt, left: Left::Nothing }
 }
 
 /// `parts` are those on their way to one name, this run's `own` among them.

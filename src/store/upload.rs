@@ -102,7 +102,7 @@ impl Store {
             // Of records, what is read afterwards decides: several runs may write the same one, and what a killed run left on
             // the way to it must not keep it from being written.
             if !is_record(place) {
-                self.await_turn(place).await?;
+                self.await_turn(place, None).await?;
             }
             self.move_part(&part, path).await
         };

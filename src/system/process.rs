@@ -19,6 +19,8 @@ use duct::{Expression, Handle};
 use rustix::io::Errno;
 use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::AsyncWriteExt;
+use tokio::net::unix::pipe;
 
 use super::blocking::blocking;
 use super::launch::{self, bound_to_us, on_lasting_thread};
@@ -65,6 +67,16 @@ struct TooMuch {
 /// A running program's stdin, which ends when the last clone of this is dropped.
 #[derive(Clone)]
 pub struct Stdin(Arc<PipeWriter>);
+
+impl Stdin {
+    /// Writes so few bytes that the pipe takes all of them at once, or none: at most 4096. Until it has room for them, a future
+    /// that is dropped has written nothing.
+    pub async fn write_at_once(self, bytes: &[u8]) -> io::Result<()> {
+        // Nobody else writes any more whom it would surprise that writing does not block now.
+        let mut pipe = pipe::Sender::from_owned_fd(self.0.try_clone()?.into())?;
+        pipe.write_all(bytes).await
+    }
+}
 
 impl Write for Stdin {
     /// Blocks until the program reads, and fails with [`io::ErrorKind::BrokenPipe`] once it does not read any more.
@@ -347,6 +359,21 @@ mod tests {
         assert!(!child.has_ended(Duration::from_millis(50)));
         drop(other);
         assert_eq!(wait(child).success(|stderr| stderr).unwrap().0, b"one two end\n");
+    }
+
+    #[test]
+    fn what_is_written_at_once_is_not_written_by_whoever_gave_up() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (child, mut writer) = feed("sleep 0.5; wc -c");
+        // As much as fits into a pipe.
+        writer.write_all(&vec![0; 1 << 16]).unwrap();
+        runtime.block_on(async {
+            let late = tokio::time::timeout(Duration::from_millis(100), writer.clone().write_at_once(&[0; 32])).await;
+            assert!(late.is_err());
+            writer.write_at_once(&[0; 7]).await.unwrap();
+            let counted = child.wait().await.success(|stderr| stderr).unwrap().0;
+            assert_eq!(String::from_utf8_lossy(&counted).trim(), ((1 << 16) + 7).to_string());
+        });
     }
 
     #[test]

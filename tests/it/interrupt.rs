@@ -118,7 +118,7 @@ fn apart<'a>(args: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// Runs the job with a disk of so many MiB of its own for its work folder; `before` is a shell's line.
-fn on_a_disk_of(mib: u64, before: &str, run: Run) -> Run {
+pub fn on_a_disk_of(mib: u64, before: &str, run: Run) -> Run {
     let script = format!(
         r#"mount -t tmpfs -o size={mib}m tmpfs "$WORK_DIR" || exit 99
         {before}

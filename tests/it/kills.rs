@@ -178,7 +178,7 @@ fn fifteen_killed_jobs_leave_nothing(#[case] remote: fn() -> Remote) {
 }
 
 /// Makes every open upload old, which rclone and the store tell by their clocks.
-const A_DAY_LATER: &str = r#"#!/bin/bash
+pub const A_DAY_LATER: &str = r#"#!/bin/bash
 args=()
 for arg in "$@"; do
     case "$arg" in max-age=*) arg=max-age=0s;; esac

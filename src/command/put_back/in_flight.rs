@@ -72,7 +72,7 @@ impl Unfinished {
     pub async fn settle(self, outcome: Result<Exit, Failure>, report: &mut Report) -> Result<Exit, Failure> {
         let Some(mut account) = self.account else {
             let more = outcome.as_ref().err().and_then(|failure| report.cut_short(failure.exit));
-            return outcome.map_err(|failure| failure.and(more));
+            return outcome.map_err(|failure| failure.and(more.as_deref()));
         };
         let mut outcome = outcome;
         if let Err(failure) = outcome {
