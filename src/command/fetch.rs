@@ -13,6 +13,7 @@ use crate::exit::{Exit, Failure};
 use crate::report::Answer;
 use crate::report::table::labelled;
 use crate::snapshot::{Proof, Workspace};
+use crate::system::blocking::blocking;
 use crate::system::fs::{parent_dir, publish_file};
 
 pub async fn fetch(config: FetchConfig, now: DateTime<Utc>, answer: &mut Answer) -> Result<(), Failure> {
@@ -27,7 +28,8 @@ pub async fn fetch(config: FetchConfig, now: DateTime<Utc>, answer: &mut Answer)
     // Beside PATH, because a rename works within one file system only.
     let workspace = Workspace::create(&dir)?;
     let Received { snapshot, .. } = source.receive(&workspace).await?;
-    publish_file(&snapshot.path, &path).map_err(|e| match e.kind() {
+    let (from, to) = (snapshot.path.clone(), path.clone());
+    blocking(move || publish_file(&from, &to)).await.map_err(|e| match e.kind() {
         io::ErrorKind::AlreadyExists => refuse(&path, &e),
         _ => Failure::new(Exit::Disk, e),
     })?;

@@ -22,6 +22,7 @@ use crate::report::job::Stage;
 use crate::report::{Report, since};
 use crate::snapshot::Workspace;
 use crate::store::Store;
+use crate::system::blocking::blocking;
 use crate::system::fs::publish_file;
 use crate::system::patience::Patience;
 
@@ -69,7 +70,9 @@ pub async fn snapshot(
         report.job.stage = Stage::Done(Exit::Ok);
         place.store.sweep(place.sweep_after, now).await;
     } else {
-        leave(backup, &work_dir, &naming).map_err(|e| not_moved(&work_dir, &e))?.write(&handover)?;
+        let dir = work_dir.clone();
+        let left = blocking(move || leave(backup, &dir, &naming)).await;
+        left.map_err(|e| not_moved(&work_dir, &e))?.write(&handover)?;
     }
     Ok(Exit::Ok)
 }

@@ -68,6 +68,11 @@ pub async fn keep(
                 report.refuse(&[failed.refusal()]);
                 failures.0.push(failed);
             }
+            Err(Lost::Store(failure)) if keeper.store.give_up_one_piece() => {
+                tracing::warn!("{failure}; taking a new snapshot, to send it in parts");
+                members.push_front(member);
+                of_store = Some(failure);
+            }
             Err(Lost::Store(failure)) => {
                 let next = if members.is_empty() { NO_MORE } else { "taking a new snapshot, from the next member" };
                 tracing::warn!("{failure}; {next}");

@@ -6,7 +6,7 @@ use super::Rclone;
 use crate::config::target::{Connection, Target};
 
 /// The options that are kept. None of them is a secret.
-const WANTED: [&str; 11] = [
+const WANTED: [&str; 14] = [
     "type",
     "provider",
     "endpoint",
@@ -18,6 +18,9 @@ const WANTED: [&str; 11] = [
     "server_side_encryption",
     "sse_customer_algorithm",
     "directory_bucket",
+    "object_lock_mode",
+    "object_lock_retain_until_date",
+    "object_lock_legal_hold_status",
 ];
 
 /// Not one of a backend: stands for each flag of its family, wherever it is set.

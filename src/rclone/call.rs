@@ -33,7 +33,7 @@ pub struct Call<'a> {
     pub args: &'a [&'a str],
     pub stdin: Vec<u8>,
     /// A file that is its stdin instead.
-    pub input: Option<&'a Path>,
+    pub input: Option<File>,
     /// How long it may take. Without a limit only the deadline of the whole command ends it.
     pub limit: Option<Duration>,
     /// Whether a failure is of no interest to a user. Then nothing of it is logged above the debug level.
@@ -118,9 +118,9 @@ impl Rclone {
 
     async fn wait(&self, call: &Call<'_>) -> Result<Ended<ErrorOutput>, Error> {
         let (program, reader) = (self.program(call), self.stderr_reader(call));
-        let child = match call.input {
+        let child = match &call.input {
             None => program.start(reader),
-            Some(path) => File::open(path).and_then(|file| program.with_stdin(file, reader)),
+            Some(file) => file.try_clone().and_then(|file| program.with_stdin(file, reader)),
         };
         let child = child.map_err(|e| self.not_started(e))?;
         let waiting = child.wait();

@@ -149,7 +149,8 @@ impl PartFile {
     }
 
     fn publish(&self) -> Result<PathBuf, Error> {
-        // Not made safe against a power cut: then the workspace is lost, too. Whoever keeps the file does that.
+        // Not made safe against a power cut: then the workspace is lost, too. Whoever keeps the file does that. What a disk lost
+        // that fails later is noticed at the latest when the upload is compared with what was proved.
         let path = self.dir.join(&self.name);
         fs::rename(&self.path, &path).map_err(Error::io("rename", &self.path))?;
         Ok(path)

@@ -74,11 +74,8 @@ fn is_unset(backend: &Backend, option: &str) -> bool {
 /// sent in one piece, unless the user says otherwise.
 fn sent_to_s3(backend: &Backend, bytes: u64, piece: u64) -> Option<Testimony> {
     if bytes < piece && backend.option("upload_cutoff").is_none() {
-        // A flag can make rclone send it in parts nevertheless, and so does a failure, if it is large. Then the MD5 is rclone's
-        // own word, if there is one.
-        let is_whole = backend.option("multi_thread").is_none();
-        let or_nothing = bytes < S3_PIECE_OF_RCLONE || backend.option("disable_checksum").is_none();
-        return (is_whole && or_nothing).then_some(Testimony::Hash("md5"));
+        // A flag can make rclone send a file in parts nevertheless, and then the MD5 is its own word.
+        return backend.option("multi_thread").is_none().then_some(Testimony::Hash("md5"));
     }
     let cutoff = backend.option("upload_cutoff").map_or(Some(piece), bytes_in)?;
     let part = backend.option("chunk_size").map_or(Some(S3_PART), bytes_in).filter(|part| *part > 0)?;
@@ -246,10 +243,7 @@ mod tests {
         };
         assert_eq!((told(&[], S3_PIECE_OF_RCLONE), told(&[], S3_PIECE - 1)), (MD5, MD5));
         assert_eq!(told(&[], S3_PIECE), Some(Testimony::OfParts(S3_PART)));
-        assert_eq!(told(&[("disable_checksum", "false")], S3_PIECE_OF_RCLONE - 1), MD5);
-        for option in ["multi_thread", "disable_checksum"] {
-            assert_eq!(told(&[(option, "")], S3_PIECE_OF_RCLONE), None, "{option}");
-        }
+        assert_eq!(told(&[("multi_thread", "")], S3_PIECE_OF_RCLONE), None);
     }
 
     #[test]

@@ -35,6 +35,7 @@ use crate::config;
 use crate::config::target::Target;
 use crate::rclone::{Asked, Call, Rclone};
 
+use faster::Pieces;
 use look::Seen;
 
 pub use confirm::Content;
@@ -88,6 +89,7 @@ pub struct Store {
     config: config::StoreConfig,
     features: Features,
     seen: Seen,
+    pieces: Pieces,
 }
 
 /// What is done with a store that is opened.
@@ -121,7 +123,7 @@ impl Store {
         if names_no_bucket && config.target.is_whole_remote() {
             return Err(Error::WholeRemote(config.target.root().to_owned()));
         }
-        Ok(Self { rclone, config, features, seen: Seen::with(ahead) })
+        Ok(Self { rclone, config, features, seen: Seen::with(ahead), pieces: Pieces::default() })
     }
 
     pub const fn config(&self) -> &config::StoreConfig {

@@ -103,6 +103,8 @@ impl Store {
             }
             Way::Whole { conditions } => {
                 let conditional = conditional && conditions;
+                // Noted, in case that it fails.
+                self.goes_in_one_piece(bytes);
                 let condition = if conditional { &ONLY_IF_ABSENT[..] } else { &[] };
                 let (rclone, stdin) = self.rcat(&self.object_path(name), bytes, condition)?;
                 (Sending::Whole { rclone, conditional }, Outlet::Rclone(stdin))
@@ -162,11 +164,7 @@ impl Store {
         if !matches!(upload.sending, Sending::Whole { conditional: false, .. }) {
             return Ok(());
         }
-        let path = self.object_path(&upload.name);
-        match self.object(&path, &RETRY, &["--no-modtime"], None).await? {
-            None => Ok(()),
-            Some(_) => Err(Error::Taken(path)),
-        }
+        self.check_free(&self.object_path(&upload.name)).await
     }
 
     /// Gives the backup its name, if it has it not yet, and confirms it.

@@ -1,11 +1,12 @@
 //! Brings a file to a name of the store that is free, whole or not at all, and takes away what is left of a failure.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::faster::{S3_PIECE, S3_PIECE_OF_RCLONE};
 use super::local::LocalPart;
 use super::{Error, PARTS, RECORDS, RETRY, Store};
+use crate::exit::Exit;
 use crate::rclone::{self, Call};
 use crate::snapshot::Workspace;
 use crate::system::blocking::blocking;
@@ -56,41 +57,59 @@ impl Store {
             self.upload_and_move(file, place, &path).await?;
             return Ok(Ours::Unknown);
         }
-        if let Some(bytes) = self.one_piece(file).await {
-            match self.send(file, bytes, &path).await {
-                Ok(()) => return Ok(Ours::Conditional),
-                Err(error) if error.is_name_taken() => return Err(error),
-                Err(error) => tracing::warn!("{path} could not be sent in one piece, so it is sent in parts: {error}"),
-            }
-        }
-        match self.copy(file, &path, &[REFUSE_EXISTING, ONLY_IF_ABSENT].concat()).await {
-            Err(error) if error.is_not_implemented() => {
+        match self.upload_if_absent(file, &path).await {
+            Err(error) if error.is_of_condition() => {
                 tracing::warn!("the store has no conditional uploads, so only rclone checks that the name is free");
                 self.copy(file, &path, &REFUSE_EXISTING).await?;
                 Ok(Ours::Unknown)
             }
-            outcome => Ok(outcome.map(|()| Ours::Conditional)?),
+            outcome => outcome.map(|()| Ours::Conditional),
         }
     }
 
-    /// The bytes of a file that is better sent in one piece. What is smaller `copyto` sends so, and repeats it if need be.
-    async fn one_piece(&self, file: &Path) -> Option<u64> {
-        let path = file.to_owned();
-        let bytes = blocking(move || std::fs::metadata(path)).await.ok()?.len();
-        ((S3_PIECE_OF_RCLONE..S3_PIECE).contains(&bytes) && self.streams_in_one_piece()).then_some(bytes)
+    async fn upload_if_absent(&self, file: &Path, path: &str) -> Result<(), Error> {
+        match self.send(file, path).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(error) if error.is_name_taken() || error.is_of_condition() || error.exit() == Exit::Denied => {
+                return Err(error);
+            }
+            Err(error) => {
+                tracing::warn!("{path} could not be sent in one piece, so it is sent in parts: {error}");
+                self.give_up_one_piece();
+            }
+        }
+        Ok(self.copy(file, path, &[REFUSE_EXISTING, ONLY_IF_ABSENT].concat()).await?)
     }
 
-    /// Sends a file as a stream, so that rclone computes no MD5 of it.
-    async fn send(&self, file: &Path, bytes: u64, path: &str) -> Result<(), Error> {
+    /// Sends a file as a stream, so that rclone computes no MD5 of it, if it is large. What is smaller `copyto` sends in one
+    /// piece, too, and repeats it if need be.
+    async fn send(&self, file: &Path, path: &str) -> Result<bool, Error> {
+        let (name, from) = (file.to_owned(), file.to_owned());
+        let open = move || {
+            let file = File::open(name)?;
+            let bytes = file.metadata()?.len();
+            Ok::<_, io::Error>((file, bytes))
+        };
+        let (input, bytes) = blocking(open).await.map_err(|cause| Error::Local { doing: "read", path: from, cause })?;
+        if !self.goes_in_one_piece(bytes) {
+            return Ok(false);
+        }
         // As `copyto` does: not every store knows the condition.
-        if self.object(path, &RETRY, &[], None).await?.is_some() {
-            return Err(Error::Taken(path.to_owned()));
-        }
+        self.check_free(path).await?;
         let size = format!("--size={bytes}");
         let args = [&NO_NEW_BUCKET[..], &ONLY_IF_ABSENT, &[&size, "--", path]].concat();
         let defaults = [&RETRY[..], &self.faster_stream_flags()].concat();
-        let call = Call { defaults: &defaults, input: Some(file), ..Call::new("rcat", path, &args) };
-        Ok(self.rclone.call(call).await.map(drop)?)
+        let call = Call { defaults: &defaults, input: Some(input), ..Call::new("rcat", path, &args) };
+        Ok(self.rclone.call(call).await.map(|_| true)?)
+    }
+
+    /// Fails with [`Error::Taken`] if an object is there.
+    pub(super) async fn check_free(&self, path: &str) -> Result<(), Error> {
+        match self.object(path, &RETRY, &["--no-modtime"], None).await? {
+            None => Ok(()),
+            Some(_) => Err(Error::Taken(path.to_owned())),
+        }
     }
 
     // A bucket shows an object only when it is complete. A file elsewhere is visible while it grows, and of two uploads the

@@ -36,7 +36,6 @@ fn a_large_file_is_sent_in_one_piece() {
     let (sent, name) = (large(&store), name("", "202601020304"));
     assert_eq!(wait(store.put(&sent.path, &name, &sent.content)).unwrap(), Evidence::StoreMd5);
     assert!(said(&holder).ends_with("lsjson rcat lsjson "), "{}", said(&holder));
-    // It is not replaced, whoever looks.
     fs::write(&sent.path, vec![8; S3_PIECE_OF_RCLONE.try_into().unwrap()]).unwrap();
     let again = wait(store.put(&sent.path, &name, &FileHash { bytes: 1, sha256: "ab".into() }.into()));
     assert!(matches!(again, Err(Error::Taken(_))), "{again:?}");
@@ -51,10 +50,42 @@ fn what_is_refused_in_one_piece_is_sent_in_parts() {
     let refusal = r#"[ "$1" = rcat ] && { head -c 9000000 > "$0.fed"; echo '{"level":"error","msg":"EntityTooLarge"}' >&2; exit 1; }"#;
     let (store, holder) = noting(&remote, &config, refusal);
     let (sent, name) = (large(&store), name("", "202601020304"));
-    // Of parts that were not planned, the MD5 is not known.
-    assert_eq!(wait(store.put(&sent.path, &name, &sent.content)).unwrap(), Evidence::ReadBack);
-    assert!(said(&holder).contains("rcat copyto lsjson cat"), "{}", said(&holder));
+    assert_eq!(wait(store.put(&sent.path, &name, &sent.content)).unwrap(), Evidence::StoreMd5OfParts);
+    assert!(said(&holder).ends_with("rcat copyto lsjson "), "{}", said(&holder));
+    // The next one is not tried so again.
+    wait(store.put(&sent.path, &super::name("", "202601020305"), &sent.content)).unwrap();
+    assert_eq!(said(&holder).matches("rcat").count(), 1, "{}", said(&holder));
     assert_eq!(fs::metadata(holder.folder.path().join("rclone.fed")).unwrap().len(), 9_000_000);
+}
+
+/// After the look, so that only the store can refuse it.
+#[test]
+#[ignore = "slow: make test-all"]
+fn a_name_that_is_taken_meanwhile_is_not_replaced() {
+    needs!("rclone", "weed");
+    let (remote, config) = seaweedfs();
+    let other = Sent::new(b"another's");
+    let taking = r#"[ "$1" = rcat ] && REAL copyto --config CONFIG --ignore-times OTHER "${@: -1}""#;
+    let taking = taking.replace("CONFIG", config.to_str().unwrap()).replace("OTHER", other.path.to_str().unwrap());
+    let (store, holder) = noting(&remote, &config, &taking);
+    let sent = large(&store);
+    let outcome = wait(store.put(&sent.path, &name("", "202601020304"), &sent.content));
+    assert!(matches!(outcome, Err(Error::Taken(_))), "{outcome:?}");
+    assert!(!said(&holder).contains("copyto"), "{}", said(&holder));
+    assert_eq!(remote.read("202601020304.etcdb"), b"another's");
+}
+
+#[test]
+#[ignore = "slow: make test-all"]
+fn only_the_answer_may_be_lost() {
+    needs!("rclone", "weed");
+    let (remote, config) = seaweedfs();
+    let losing =
+        r#"[ "$1" = rcat ] && { REAL "$@"; echo '{"level":"error","msg":"connection reset by peer"}' >&2; exit 1; }"#;
+    let (store, holder) = noting(&remote, &config, losing);
+    let (sent, name) = (large(&store), name("", "202601020304"));
+    assert_eq!(wait(store.put(&sent.path, &name, &sent.content)).unwrap(), Evidence::ReadBack);
+    assert!(said(&holder).contains("rcat copyto lsjson "), "{}", said(&holder));
 }
 
 #[test]

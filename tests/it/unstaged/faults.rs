@@ -21,6 +21,7 @@ use crate::support::{
 
 /// What sends a stream to S3 in parts, and to others as it comes.
 const IN_PARTS: &str = "--s3-upload-cutoff 5M --s3-chunk-size 5M --azureblob-chunk-size 5M --streaming-upload-cutoff 0";
+const IN_ONE_PIECE: &str = "--s3-upload-cutoff 200M";
 /// An rclone that sees the end of its input after `END` of its `size` bytes, and of these arguments.
 const CUT_SHORT: &str = r#"#!/bin/bash
 args=()
@@ -40,8 +41,8 @@ fn cut_short(end: &str, is_given: bool) -> String {
 /// Nothing is killed: the input ends too early, and rclone lives on.
 fn an_early_end_leaves_no_backup(remote: &Remote, ends: &[&str]) {
     let cluster = Cluster::with(1).mib(12).start();
-    for end in ends {
-        let run = job(&cluster, remote).args(["--rclone-flags", IN_PARTS]).rclone_is(&cut_short(end, true));
+    for (end, flags) in ends.iter().flat_map(|end| [(end, IN_PARTS), (end, IN_ONE_PIECE)]) {
+        let run = job(&cluster, remote).args(["--rclone-flags", flags]).rclone_is(&cut_short(end, true));
         let output = run.exits(6);
         assert_nothing_new(remote, &format!("{end}\n{output}"));
         assert!(!remote.records().iter().any(|record| record.ends_with(".etcdb.json")), "{end}\n{output}");
@@ -79,6 +80,26 @@ fn a_stream_that_ends_early_leaves_no_backup_in_a_cloud(#[case] remote: fn() -> 
     needs!("etcd", "rclone");
     needs_clouds!();
     an_early_end_leaves_no_backup(&remote(), &ENDS);
+}
+
+/// As behind a proxy that limits what it lets through.
+#[test]
+#[ignore = "slow: make test-all"]
+fn what_is_refused_in_one_piece_is_sent_in_parts() {
+    needs!("etcd", "rclone", "weed");
+    let (cluster, remote) = (Cluster::with(1).mib(210).start(), Remote::seaweedfs());
+    let config = remote.config_with("provider = Other", "provider = SeaweedFS");
+    let refusing = r#"#!/bin/bash
+case "$*" in *--s3-upload-cutoff=2G*)
+    head -c 9000000 >/dev/null; echo '{"level":"error","msg":"EntityTooLarge"}' >&2; exit 1 ;;
+esac
+exec REAL "$@"
+"#;
+    let run = job(&cluster, &remote).env("RCLONE_CONFIG", &config);
+    let output = run.rclone_is(refusing).exits(0).says(&["taking a new snapshot, to send it in parts"]);
+    assert_eq!((output.report().text("confirmed"), remote.names().len()), ("store-md5-of-parts", 1), "{output}");
+    let whole = job(&cluster, &remote).env("RCLONE_CONFIG", &config).exits(0);
+    assert_eq!(whole.report().text("confirmed"), "store-md5");
 }
 
 /// As if it had never been told the size: what there is of a part is all right to it.
