@@ -9,7 +9,7 @@ use super::inventory::Inventory;
 use super::opening::{
     ANY_REVISION, LocalFile, Opening, Received, copy, open_local, prove_local, prove_stored, receive,
 };
-use crate::backup::catalog::Entry;
+use crate::backup::catalog::{Class, Entry};
 use crate::backup::record::{Compressed, Facts};
 use crate::backup::select::{Selector, described, exact, select};
 use crate::config::{Input, ReadConfig, StoreConfig};
@@ -176,8 +176,8 @@ async fn local<T: Send + 'static>(path: &Path, tell: fn(&LocalFile) -> T) -> Res
 impl StoredSource {
     async fn find(selector: &Selector, config: StoreConfig, now: DateTime<Utc>) -> Result<Self, Failure> {
         let store = Store::open(config, Next::Look).await?;
-        let entry = match (Inventory::read(&store).await, selector) {
-            (Ok(inventory), _) => found(selector, &inventory, &store, now)?,
+        let (inventory, has_records) = match (Inventory::read(&store).await, selector) {
+            (Ok(inventory), _) => (inventory, true),
             // A full name needs no record, and this may be the day on which there is none.
             (Err(error), Selector::Named(text)) => {
                 let listing = store.list().await?;
@@ -185,11 +185,15 @@ impl StoredSource {
                     return Err(error.into());
                 }
                 tracing::warn!("no record was read: {error}");
-                let inventory = Inventory::without_records(&listing, store.config().naming.zone);
-                found(selector, &inventory, &store, now)?
+                (Inventory::without_records(&listing, store.config().naming.zone), false)
             }
             (Err(error), _) => return Err(error.into()),
         };
+        let entry = found(selector, &inventory, &store, now)?;
+        // Where no record was read, none of a compressed backup is known, and that says nothing of it.
+        if !entry.is_current(now) && (has_records || entry.class != Class::Foreign) {
+            tracing::warn!(name = %entry.name, "this backup is {}", described(&entry, now));
+        }
         Ok(Self::of(&Arc::new(store), entry))
     }
 
@@ -302,9 +306,6 @@ fn found(selector: &Selector, inventory: &Inventory, store: &Store, now: DateTim
     for newer in passed_over {
         let class = described(newer, now);
         tracing::warn!(name = %newer.name, "a newer backup is {class}, and passed over; to use it, give its full name");
-    }
-    if !entry.is_current(now) {
-        tracing::warn!(name = %entry.name, "this backup is {}", described(entry, now));
     }
     Ok(entry.clone())
 }
