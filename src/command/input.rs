@@ -150,7 +150,7 @@ impl Source {
                 let path = path.clone();
                 Ok(blocking(move || prove_local(&path)).await?)
             }
-            Self::Stored(stored) => Ok(stored.prove().await?.0),
+            Self::Stored(stored) => stored.prove().await,
         }
     }
 
@@ -239,15 +239,15 @@ impl StoredSource {
         Ok(received)
     }
 
-    /// Proves every page while the bytes go by, without a disk. Returns what is stored, too, if it is compressed.
-    pub async fn prove(&self) -> Result<(Proof, Option<FileHash>), Failure> {
+    /// Proves every page while the bytes go by, without a disk.
+    pub async fn prove(&self) -> Result<Proof, Failure> {
         let opening = self.opening();
         let prover = Prover::new(&opening.label, &KUBE_SYSTEM_KEYS);
         let read = async |take| self.store.read(&self.backup, "proof", take).await;
         let (proof, stored) = prove_stored(&opening, prover, ANY_REVISION, read).await?;
         self.check_hash(&proof.file)?;
         stored.as_ref().map_or(Ok(()), |found| self.check_stored(found))?;
-        Ok((proof, stored))
+        Ok(proof)
     }
 
     async fn prove_hash(&self) -> Result<FileHash, Failure> {
