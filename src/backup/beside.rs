@@ -9,7 +9,7 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use super::name::{BackupName, Prefix};
+use super::name::{BackupName, Compression, Prefix};
 use super::record::{Facts, Record};
 
 /// The folder's name, in the directory of the backups.
@@ -316,15 +316,17 @@ impl Lines {
 
 impl Beside {
     /// The files of the backups in `gone`. A ruling that covers a backup that stands stays, and one that cannot be read,
-    /// because it may cover one.
+    /// because it may cover one, and all files of a backup that was compressed by hand.
     pub fn files_of(&self, gone: &BTreeSet<String>, standing: &BTreeSet<String>) -> Vec<String> {
-        let files = gone.iter().filter_map(|leaf| self.files.get(leaf)).flatten();
+        let gone = gone.iter().filter(|leaf| !self.tells_of_another(leaf, standing));
+        let files = gone.filter_map(|leaf| self.files.get(leaf)).flatten();
         files.filter(|file| !file.is_needed(standing)).map(|file| file.name.clone()).collect()
     }
 
     /// The file names of backups that have files here to be removed, and are neither in `standing` nor younger than `before`.
     pub fn without_backup(&self, standing: &BTreeSet<String>, before: DateTime<Utc>, zone: Tz) -> Vec<String> {
-        let gone = self.files.keys().filter(|leaf| !standing.contains(*leaf));
+        let is_gone = |leaf: &&String| !standing.contains(*leaf) && !self.tells_of_another(leaf, standing);
+        let gone = self.files.keys().filter(is_gone);
         let named: BTreeMap<_, _> = self.borne.iter().map(|name| (name.leaf(), name.taken_at(zone))).collect();
         let old = |leaf: &&String| {
             let recorded = self.records.get(*leaf).and_then(Known::read).and_then(|record| record.facts.as_ref());
@@ -335,6 +337,15 @@ impl Beside {
             self.files.get(*leaf).is_some_and(|files| files.iter().any(|file| !file.is_needed(standing)))
         };
         gone.filter(old).filter(has_files).cloned().collect()
+    }
+
+    /// Whether a compressed backup of the same time stands there of which no record tells: that this one has files says that
+    /// no run made the other.
+    fn tells_of_another(&self, leaf: &str, standing: &BTreeSet<String>) -> bool {
+        Compression::ALL.iter().any(|compression| {
+            let other = format!("{leaf}{}", compression.suffix());
+            standing.contains(&other) && self.records.get(&other).and_then(Known::read).is_none()
+        })
     }
 }
 

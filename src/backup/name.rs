@@ -84,7 +84,7 @@ pub enum Compression {
 }
 
 impl Compression {
-    const ALL: [Self; 1] = [Self::Zstd];
+    pub const ALL: [Self; 1] = [Self::Zstd];
 
     /// What it adds to a name.
     pub const fn suffix(self) -> &'static str {

@@ -56,7 +56,7 @@ pub struct Record {
     /// `None` if the backup did not prove good.
     #[serde(flatten)]
     pub facts: Option<Facts>,
-    /// Only in the record of a compressed backup. In what the steps hand on, `stored` says whether it is.
+    /// Only in the record of a compressed backup. In a handover, `stored` tells whether the file is stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compressed: Option<Compressed>,
     /// `None` until the step that stores the backup has compared it with the one before.

@@ -21,7 +21,7 @@ pub async fn accept(config: JudgeConfig, now: DateTime<Utc>, answer: &mut Answer
     let inventory = Inventory::read(&store).await?;
     let entry = ruling::find(&inventory, &name, &store)?;
     // Nobody should have to accept what cannot be restored.
-    let found = if entry.facts.is_none() { Some(read_back(&store, entry).await?.0) } else { None };
+    let found = if entry.facts.is_none() { Some(read_back(&store, entry).await?) } else { None };
     let facts = found.as_ref().or(entry.facts.as_deref());
     let covers = facts.map_or_else(|| vec![name.leaf()], |facts| covered(&inventory.catalog, &name, facts));
     let is_good = entry.class == Class::Good && !entry.is_from_the_future(now) && covers.len() == 1;

@@ -11,10 +11,10 @@ use crate::backup::beside::{Line, record_file};
 use crate::backup::catalog::{Class, Doubt, Entry};
 use crate::backup::evidence::Evidence;
 use crate::backup::name::BackupName;
-use crate::backup::record::{Compressed, Facts, Record};
+use crate::backup::record::{Facts, Record};
 use crate::backup::verdict::{Before, Compared, Verdict, judge};
 use crate::exit::{Exit, Failure};
-use crate::snapshot::{self, FileHash};
+use crate::snapshot;
 use crate::store::{self, Store};
 use crate::system::patience::Patience;
 
@@ -97,8 +97,8 @@ async fn find(
                 }
                 failure = Some(format!("what was before cannot be read: {why}"));
             }
-            Ok((facts, compressed)) => {
-                record_legacy(store, patience, entry, Ok((facts.clone(), compressed))).await?;
+            Ok(facts) => {
+                record_legacy(store, patience, entry, Ok(facts.clone())).await?;
                 return Ok(Reference::Backup(entry.name.clone(), Box::new(facts)));
             }
         }
@@ -131,21 +131,21 @@ fn is_away(failure: &Failure) -> bool {
     failure.error.downcast_ref().is_some_and(store::Error::is_away)
 }
 
-/// Gives a legacy backup its record, even if it did not prove good, for the reason in the error.
+/// Gives a legacy backup, which is never compressed, its record, even if it did not prove good, for the reason in the error.
 async fn record_legacy(
     store: &Store,
     patience: &Patience,
     entry: &Entry,
-    proved: Result<(Facts, Option<Compressed>), String>,
+    proved: Result<Facts, String>,
 ) -> Result<(), Failure> {
     if entry.class != Class::Legacy {
         return Ok(());
     }
-    let ((facts, compressed), verdict, confirmed) = match proved {
-        Ok((facts, compressed)) => ((Some(facts), compressed), Verdict::Good, Some(Evidence::ReadBack)),
-        Err(why) => ((None, None), Verdict::Damaged { why }, None),
+    let (facts, verdict, confirmed) = match proved {
+        Ok(facts) => (Some(facts), Verdict::Good, Some(Evidence::ReadBack)),
+        Err(why) => (None, Verdict::Damaged { why }, None),
     };
-    let record = Record { verdict: Some(verdict), confirmed, facts, compressed, ..Record::new(&entry.name) };
+    let record = Record { verdict: Some(verdict), confirmed, facts, ..Record::new(&entry.name) };
     let (file, line) = (record_file(&entry.name), Line::Backup(record).encode());
     let create = || store.create_record(&file, &line);
     match patience.wait_out(&format!("writing {file}"), store::Error::is_away, create).await {
@@ -155,14 +155,12 @@ async fn record_legacy(
     }
 }
 
-/// The facts of a stored backup, which is read back and proved, and what is stored, if it is compressed.
-pub async fn read_back(store: &Arc<Store>, entry: &Entry) -> Result<(Facts, Option<Compressed>), Failure> {
-    let (proof, stored) = StoredSource::of(store, entry.clone()).prove().await?;
+/// The facts of a stored backup, which is read back and proved.
+pub async fn read_back(store: &Arc<Store>, entry: &Entry) -> Result<Facts, Failure> {
+    let proof = StoredSource::of(store, entry.clone()).prove().await?;
     let facts = facts_of(&proof, entry.taken_at);
     if facts.keys == 0 {
         return Err(Failure::message(Exit::Proof, format!("{} holds no keys", entry.name)));
     }
-    let stored = stored.zip(entry.name.compression());
-    let compressed = stored.map(|(FileHash { bytes, sha256 }, compression)| Compressed { bytes, sha256, compression });
-    Ok((facts, compressed))
+    Ok(facts)
 }

@@ -9,7 +9,7 @@ use super::inventory::Inventory;
 use super::opening::{
     ANY_REVISION, LocalFile, Opening, Received, copy, open_local, prove_local, prove_stored, receive,
 };
-use crate::backup::catalog::Entry;
+use crate::backup::catalog::{Class, Entry};
 use crate::backup::record::{Compressed, Facts};
 use crate::backup::select::{Selector, described, exact, select};
 use crate::config::{Input, ReadConfig, StoreConfig};
@@ -150,7 +150,7 @@ impl Source {
                 let path = path.clone();
                 Ok(blocking(move || prove_local(&path)).await?)
             }
-            Self::Stored(stored) => Ok(stored.prove().await?.0),
+            Self::Stored(stored) => stored.prove().await,
         }
     }
 
@@ -176,8 +176,8 @@ async fn local<T: Send + 'static>(path: &Path, tell: fn(&LocalFile) -> T) -> Res
 impl StoredSource {
     async fn find(selector: &Selector, config: StoreConfig, now: DateTime<Utc>) -> Result<Self, Failure> {
         let store = Store::open(config, Next::Look).await?;
-        let entry = match (Inventory::read(&store).await, selector) {
-            (Ok(inventory), _) => found(selector, &inventory, &store, now)?,
+        let (inventory, has_records) = match (Inventory::read(&store).await, selector) {
+            (Ok(inventory), _) => (inventory, true),
             // A full name needs no record, and this may be the day on which there is none.
             (Err(error), Selector::Named(text)) => {
                 let listing = store.list().await?;
@@ -185,11 +185,15 @@ impl StoredSource {
                     return Err(error.into());
                 }
                 tracing::warn!("no record was read: {error}");
-                let inventory = Inventory::without_records(&listing, store.config().naming.zone);
-                found(selector, &inventory, &store, now)?
+                (Inventory::without_records(&listing, store.config().naming.zone), false)
             }
             (Err(error), _) => return Err(error.into()),
         };
+        let entry = found(selector, &inventory, &store, now)?;
+        // Where no record was read, none of a compressed backup is known, and that says nothing of it.
+        if !entry.is_current(now) && (has_records || entry.class != Class::Foreign) {
+            tracing::warn!(name = %entry.name, "this backup is {}", described(&entry, now));
+        }
         Ok(Self::of(&Arc::new(store), entry))
     }
 
@@ -235,15 +239,15 @@ impl StoredSource {
         Ok(received)
     }
 
-    /// Proves every page while the bytes go by, without a disk. Returns what is stored, too, if it is compressed.
-    pub async fn prove(&self) -> Result<(Proof, Option<FileHash>), Failure> {
+    /// Proves every page while the bytes go by, without a disk.
+    pub async fn prove(&self) -> Result<Proof, Failure> {
         let opening = self.opening();
         let prover = Prover::new(&opening.label, &KUBE_SYSTEM_KEYS);
         let read = async |take| self.store.read(&self.backup, "proof", take).await;
         let (proof, stored) = prove_stored(&opening, prover, ANY_REVISION, read).await?;
         self.check_hash(&proof.file)?;
         stored.as_ref().map_or(Ok(()), |found| self.check_stored(found))?;
-        Ok((proof, stored))
+        Ok(proof)
     }
 
     async fn prove_hash(&self) -> Result<FileHash, Failure> {
@@ -302,9 +306,6 @@ fn found(selector: &Selector, inventory: &Inventory, store: &Store, now: DateTim
     for newer in passed_over {
         let class = described(newer, now);
         tracing::warn!(name = %newer.name, "a newer backup is {class}, and passed over; to use it, give its full name");
-    }
-    if !entry.is_current(now) {
-        tracing::warn!(name = %entry.name, "this backup is {}", described(entry, now));
     }
     Ok(entry.clone())
 }

@@ -16,6 +16,7 @@ pub const ANY_REVISION: u64 = 0;
 /// One reading is enough for nearly every backup, and one that was taken while etcd compacted takes up to four more. A file that
 /// was made to need one for each level of its trees must not be read, and paid for, a hundred times.
 const MOST_READINGS: usize = 8;
+const FETCH: &str = "fetch it and verify the file";
 
 /// A proved file in a workspace.
 pub struct Received {
@@ -66,14 +67,19 @@ pub fn open_local(path: &Path, doing: &'static str) -> Result<LocalFile, snapsho
 /// Proves every page where the file is.
 pub fn prove_local(path: &Path) -> Result<Proof, snapshot::Error> {
     if open_local(path, "verify")?.content.is_compressed() {
-        prove_unpacked(path, Prover::new(path, &KUBE_SYSTEM_KEYS), ANY_REVISION)
+        prove_unpacked(path, Prover::new(path, &KUBE_SYSTEM_KEYS), ANY_REVISION, FETCH)
     } else {
         prove_file(path, &KUBE_SYSTEM_KEYS)
     }
 }
 
-/// Unpacks a compressed file as often as its proof needs it.
-pub fn prove_unpacked(path: &Path, mut prover: Prover, floor: u64) -> Result<Proof, snapshot::Error> {
+/// Unpacks a compressed file as often as its proof needs it. `advice` says what to do if that is too often.
+pub fn prove_unpacked(
+    path: &Path,
+    mut prover: Prover,
+    floor: u64,
+    advice: &'static str,
+) -> Result<Proof, snapshot::Error> {
     for _ in 0..MOST_READINGS {
         prover.push_all(path, open_local(path, "proof")?.content)?;
         match prover.finish(floor)? {
@@ -81,7 +87,7 @@ pub fn prove_unpacked(path: &Path, mut prover: Prover, floor: u64) -> Result<Pro
             Finished::More(more) => prover = more,
         }
     }
-    Err(snapshot::Error::Unproved { path: path.to_owned(), readings: MOST_READINGS })
+    Err(snapshot::Error::Unproved { path: path.to_owned(), readings: MOST_READINGS, advice })
 }
 
 pub fn copy(path: &Path, mut part: PartFile) -> Result<Received, snapshot::Error> {
@@ -129,5 +135,6 @@ pub async fn prove_stored(
         }
         tracing::info!(name = %opening.label.display(), "reading it once more, for what there was no memory for");
     }
-    Err(ReadError::Reader(snapshot::Error::Unproved { path: opening.label.clone(), readings: MOST_READINGS }))
+    let path = opening.label.clone();
+    Err(ReadError::Reader(snapshot::Error::Unproved { path, readings: MOST_READINGS, advice: FETCH }))
 }

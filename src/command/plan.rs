@@ -87,7 +87,7 @@ fn content(proved: &ProvedFile, source: &Source) -> String {
         }
         Source::Local(_) => String::new(),
     };
-    // Every member is restored by this program; but who looks into the directory may want to take etcdutl.
+    // The plan restores every member with this program. But whoever finds the backup in its directory may try etcdutl on it.
     let compressed = if proved.is_compressed() {
         "; it is compressed with zstd, which `etcd-backup restore` unpacks and etcdutl alone does not"
     } else {

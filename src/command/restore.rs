@@ -31,6 +31,8 @@ pub async fn restore(config: MemberConfig, now: DateTime<Utc>, answer: &mut Answ
     // Before the fetch, because it fails where the directories cannot be written to.
     let built = data_dir.building()?;
     let proved = source.prove(work_dir).await?;
+    // How large a compressed backup is may not have been known before.
+    data_dir.check_room(proved.proof.file.bytes, None)?;
     if let Some(why) = etcdutl.too_old_for(&proved.proof.contents.storage_version) {
         tracing::warn!("{why}");
     }

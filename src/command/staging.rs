@@ -17,6 +17,9 @@ use crate::snapshot::{
 };
 use crate::system::fs::{create_new, open_regular};
 
+/// For a snapshot that is not proved while it is compressed. It is gone with its workspace.
+const PLAIN: &str = "take the snapshot with `compression` none";
+
 /// What takes the bytes of a snapshot.
 pub enum StagingFile {
     Plain(Box<PartFile>),
@@ -148,7 +151,7 @@ impl CompressedFile {
         let digest = compare(&self.path, &hash, &compressed, wanted, |content| prove_stream(&self.path, content))?;
         let proof = match finished {
             Finished::Proved(proof) => proof,
-            Finished::More(prover) => prove_unpacked(&self.path, prover, floor)?,
+            Finished::More(prover) => prove_unpacked(&self.path, prover, floor, PLAIN)?,
         };
         tracing::info!(bytes = compressed.bytes, of = hash.bytes, "compressed, and unpacked again to the same bytes");
         Ok(Staged { path: mem::take(&mut self.path), proof, compressed: Some(compressed), digest })
@@ -189,7 +192,7 @@ pub fn prove_handed_on(
         prover.push_all(path, content)?;
         let proof = match prover.finish(ANY_REVISION)? {
             Finished::Proved(proof) => proof,
-            Finished::More(prover) => prove_unpacked(path, prover, ANY_REVISION)?,
+            Finished::More(prover) => prove_unpacked(path, prover, ANY_REVISION, PLAIN)?,
         };
         Ok(proof.file)
     })

@@ -2,8 +2,8 @@
 
 /// `Magic_Number`, as the file begins.
 pub const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-/// The base-2 logarithm of the largest window. `zstd` makes no larger one up to its level 19, and every decoder has to
-/// support 8 MiB.
+/// The base-2 logarithm of the largest window. `zstd` makes no larger one up to its level 19, and RFC 8878 recommends that
+/// every decoder supports 8 MiB.
 pub const WINDOW_LOG: u32 = 23;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -257,7 +257,8 @@ fn each_level_writes_one_frame_with_its_size_and_checksum() {
         let hash = compress(file.reopen().unwrap(), level, len(&plain), &plain).unwrap();
         let stored = std::fs::read(file.path()).unwrap();
         assert_eq!(hash, FileHash { bytes: len(&stored), sha256: hex::encode(Sha256::digest(&stored)) });
-        // What is read refuses a frame without its size or its checksum, and more than one.
+        assert_eq!(Unpacked::new(&stored[..], known(&stored)).unwrap().announced(), Some(len(&plain)));
+        assert_eq!(stored[4] & 0b100, 0b100, "the descriptor's flag of a checksum");
         assert_eq!(unpack(&stored, 10_000), Ok((plain, hash)));
     }
 }

@@ -82,13 +82,13 @@ impl Settings {
     pub fn run(&self, args: &RunArgs, now: DateTime<Utc>) -> Result<RunConfig, Failure> {
         let compression = self.compression(&args.compression)?;
         let mut store = self.store_to_write(&args.store, &args.confirm)?;
-        store.naming.compression = compression.map(|_| Compression::Zstd);
+        store.naming.compression = at_level(compression);
         let staging = self.dir.or(args.staging.staging, "staging").map_err(Failure::settings)?.unwrap_or_default();
         if (staging, compression.is_some()) == (Staging::None, true) {
             // A store takes a stream under its final name only if its length is known at the start.
             return Err(Failure::settings(
-                "staging: `none` cannot be combined with compression, because how long a compressed snapshot is, is known \
-                 only when it is on a disk; allowed is disk, or compression none",
+                "staging: `none` cannot be combined with compression, because its compressed length is known only once \
+                 it is on a disk; allowed is disk, or compression none",
             ));
         }
         Ok(RunConfig {
@@ -131,7 +131,7 @@ impl Settings {
     pub fn snapshot_step(&self, args: &SnapshotArgs) -> Result<SnapshotConfig, Failure> {
         let work_dir = work_dir(&args.work);
         let compression = self.compression(&args.compression)?;
-        let naming = Naming { compression: compression.map(|_| Compression::Zstd), ..self.naming(&args.naming)? };
+        let naming = Naming { compression: at_level(compression), ..self.naming(&args.naming)? };
         // The package `etcd-backup-pvc` mounts its claim as the work directory, and names it as the target. By hand,
         // `snapshot` needs no target at all.
         let is_in_place = match self.target(&args.naming) {
@@ -195,6 +195,11 @@ impl Settings {
             sweep_after: self.sweep_after(),
         })
     }
+}
+
+/// How a backup is compressed, if it has a level.
+fn at_level(level: Option<u8>) -> Option<Compression> {
+    level.map(|_| Compression::Zstd)
 }
 
 fn is_directory(target: &Target, directory: &Path) -> bool {

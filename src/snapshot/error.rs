@@ -39,11 +39,13 @@ pub enum Error {
         /// What it is, and what to do next.
         why: String,
     },
-    #[error("{} cannot be proved in {readings} readings with the memory of one; fetch it and verify the file", path.display())]
+    #[error("{} cannot be proved in {readings} readings with the memory of one; {advice}", path.display())]
     Unproved {
-        /// The name of the stream.
+        /// The file, or the name of the stream.
         path: PathBuf,
         readings: usize,
+        /// What to do next.
+        advice: &'static str,
     },
     #[error(transparent)]
     CutShort(#[from] CutShort),

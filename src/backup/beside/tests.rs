@@ -361,6 +361,25 @@ fn records_whose_backups_are_gone_are_found_once_they_are_old() {
     assert_eq!(gone(&[], recorded), [OTHER]);
 }
 
+#[test]
+fn a_record_stays_while_what_was_compressed_by_hand_stands() {
+    let zst = name(LEAF).compressed(Some(Compression::Zstd));
+    let gone = |files: Vec<(String, Line)>, standing: &str| {
+        let (beside, standing) = (all(files), BTreeSet::from([standing.to_owned()]));
+        let leaf = BTreeSet::from([LEAF.to_owned()]);
+        let without = beside.without_backup(&standing, DateTime::<Utc>::MAX_UTC, Tz::UTC);
+        assert_eq!(beside.files_of(&leaf, &standing).is_empty(), without.is_empty());
+        without
+    };
+    let plain = || vec![(record_file(&name(LEAF)), Line::Backup(record(LEAF)))];
+    assert_eq!(gone(plain(), OTHER), [LEAF]);
+    assert!(gone(plain(), &zst.leaf()).is_empty());
+    // A compressed one with a record of its own is not that one.
+    let compressed = Some(Compressed { bytes: 7, sha256: "cd".into(), compression: Compression::Zstd });
+    let own = Line::Backup(Record { compressed, ..record(&zst.leaf()) });
+    assert_eq!(gone([plain(), vec![(record_file(&zst), own)]].concat(), &zst.leaf()), [LEAF]);
+}
+
 proptest! {
     /// A store lists its files in any order, and rclone reads several at a time.
     #[test]

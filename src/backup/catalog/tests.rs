@@ -407,6 +407,25 @@ fn a_compressed_one_may_be_of_a_run_that_was_killed_if_an_earlier_run_compressed
 }
 
 #[test]
+fn what_is_compressed_of_a_backup_of_the_same_time_was_compressed_by_hand() {
+    const FOREIGN: (Class, bool) = (Class::Foreign, false);
+    let files = [since(&[]), recorded(ZST[0], Verdict::Good)];
+    let third = |standing: &[&str], more: &[File]| {
+        let standing = [&ZST[..], standing].concat();
+        compressed(&standing, &[&files[..], more].concat())[2]
+    };
+    assert_eq!(third(&[ONE, TWO], &[recorded(TWO, Verdict::Good)]), (Class::Unconfirmed, true));
+    // With and without `--rm`.
+    assert_eq!(third(&[THREE], &[]), FOREIGN);
+    assert_eq!(third(&[THREE], &[recorded(THREE, Verdict::Good)]), FOREIGN);
+    for file in [recorded(THREE, Verdict::Good), unreadable(THREE), ruled(THREE, Ruling::Accepted, &[])] {
+        assert_eq!(third(&[], &[file]), FOREIGN);
+    }
+    // One that a run has recorded is that run's.
+    assert_eq!(third(&[THREE], &[recorded(ZST[2], Verdict::Good)]), (Class::Good, true));
+}
+
+#[test]
 fn a_person_counts_a_compressed_one_in() {
     let ruled = |ruling| compressed(&ZST[..1], &[since(&[]), ruled(ZST[0], ruling, &[])]);
     assert_eq!(ruled(Ruling::Accepted), [(Class::Good, true)]);

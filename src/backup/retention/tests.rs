@@ -227,7 +227,7 @@ fn any_series() -> impl Strategy<Value = (BTreeSet<i64>, BTreeMap<i64, (bool, bo
 
 proptest! {
     #[test]
-    fn what_was_compressed_by_hand_changes_nothing_before_the_first_run_that_compresses(
+    fn what_was_compressed_by_hand_changes_nothing_before_the_first_run_that_compresses_or_beside_its_backup(
         (by_hand, series) in any_series(),
         policy in any_policy(),
         now in 0i64..20,
@@ -246,7 +246,7 @@ proptest! {
             }
             names.push(name);
         }
-        let by_hand = by_hand.into_iter().filter(|hours| first.is_none_or(|first| *hours <= first));
+        let by_hand = by_hand.into_iter().filter(|hours| first.is_none_or(|first| *hours <= first) || names.contains(&named(*hours)));
         let by_hand: Vec<_> = by_hand.map(|hours| named(hours).compressed(zstd)).filter(|name| !names.contains(name)).collect();
         let text: Vec<_> = files.iter().map(Line::encode).collect();
         let beside: Vec<_> = names.iter().map(record_file).chain([since_file(&prefix())]).collect();
