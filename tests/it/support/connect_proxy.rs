@@ -52,6 +52,7 @@ fn serve(mut near: TcpStream, upstream: u16, domain: &str) -> io::Result<()> {
         io::copy(&mut answers, &mut back).ok();
         back.shutdown(Shutdown::Both).ok();
     });
-    io::copy(&mut reader, &mut far)?;
-    far.shutdown(Shutdown::Write)
+    let copied = io::copy(&mut reader, &mut far);
+    // The other thread has this connection, too. Of a client that was killed, the server would otherwise wait for ever.
+    far.shutdown(if copied.is_ok() { Shutdown::Write } else { Shutdown::Both })
 }
