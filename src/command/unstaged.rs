@@ -68,7 +68,8 @@ pub async fn keep(
                 report.refuse(&[failed.refusal()]);
                 failures.0.push(failed);
             }
-            Err(Lost::Store(failure)) if keeper.store.give_up_one_piece() => {
+            // Also what is not implemented: that may be the stream, and not the condition.
+            Err(Lost::Store(failure) | Lost::Condition(failure)) if keeper.store.give_up_one_piece() => {
                 tracing::warn!("{failure}; taking a new snapshot, to send it in parts");
                 members.push_front(member);
                 of_store = Some(failure);

@@ -65,6 +65,12 @@ enum Place {
     Part(String),
 }
 
+/// Without the size, rclone takes the end of its input for the end of the object, and that comes also when this process is
+/// killed.
+pub(super) fn size_flag(bytes: u64) -> String {
+    format!("--size={bytes}")
+}
+
 impl Upload {
     /// Whether the store is asked to refuse a name that is taken.
     pub const fn is_conditional(&self) -> bool {
@@ -119,12 +125,14 @@ impl Store {
     }
 
     fn rcat(&self, path: &str, bytes: u64, more: &[&str]) -> Result<(RunningCall, Stdin), Error> {
-        // Without the size, rclone takes the end of its input for the end of the object, and that comes also when this
-        // process is killed.
-        let size = format!("--size={bytes}");
+        let size = size_flag(bytes);
         let args = [&NO_NEW_BUCKET[..], more, &[&size, "--", path]].concat();
-        let defaults = [&RETRY[..], &self.faster_stream_flags()].concat();
+        let defaults = self.stream_defaults();
         Ok(self.rclone.feed(&Call { defaults: &defaults, ..Call::new("rcat", path, &args) })?)
+    }
+
+    pub(super) fn stream_defaults(&self) -> Vec<&'static str> {
+        [&RETRY[..], &self.faster_stream_flags()].concat()
     }
 
     /// Sends the last bytes, and waits until all have arrived. As long as this has not sent them the upload cannot end well, and

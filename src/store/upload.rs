@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::local::LocalPart;
+use super::stream::size_flag;
 use super::{Error, PARTS, RECORDS, RETRY, Store};
 use crate::exit::Exit;
 use crate::rclone::{self, Call};
@@ -71,9 +72,8 @@ impl Store {
         match self.send(file, path).await {
             Ok(true) => return Ok(()),
             Ok(false) => {}
-            Err(error) if error.is_name_taken() || error.is_of_condition() || error.exit() == Exit::Denied => {
-                return Err(error);
-            }
+            Err(error) if error.is_name_taken() || error.exit() == Exit::Denied => return Err(error),
+            // Also what is not implemented: that may be the stream, and not the condition.
             Err(error) => {
                 tracing::warn!("{path} could not be sent in one piece, so it is sent in parts: {error}");
                 self.give_up_one_piece();
@@ -97,9 +97,9 @@ impl Store {
         }
         // As `copyto` does: not every store knows the condition.
         self.check_free(path).await?;
-        let size = format!("--size={bytes}");
+        let size = size_flag(bytes);
         let args = [&NO_NEW_BUCKET[..], &ONLY_IF_ABSENT, &[&size, "--", path]].concat();
-        let defaults = [&RETRY[..], &self.faster_stream_flags()].concat();
+        let defaults = self.stream_defaults();
         let call = Call { defaults: &defaults, input: Some(input), ..Call::new("rcat", path, &args) };
         Ok(self.rclone.call(call).await.map(|_| true)?)
     }

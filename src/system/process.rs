@@ -114,10 +114,7 @@ impl Program {
         &self,
         read_stderr: impl FnOnce(PipeReader) -> T + Send + 'static,
     ) -> io::Result<Child<T>> {
-        let (mut child, stdout) = self.stream(read_stderr)?;
-        let limit = self.stdout_limit;
-        child.stdout_reader = Some(thread::spawn(move || capture(stdout, limit)));
-        Ok(child)
+        self.stream(read_stderr).map(|started| self.captured(started))
     }
 
     /// Starts it and returns its stdout, which ends when the program does.
@@ -145,10 +142,14 @@ impl Program {
         stdin: impl IntoRawFd,
         read_stderr: impl FnOnce(PipeReader) -> T + Send + 'static,
     ) -> io::Result<Child<T>> {
-        let (mut child, stdout) = self.spawn(|command| command.stdin_file(stdin), read_stderr)?;
+        self.spawn(|command| command.stdin_file(stdin), read_stderr).map(|started| self.captured(started))
+    }
+
+    /// Keeps its stdout in memory.
+    fn captured<T>(&self, (mut child, stdout): (Child<T>, PipeReader)) -> Child<T> {
         let limit = self.stdout_limit;
         child.stdout_reader = Some(thread::spawn(move || capture(stdout, limit)));
-        Ok(child)
+        child
     }
 
     fn spawn<T: Send + 'static>(

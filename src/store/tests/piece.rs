@@ -75,6 +75,20 @@ fn a_name_that_is_taken_meanwhile_is_not_replaced() {
     assert_eq!(remote.read("202601020304.etcdb"), b"another's");
 }
 
+/// What is not implemented may be the stream, so the parts keep the condition.
+#[test]
+#[ignore = "slow: make test-all"]
+fn parts_are_conditional_though_the_piece_was_not_understood() {
+    needs!("rclone", "weed");
+    let (remote, config) = seaweedfs();
+    let refusing = r#"[ "$1" = rcat ] && { echo '{"level":"error","msg":"NotImplemented"}' >&2; exit 1; }
+[ "$1" = copyto ] && printf '%s ' "$@" >> "$0.said""#;
+    let (store, holder) = noting(&remote, &config, refusing);
+    let sent = large(&store);
+    wait(store.put(&sent.path, &name("", "202601020304"), &sent.content)).unwrap();
+    assert!(said(&holder).contains("If-None-Match: *"), "{}", said(&holder));
+}
+
 #[test]
 #[ignore = "slow: make test-all"]
 fn only_the_answer_may_be_lost() {
